@@ -1,0 +1,86 @@
+# make demo | test | setup | lint | clean      (PYTHON=/path/to/python3.11 chooses the interpreter)
+# Every path is relative and every tool runs as `.venv/bin/python -m ...`: the folder may have any name.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup test demo lint format clean FORCE
+
+export TF_CPP_MIN_LOG_LEVEL := 3
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PYTHON ?= python3.11
+MIN_FREE_GB ?= 5
+PYTEST_FLAGS ?= -n 2 --dist loadfile
+PY := .venv/bin/python
+EXTRAS := train,device,device-legacy,dev
+
+help:
+	@echo "make demo    train on real digits, convert, learn on the device, print the table"
+	@echo "make test    lint, type checks, import contracts, every test and notebook"
+	@echo "make setup   only make .venv with everything installed (the two above do it too)"
+	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
+	@echo "make clean   remove .venv, caches and what make demo wrote"
+
+# --- installation: the stamp holds the folder's path, so that a moved checkout is installed again -------------------
+STAMP := .venv/.installed
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+$(STAMP): FORCE
+endif
+
+setup: $(STAMP)
+
+# CPython 3.11 with venv, the first of these that is one; prints nothing otherwise.
+FIND_PYTHON = for python in "$(PYTHON)" python3.11 python3 python; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11) or sys.implementation.name != "cpython")' \
+	>/dev/null 2>&1 && echo "$$python" && break; done
+PY_VERSION = $(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+
+$(STAMP): pyproject.toml Makefile
+	@set -e; \
+	version=$$($(PY_VERSION)) || version=none; \
+	if [ "$$version" != 3.11 ] && [ "$$version" != none ]; then \
+		echo "error: .venv holds Python $$version, CPython 3.11 is needed; remove .venv and run make again" >&2; exit 1; fi; \
+	if [ "$$version" = none ]; then \
+		python=$$($(FIND_PYTHON)) || true; \
+		if [ -z "$$python" ]; then \
+			echo "error: no CPython 3.11 with venv found (Debian, Ubuntu: apt install python3.11 python3.11-venv); install it or run make with PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
+		"$$python" -c 'import shutil, sys; free, need = shutil.disk_usage(".").free / 1e9, float(sys.argv[1]); sys.exit( \
+			f"error: {free:.1f} GB of disk space free here, {need:g} GB needed; free some and run make again" if free < need else 0)' "$(MIN_FREE_GB)"; \
+		echo "Making .venv with $$python"; \
+		"$$python" -m venv --clear .venv; \
+	fi; \
+	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --default-pip >/dev/null
+	@# pip writes INSTALLER last and takes a package without it, left by an interrupted run, for installed: forget those.
+	@find .venv/lib/python3.11/site-packages -maxdepth 1 -name '*.dist-info' ! -exec test -e '{}/INSTALLER' ';' -exec rm -rf '{}' +
+	@echo "Installing keras-cbpnet[$(EXTRAS)] into .venv (some minutes on first use, about 3 GB)"
+	@$(PY) -m pip install -qq -e ".[$(EXTRAS)]" \
+		|| { echo "error: installation failed, see above; run make again to continue" >&2; exit 1; }
+	@pwd -P > $(STAMP)
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+IMPORT_CONTRACTS := $(PY) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+define LINT
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(IMPORT_CONTRACTS)
+endef
+
+lint: $(STAMP)
+	$(LINT)
+
+format: $(STAMP)
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+test: $(STAMP)
+	$(LINT)
+	$(PY) -m pytest $(PYTEST_FLAGS)
+	$(PY) -m pytest --nbmake notebooks
+
+demo: $(STAMP)
+	@$(PY) -m benchmarks.digits --demo
+
+clean:
+	rm -rf .venv demo_output build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,77 @@
+"""How fast and how big: milliseconds per image and per training step, peak memory of the process."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.runtime import Runtime, open_backbone, open_head
+
+__all__ = ["bench", "peak_memory_mb"]
+
+
+def bench(bundle: Bundle, runtime: Runtime, threads: int = 1, repeat: int = 50, seed: int = 0) -> dict[str, Any]:
+    """Time the bundle on random images and features, in its start state; nothing learned is touched.
+
+    Args:
+        bundle: the bundle.
+        runtime: what computes it.
+        threads: threads of the interpreter.
+        repeat: how often each thing is timed, after one call that is not.
+        seed: of the random inputs.
+
+    Returns medians predict_ms (backbone and head), backbone_ms, train_ms (one step of a full batch), and open_ms,
+    peak_memory_mb (of the whole process; None where the system does not say), runtime, threads, repeat.
+    """
+    if repeat < 1:
+        raise DeviceError(f"repeat is {repeat}: use 1 or more")
+    rng = np.random.default_rng(seed)
+    started = time.perf_counter()
+    backbone, head = open_backbone(bundle, runtime, threads), open_head(bundle, runtime, threads)
+    open_ms = (time.perf_counter() - started) * 1e3
+
+    d, B, C = bundle.feature_size, int(bundle.head["batch"]), bundle.slots
+    known = max(len(bundle.classes), 1)
+    image = rng.integers(0, 256, (*bundle.image_size, 3), np.uint8)  # (H, W, 3)
+    mean, scale = (np.array(bundle.head[name], np.float32) for name in ("feature_mean", "feature_scale"))
+    feature = mean + scale * rng.standard_normal((B, d)).astype(np.float32)  # (B, d)
+    label = (np.arange(B) % known).astype(np.int32)  # (B,)
+    mask = (np.arange(C) < known).astype(np.float32)  # (C,)
+    fresh = np.zeros(d, np.float32)
+    rate = float(bundle.head["learning_rate"])
+    return {
+        "runtime": runtime.name,
+        "threads": threads,
+        "repeat": repeat,
+        "predict_ms": _median_ms(lambda: head.infer(backbone(image).value[None]), repeat),
+        "backbone_ms": _median_ms(lambda: backbone(image), repeat),
+        "train_ms": _median_ms(lambda: head.train(feature, label, mask, rate, fresh), repeat),
+        "open_ms": open_ms,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def peak_memory_mb() -> float | None:
+    """Return the largest resident size of this process so far in MiB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB elsewhere
+
+
+def _median_ms(call: Callable[[], object], repeat: int) -> float:
+    call()  # the first call allocates
+    times = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return median(times) * 1e3

@@ -1,0 +1,149 @@
+"""manifest.json: its canonical text, its checksum and the keys it must have."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from firmware_host.bundle.contract import BLOCKS, FILES, SCHEMA_VERSION
+from firmware_host.bundle.errors import BundleError
+from firmware_host.bundle.files import sha256_of_file, write_atomically
+
+__all__ = ["CONTRACT_KEYS", "canonical_text", "check_manifest", "manifest_sha256", "write_manifest"]
+
+Kind = tuple[type, ...]
+NUMBER: Kind = (int, float)
+FLOAT32_LIMIT = 3.4e38
+KEYS: dict[str, Kind] = {
+    "recipe": (str,),
+    "classes": (list,),
+    "shapes": (dict,),
+    "dtypes": (dict,),
+    "versions": (dict,),
+    "sha256": (dict,),
+    "head": (dict,),
+}
+CONTRACT_KEYS = ("schema_version", "name", *KEYS)  # name is optional
+HEAD_KEYS: dict[str, Kind] = {
+    "block": (str,),
+    "optimizer": (str,),
+    "units": (int,),
+    "slots": (int,),
+    "batch": (int,),
+    "decay_rate": NUMBER,
+    "replacement_rate": NUMBER,
+    "maturity_threshold": NUMBER,
+    "learning_rate": NUMBER,
+    "block_rate": NUMBER,
+    "logit_scale": NUMBER,
+    "feature_mean": (list,),
+    "feature_scale": (list,),
+}
+TENSORS: dict[str, tuple[tuple[int | None, ...], tuple[str, ...]]] = {  # sizes (None: any), types
+    "image": ((1, None, None, 3), ("uint8",)),
+    "feature": ((1, None), ("float32", "int8", "uint8")),
+    "prompt": ((1,), ("int32",)),
+}
+
+
+def canonical_text(manifest: Mapping[str, Any]) -> str:
+    """Return the only text under which a manifest with a checksum is accepted: sorted keys, indent 1, final newline.
+
+    Raises ValueError for numbers that JSON cannot hold (nan, inf).
+    """
+    return json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def manifest_sha256(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the canonical text of `manifest` without its own `manifest_sha256`."""
+    rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    return hashlib.sha256(canonical_text(rest).encode()).hexdigest()
+
+
+def check_manifest(manifest: Mapping[str, Any]) -> None:
+    """Raise BundleError when a key is missing, of another type, or contradicts another key."""
+    _check_keys(manifest, KEYS, "")
+    if "name" in manifest:
+        _check_keys(manifest, {"name": (str,)}, "")
+    head = manifest["head"]
+    _check_keys(head, HEAD_KEYS, "head.")
+    if head["block"] not in BLOCKS:
+        raise BundleError(f"manifest: head.block is {head['block']!r}: use one of {', '.join(BLOCKS)}")
+    if head["optimizer"].lower() != "adam":
+        raise BundleError(f"manifest: head.optimizer is {head['optimizer']!r}: only 'adam' is known, convert again")
+    for key in ("units", "slots", "batch"):
+        if head[key] < 1:
+            raise BundleError(f"manifest: head.{key} is {head[key]}: it must be at least 1, convert again")
+    _check_tensors(manifest["shapes"], manifest["dtypes"])
+    _check_standardisation(head, manifest["shapes"]["feature"][-1])
+    _check_classes(manifest["classes"], head["slots"])
+
+
+def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete `manifest` with schema version and checksums of `folder`'s files, and write manifest.json atomically.
+
+    Every file of the bundle must already be in `folder`. Returns the manifest as written.
+    Raises BundleError when a file is missing or the manifest does not hold together; nothing is then written.
+    """
+    folder = Path(folder)
+    names = [name for name in FILES if name != "manifest.json"]
+    for name in names:
+        if not (folder / name).is_file():
+            raise BundleError(f"bundle file {folder / name} is missing: write every file before the manifest")
+    complete = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    complete["schema_version"] = SCHEMA_VERSION
+    complete["sha256"] = {name: sha256_of_file(folder / name) for name in names}
+    check_manifest(complete)
+    complete["manifest_sha256"] = manifest_sha256(complete)
+    write_atomically(folder / "manifest.json", canonical_text(complete).encode())
+    return complete
+
+
+def _check_keys(values: Mapping[str, Any], keys: Mapping[str, Kind], prefix: str) -> None:
+    for key, kinds in keys.items():
+        if key not in values:
+            raise BundleError(f"manifest: {prefix}{key} is missing: convert the run again")
+        if not isinstance(values[key], kinds) or isinstance(values[key], bool):
+            raise BundleError(
+                f"manifest: {prefix}{key} is {type(values[key]).__name__}, not {kinds[-1].__name__}: convert again"
+            )
+
+
+def _check_tensors(shapes: Mapping[str, Any], dtypes: Mapping[str, Any]) -> None:
+    for key, (sizes, types) in TENSORS.items():
+        if key not in shapes or key not in dtypes:
+            raise BundleError(f"manifest: shapes and dtypes must both name {key!r}: convert again")
+        shape, dtype = shapes[key], dtypes[key]
+        if (
+            not isinstance(shape, list)
+            or len(shape) != len(sizes)
+            or not all(type(n) is int and n > 0 and wanted in (n, None) for n, wanted in zip(shape, sizes))
+        ):
+            pattern = ", ".join("n" if n is None else str(n) for n in sizes)
+            raise BundleError(f"manifest: shapes.{key} is {shape!r}: it must be [{pattern}], convert again")
+        if dtype not in types:
+            raise BundleError(f"manifest: dtypes.{key} is {dtype!r}: it must be {' or '.join(types)}, convert again")
+
+
+def _check_standardisation(head: Mapping[str, Any], d: int) -> None:
+    for key in ("feature_mean", "feature_scale"):
+        if len(head[key]) != d:
+            raise BundleError(f"manifest: head.{key} has {len(head[key])} numbers for {d} features: convert again")
+        for value in head[key]:
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < FLOAT32_LIMIT:
+                raise BundleError(f"manifest: head.{key} contains {value!r}: it must be numbers, convert again")
+    if 0 in head["feature_scale"]:
+        raise BundleError("manifest: head.feature_scale contains 0, features are divided by it: convert again")
+
+
+def _check_classes(classes: Any, slots: int) -> None:
+    if len(classes) > slots:
+        raise BundleError(f"manifest: {len(classes)} classes for {slots} slots: convert again with a larger --slots")
+    for name in classes:
+        if not isinstance(name, str) or not name or name.splitlines() != [name]:
+            raise BundleError(f"manifest: class name {name!r} must be one line of text: rename it and convert again")
+    if len(set(classes)) != len(classes):
+        raise BundleError("manifest: a class name occurs twice: rename it and convert again")

@@ -1,0 +1,184 @@
+"""Opening a bundle: every byte is verified before anything is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, SCHEMA_VERSION, Shape, state_shapes
+from firmware_host.bundle.errors import BundleError
+from firmware_host.bundle.files import sha256_of_file
+from firmware_host.bundle.manifest import CONTRACT_KEYS, canonical_text, check_manifest, manifest_sha256
+
+__all__ = ["Bundle", "read_bundle"]
+
+REMEDY = "copy the bundle again from where it was made"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    `path`: its folder; `manifest`: what manifest.json holds; `identity`: the SHA-256 that covers the manifest and,
+    through it, every file (`manifest_sha256`, or where that is absent the checksum of manifest.json itself).
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    identity: str
+
+    @property
+    def model_identity(self) -> str:
+        """SHA-256 over those of backbone.tflite and head.tflite: what a learned state depends on."""
+        checksums = "".join(str(self.manifest["sha256"][name]).lower() for name in ("backbone.tflite", "head.tflite"))
+        return hashlib.sha256(checksums.encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Name of the model, for people; the folder's where the manifest gives none."""
+        return str(self.manifest.get("name", self.path.resolve().name))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the bundle's files, all of them verified."""
+        return ("manifest.json", *sorted(self.manifest["sha256"]))
+
+    @property
+    def recipe(self) -> str:
+        """Quantization recipe of the backbone: `int8`, `hybrid` or `float32`."""
+        return str(self.manifest["recipe"])
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The manifest's `head` section."""
+        head: dict[str, Any] = self.manifest["head"]
+        return head
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the known classes in slot order."""
+        return tuple(self.manifest["classes"])
+
+    @property
+    def slots(self) -> int:
+        """C, how many classes fit in the head."""
+        return int(self.head["slots"])
+
+    @property
+    def feature_size(self) -> int:
+        """d, the length of the feature vector."""
+        return int(self.manifest["shapes"]["feature"][-1])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        shape = self.manifest["shapes"]["image"]
+        return int(shape[1]), int(shape[2])
+
+    @property
+    def state_shapes(self) -> dict[str, Shape]:
+        """Shape of every state tensor of this bundle's head."""
+        return state_shapes(self.head["block"], self.feature_size, int(self.head["units"]), self.slots)
+
+    def file(self, name: str) -> Path:
+        """Path of one of the bundle's files."""
+        return self.path / name
+
+    def arrays(self, name: str, prefix: str = "") -> dict[str, np.ndarray[Any, Any]]:
+        """Return the arrays of one of the bundle's .npz files whose names start with `prefix`, without it.
+
+        Raises BundleError when the file cannot be read as such.
+        """
+        try:
+            with np.load(self.file(name), allow_pickle=False) as arrays:
+                return {key[len(prefix) :]: arrays[key] for key in arrays.files if key.startswith(prefix)}
+        except Exception as error:  # zipfile, zlib and NumPy raise many kinds for one cause
+            message = f"bundle file {self.file(name)} is not a readable .npz ({error}): convert again"
+            raise BundleError(message) from error
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Open the bundle in folder `path` and verify all of it.
+
+    A manifest with `manifest_sha256` is held to it, white space included. One without it (made by another program) may
+    be formatted in any way, but may hold the contract's keys only, so that a damaged `manifest_sha256` does not pass.
+
+    Returns the Bundle. Raises BundleError, one line with the remedy, for a missing file, a changed byte in any file or
+    another schema version.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise BundleError(f"bundle {folder} is not a folder: give the folder that tflite/convert.py wrote")
+    for name in FILES:
+        if name not in OPTIONAL_FILES and not (folder / name).is_file():
+            raise BundleError(f"bundle file {folder / name} is missing: {REMEDY}")
+    manifest, identity = _read_manifest(folder / "manifest.json")
+    _check_files(folder, manifest["sha256"])
+    _check_labels(folder / "labels.txt", manifest["classes"])
+    return Bundle(folder, manifest, identity)
+
+
+def _read_manifest(path: Path) -> tuple[dict[str, Any], str]:
+    content = path.read_bytes()
+    try:
+        manifest = json.loads(content.decode("utf-8"))
+        canonical = canonical_text(manifest).encode()
+    except ValueError as error:
+        raise BundleError(f"{path} is not a manifest ({error}): {REMEDY}") from error
+    if not isinstance(manifest, dict) or "schema_version" not in manifest:
+        raise BundleError(f"{path} has no schema_version: {REMEDY}")
+    version = manifest["schema_version"]
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise BundleError(
+            f"{path} has schema version {version!r}, this firmware_host reads {SCHEMA_VERSION}: "
+            "convert the run again or install the matching keras-cbpnet"
+        )
+    if "manifest_sha256" in manifest:
+        identity = manifest_sha256(manifest)
+        if manifest["manifest_sha256"] != identity or content != canonical:
+            raise BundleError(f"{path} was changed, its checksum is {_short(identity)}: {REMEDY}")
+    else:
+        identity = hashlib.sha256(content).hexdigest()
+        unknown = sorted(set(manifest) - set(CONTRACT_KEYS))
+        if unknown:
+            raise BundleError(
+                f"{path} has no manifest_sha256 and the unknown key {', '.join(map(repr, unknown))}: {REMEDY}"
+            )
+    check_manifest(manifest)
+    return manifest, identity
+
+
+def _check_files(folder: Path, expected: dict[str, Any]) -> None:
+    for name in FILES:
+        optional = name == "manifest.json" or (name in OPTIONAL_FILES and not (folder / name).exists())
+        if name not in expected and not optional:
+            raise BundleError(f"manifest: sha256 does not name {name}: convert again")
+    for name, wanted in sorted(expected.items()):
+        if Path(name).name != name:
+            raise BundleError(f"manifest: sha256 names {name!r}, which is not a file of the bundle: convert again")
+        if not (folder / name).is_file():
+            raise BundleError(f"bundle file {folder / name} is missing: {REMEDY}")
+        found = sha256_of_file(folder / name)
+        if found != str(wanted).lower():
+            raise BundleError(
+                f"bundle file {folder / name} was changed, its checksum is {_short(found)} and not "
+                f"{_short(str(wanted))}: {REMEDY}"
+            )
+
+
+def _check_labels(path: Path, classes: list[str]) -> None:
+    try:
+        labels = path.read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise BundleError(f"{path} is not UTF-8 text ({error}): convert again") from error
+    if labels != classes:
+        raise BundleError(f"{path} and the manifest name different classes: convert again")
+
+
+def _short(checksum: str) -> str:
+    return checksum[:12]

@@ -1,0 +1,116 @@
+"""Class statistics for replay: a mean and a count per class, one covariance shared by all (Welford 1962).
+
+Dimensions: d features, C class slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ClassStatistics"]
+
+Array = np.ndarray[Any, Any]
+
+
+class ClassStatistics:
+    """Running class means and a shared scatter matrix, updated one image at a time.
+
+    Args:
+        mean: [C, d], class means in the features' own units.
+        count: [C], images seen per class.
+        scatter: [d, d], sum of outer(x - mean before, x - mean after) over all images, each with its class's mean.
+        shrinkage: share of the covariance replaced by its mean variance on the diagonal when sampling, 0..1.
+
+    The arrays are copied and kept as float64. Raises ValueError when their shapes do not fit.
+    """
+
+    def __init__(self, mean: Array, count: Array, scatter: Array, shrinkage: float = 0.05) -> None:
+        self.mean = np.array(mean, np.float64)  # (C, d)
+        self.count = np.array(count, np.float64)  # (C,)
+        self.scatter = np.array(scatter, np.float64)  # (d, d)
+        slots, size = self.mean.shape
+        if self.count.shape != (slots,) or self.scatter.shape != (size, size):
+            raise ValueError(
+                f"class statistics: mean {self.mean.shape}, count {self.count.shape} and scatter {self.scatter.shape} "
+                "do not fit: give [C, d], [C] and [d, d]"
+            )
+        if not 0.0 <= shrinkage <= 1.0:
+            raise ValueError(f"shrinkage is {shrinkage}: give a number from 0 to 1")
+        self.shrinkage = shrinkage
+        self._factor: Array | None = None
+
+    @classmethod
+    def empty(cls, slots: int, features: int, shrinkage: float = 0.05) -> ClassStatistics:
+        """Return statistics of no image yet."""
+        return cls(np.zeros((slots, features)), np.zeros(slots), np.zeros((features, features)), shrinkage)
+
+    @property
+    def seen(self) -> Array:
+        """Slots of the classes with at least one image, ascending, int64."""
+        return np.flatnonzero(self.count > 0)
+
+    def copy(self) -> ClassStatistics:
+        """Return an independent copy."""
+        return ClassStatistics(self.mean, self.count, self.scatter, self.shrinkage)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return copies of mean, count and scatter by name."""
+        return {"mean": self.mean.copy(), "count": self.count.copy(), "scatter": self.scatter.copy()}
+
+    def update(self, feature: Array, label: int) -> None:
+        """Take in one image: `feature` [d] in the features' own units, `label` its class slot."""
+        if not 0 <= label < len(self.count):
+            raise ValueError(f"label {label} is no slot: give 0 to {len(self.count) - 1}")
+        before = np.asarray(feature, np.float64) - self.mean[label]  # (d,)
+        self.count[label] += 1.0
+        self.mean[label] += before / self.count[label]
+        after = np.asarray(feature, np.float64) - self.mean[label]
+        self.scatter += np.outer(before, after)
+        self._factor = None
+
+    def covariance(self, shrinkage: float = 0.0) -> Array:
+        """Return the shared within-class covariance [d, d], scatter / max(N - classes, 1).
+
+        `shrinkage` (0..1) replaces that share of it by its mean variance times the identity. With no more images than
+        classes there is no spread to estimate and the result is zero.
+        """
+        degrees = max(float(self.count.sum()) - len(self.seen), 1.0)
+        covariance = (self.scatter + self.scatter.T) / (2.0 * degrees)  # symmetric up to rounding before
+        variance = float(np.trace(covariance)) / len(covariance)
+        return (1.0 - shrinkage) * covariance + shrinkage * variance * np.eye(len(covariance))
+
+    def sample(self, rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
+        """Draw features of the classes seen, every class equally often (up to one row).
+
+        Returns feature [rows, d] float32 and label [rows] int32. Raises ValueError when no class has been seen.
+        """
+        seen = self.seen
+        if len(seen) == 0:
+            raise ValueError("class statistics hold no image yet: update them before sampling")
+        rounds = [rng.permutation(seen) for _ in range(-(-rows // len(seen)))]
+        label = np.concatenate([*rounds, seen[:0]])[:rows]  # (rows,)
+        noise = rng.standard_normal((rows, len(self.scatter)))  # (rows, d)
+        feature = self.mean[label] + noise @ self._cholesky().T
+        return feature.astype(np.float32), label.astype(np.int32)
+
+    def _cholesky(self) -> Array:
+        if self._factor is None:
+            self._factor = _factor_of(self.covariance(self.shrinkage))
+        return self._factor
+
+
+def _factor_of(covariance: Array) -> Array:
+    """Return L with L L' = covariance; a growing ridge makes up for a rank that few images leave short."""
+    variance = float(np.trace(covariance)) / len(covariance)
+    if not variance > 0.0:
+        return np.zeros_like(covariance)
+    ridge = 0.0
+    while True:
+        try:
+            return np.asarray(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))))
+        except np.linalg.LinAlgError:
+            ridge = 10.0 * ridge or 1e-9 * variance
+            if ridge > variance:
+                raise

@@ -1,0 +1,114 @@
+"""The command line: `python -m firmware_host COMMAND BUNDLE ...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from firmware_host import commands
+from firmware_host.bundle import DeviceError
+from firmware_host.device import DEFAULT_EPOCHS
+from firmware_host.learner import REPLAYS
+from firmware_host.runtime import RUNTIMES
+
+__all__ = ["main"]
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+
+DATA_HELP = "a folder with one folder of images per class (or train/ and test/ of such), or npz:PATH"
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors come the same way as all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DeviceError(f"{message} (see {self.prog} --help)")
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except where None is one that the help text explains."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 (self-test failed), 2 (bad input), 130 (interrupted)."""
+    try:
+        args = _parser().parse_args(argv)
+        exit_code = 0
+        for output in args.run(args):
+            print(json.dumps(output.record) if args.json else output.text, flush=True)
+            exit_code = max(exit_code, output.exit_code)
+        return exit_code
+    except DeviceError as error:
+        return _complain(str(error), BAD_INPUT)
+    except BrokenPipeError:  # `... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return CLOSED_PIPE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror}: check that it is there and may be read", BAD_INPUT)
+    except KeyboardInterrupt:
+        return _complain("interrupted, nothing was saved", INTERRUPTED)
+
+
+def _complain(message: str, exit_code: int) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return exit_code
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m firmware_host",
+        description="Predict with a bundle and go on learning on the device.",
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    common = _common()
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        added = subparsers.add_parser(
+            name, parents=[common], help=text, description=text, formatter_class=_HelpFormatter, allow_abbrev=False
+        )
+        added.add_argument("bundle", metavar="BUNDLE", help="the folder that tflite/convert.py wrote")
+        added.set_defaults(run=run)
+        return added
+
+    command("info", commands.run_info, "print the manifest and what was learned since")
+    command("selftest", commands.run_selftest, "check that this machine computes what the bundle was verified with")
+    predict = command("predict", commands.run_predict, "name the class of each image, a line an image")
+    predict.add_argument("images", metavar="IMAGE", nargs="+", help="image file")
+    learn = command("learn", commands.run_learn, "learn labelled images and save the state")
+    learn.add_argument("data", metavar="DATA", help=DATA_HELP)
+    learn.add_argument(
+        "--replay",
+        choices=REPLAYS,
+        default="statistics",
+        help="statistics: half of each batch is drawn from the statistics of every class seen; none: real images only",
+    )
+    learn.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the images")
+    learn.add_argument("--learning-rate", type=float, help="Adam's step size (default: the bundle's)")
+    evaluate = command("evaluate", commands.run_evaluate, "measure the accuracy on labelled images")
+    evaluate.add_argument("data", metavar="DATA", help=DATA_HELP)
+    bench = command("bench", commands.run_bench, "time predictions and training steps, measure memory")
+    bench.add_argument("--repeat", type=int, default=50, help="how often each is timed")
+    return parser
+
+
+def _common() -> _Parser:
+    common = _Parser(add_help=False)
+    common.add_argument("--state", metavar="DIR", help="folder of the learned state (default: BUNDLE.state beside it)")
+    common.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what computes; numpy is for the head only")
+    common.add_argument("--threads", type=int, default=1, help="threads of the interpreter")
+    common.add_argument("--seed", type=int, help="of the random numbers (default: go on from the state, 0 at first)")
+    common.add_argument("--json", action="store_true", help="print JSON, one object a line")
+    return common

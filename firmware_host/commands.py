@@ -1,0 +1,146 @@
+"""The commands: each takes the parsed arguments and yields what to print, as a record for machines and as text."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from firmware_host.bench import bench, peak_memory_mb
+from firmware_host.bundle import Bundle, read_bundle
+from firmware_host.data import read_data
+from firmware_host.device import Device
+from firmware_host.runtime import find_runtime
+from firmware_host.selftest import selftest
+from firmware_host.state import LearnedState, default_folder, read_state
+from firmware_host.terminal import ProgressLine, without_runtime_chatter
+
+__all__ = ["Output", "run_bench", "run_evaluate", "run_info", "run_learn", "run_predict", "run_selftest"]
+
+
+class Output(NamedTuple):
+    """One thing to print: a record (`--json`) or its text; `exit_code` says whether the command succeeded."""
+
+    record: dict[str, Any]
+    text: str
+    exit_code: int = 0
+
+
+def run_info(args: argparse.Namespace) -> Iterator[Output]:
+    """The manifest, and what was learned since."""
+    bundle = read_bundle(args.bundle)
+    folder = Path(args.state) if args.state is not None else default_folder(bundle.path)
+    learned = read_state(folder, bundle)
+    state = None if learned is None else _state_record(folder, learned)
+    yield Output({**bundle.manifest, "state": state}, _info_text(bundle, folder, learned))
+
+
+def run_selftest(args: argparse.Namespace) -> Iterator[Output]:
+    """Whether this machine computes what the bundle was verified with."""
+    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
+    with without_runtime_chatter():
+        record = selftest(bundle, runtime, args.threads)
+    text = (
+        f"{'ok' if record['ok'] else 'FAILED'} ({record['runtime']}): backbone within "
+        f"{record['backbone_max_quanta']} quanta of {record['reference']} over {record['images']} images, head within "
+        f"{record['head_max_error']} over {record['steps']} training steps"
+    )
+    if not record["prompts_equal"]:
+        text += "; other prompts are chosen"
+    if not record["replaced_equal"]:
+        text += "; other units are reborn"
+    yield Output(record, text, 0 if record["ok"] else 1)
+
+
+def run_predict(args: argparse.Namespace) -> Iterator[Output]:
+    """A line an image."""
+    device = _open_device(args)
+    for image in args.images:
+        label, probability, latency_ms = device.predict(image)
+        record = {"image": image, "label": label, "probability": probability, "latency_ms": latency_ms}
+        yield Output(record, f"{image}: {label} ({probability:.1%}, {latency_ms:.2f} ms)")
+
+
+def run_learn(args: argparse.Namespace) -> Iterator[Output]:
+    """Learn the images of DATA and save the state."""
+    images, labels = read_data(args.data, "train")
+    device = _open_device(args)
+    progress = ProgressLine(sys.stderr)
+    try:
+        record = device.learn(images, labels, args.replay, args.epochs, args.learning_rate, progress)
+    finally:
+        progress.close()
+    saved = device.save()
+    text = (
+        f"learned {record['images']} images in {record['steps']} steps, loss {record['loss']:.4f}, "
+        f"{record['replaced']} units reborn; saved in {saved}"
+    )
+    yield Output({**record, "state": str(saved.parent), "peak_memory_mb": peak_memory_mb()}, text)
+
+
+def run_evaluate(args: argparse.Namespace) -> Iterator[Output]:
+    """Accuracy on the images of DATA, over all classes known."""
+    images, labels = read_data(args.data, "test")
+    device = _open_device(args)
+    progress = ProgressLine(sys.stderr)
+    try:
+        record = device.evaluate(images, labels, progress)
+    finally:
+        progress.close()
+    rows = [f"  {name}: {accuracy:.1%}" for name, accuracy in record["per_class"].items()]
+    yield Output(record, "\n".join([f"accuracy {record['accuracy']:.1%} on {record['images']} images", *rows]))
+
+
+def run_bench(args: argparse.Namespace) -> Iterator[Output]:
+    """Milliseconds and memory, in the bundle's start state."""
+    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
+    with without_runtime_chatter():
+        record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0)
+    memory = "unknown" if record["peak_memory_mb"] is None else f"{record['peak_memory_mb']:.0f} MiB"
+    text = (
+        f"{record['runtime']}, {record['threads']} thread(s), median of {record['repeat']}: "
+        f"predict {record['predict_ms']:.2f} ms (backbone {record['backbone_ms']:.2f} ms), "
+        f"training step {record['train_ms']:.2f} ms; peak memory {memory}"
+    )
+    yield Output(record, text)
+
+
+def _open_device(args: argparse.Namespace) -> Device:
+    with without_runtime_chatter():
+        return Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed)
+
+
+def _state_record(folder: Path, learned: LearnedState) -> dict[str, Any]:
+    return {
+        "path": str(folder),
+        "classes": list(learned.classes),
+        "images": int(learned.statistics.count.sum()),
+        "steps": int(learned.head["step"]),
+    }
+
+
+def _info_text(bundle: Bundle, folder: Path, learned: LearnedState | None) -> str:
+    head, shapes, dtypes = bundle.head, bundle.manifest["shapes"], bundle.manifest["dtypes"]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(bundle.manifest["versions"].items()))
+    lines = [
+        f"{bundle.name} ({bundle.recipe}), identity {bundle.identity[:12]}, schema version "
+        f"{bundle.manifest['schema_version']}, made by {versions or 'unknown versions'}",
+        f"classes: {len(bundle.classes)} of {bundle.slots} slots: {', '.join(bundle.classes)}",
+        *(f"{name}: {dtypes[name]} {shapes[name]}" for name in ("image", "feature", "prompt")),
+        f"head: {head['block']}, {head['units']} units, batch {head['batch']}, learning rate {head['learning_rate']}",
+        f"continual backpropagation: decay {head['decay_rate']}, replacement rate {head['replacement_rate']}, "
+        f"maturity {head['maturity_threshold']}",
+        *(f"{name}: {bundle.file(name).stat().st_size:,} bytes" for name in bundle.files),
+    ]
+    if learned is None:
+        lines.append(f"state: nothing learned yet in {folder}")
+    else:
+        record = _state_record(folder, learned)
+        new = [name for name in learned.classes if name not in bundle.classes]
+        lines.append(
+            f"state: {record['images']} images and {record['steps']} steps in {folder}; "
+            f"new classes: {', '.join(new) or 'none'}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,43 @@
+"""What every head engine offers, whichever runtime computes it.
+
+Dimensions: d features, C class slots, B training rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+__all__ = ["Array", "Head", "State", "TrainResult"]
+
+Array = np.ndarray[Any, Any]
+State = dict[str, Array]
+
+
+class TrainResult(NamedTuple):
+    """Outcome of one training step: loss, accuracy on the valid rows, index of the unit reborn or -1."""
+
+    loss: float
+    accuracy: float
+    replaced: int
+
+
+class Head(Protocol):
+    """A head that infers, observes and trains; its whole state goes in and out by name."""
+
+    def infer(self, feature: Array) -> tuple[Array, Array]:
+        """Return logits [1, C] and probabilities [1, C] for one feature [1, d]."""
+
+    def observe(self, feature: Array, label: Array) -> None:
+        """Take real images, feature [B, d] and label int32 [B] (-1 = empty row), into class_mean and class_count."""
+
+    def train(self, feature: Array, label: Array, class_mask: Array, learning_rate: float, fresh: Array) -> TrainResult:
+        """Make one training step; shapes as in the bundle's `train` signature."""
+
+    def get_state(self) -> State:
+        """Return a copy of every state tensor by name."""
+
+    def set_state(self, state: Mapping[str, Array]) -> None:
+        """Replace every state tensor."""

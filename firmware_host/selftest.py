@@ -1,0 +1,144 @@
+"""Does this machine compute what the bundle was verified with? Expected outputs come in the bundle's golden.npz.
+
+Integer kernels round differently from runtime to runtime, so the backbone's outputs are recorded once per runtime and a
+machine passes when it computes what one of them does. The head is float32 and has one expected result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from firmware_host.bundle import Bundle, BundleError
+from firmware_host.protocol import Array, Head
+from firmware_host.runtime import Backbone, Runtime, open_backbone, open_head
+
+__all__ = ["FLOAT_QUANTUM", "MAX_HEAD_ERROR", "MAX_QUANTA", "selftest"]
+
+MAX_QUANTA = 1.0
+MAX_HEAD_ERROR = 1e-5
+FLOAT_QUANTUM = 1e-4  # what counts as one quantum where the feature is float32
+
+
+def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, Any]:
+    """Run the bundle on its golden inputs, from its start state; what the device has learned is not touched.
+
+    Returns ok, runtime, and
+        reference: the recorded runtime that the backbone agrees with best, among those with all prompts equal if any;
+        backbone_max_quanta: largest difference of a feature from it, in steps of the integer feature or of 1e-4 for a
+            float32 one;
+        prompts_equal: whether the same prompts are chosen;
+        head_max_error: largest absolute difference of start state, probabilities, losses and state after training, and
+            of the logits, which `prototype` scales: theirs is divided by max(1, |logit_scale|), back to cosines;
+        replaced_equal: whether the same units are reborn;
+        images, steps: how many were compared.
+    A number that is not finite comes as None. `ok`: at most 1 quantum, at most 1e-5, prompts and reborn units equal.
+    Raises BundleError when golden.npz lacks any of it, as that of another program does.
+    """
+    golden = _Golden(bundle)
+    match = _best_match(open_backbone(bundle, runtime, threads), golden, runtime.name)
+    error, replaced_equal = _head_difference(open_head(bundle, runtime, threads), golden, bundle)
+    ok = match.quanta <= MAX_QUANTA and error <= MAX_HEAD_ERROR and match.prompts_equal and replaced_equal
+    return {
+        "ok": bool(ok),
+        "runtime": runtime.name,
+        "reference": match.reference,
+        "backbone_max_quanta": _finite(match.quanta),
+        "prompts_equal": match.prompts_equal,
+        "head_max_error": _finite(error),
+        "replaced_equal": replaced_equal,
+        "images": len(golden["image"]),
+        "steps": len(golden["train.label"]),
+    }
+
+
+KINDS = ("feature", "prompt")
+INFER = ("feature", "logits", "probabilities")
+TRAIN = ("feature", "label", "class_mask", "learning_rate", "fresh", "loss", "replaced")
+
+
+class _Golden:
+    """golden.npz, complete or refused; `references` are the runtimes whose backbone outputs it holds."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._path = bundle.file("golden.npz")
+        self._arrays = bundle.arrays("golden.npz")
+        prefix = "feature."
+        self.references = sorted(name[len(prefix) :] for name in self._arrays if name.startswith(prefix))
+        names = ["image", *(f"{kind}.{runtime}" for runtime in self.references or ["RUNTIME"] for kind in KINDS)]
+        names += [f"{group}.{name}" for group in ("state", "final") for name in bundle.state_shapes]
+        names += [*(f"infer.{name}" for name in INFER), *(f"train.{name}" for name in TRAIN)]
+        for name in names:
+            if name not in self._arrays:
+                raise BundleError(f"{self._path} lacks {name!r}, no self-test without: convert with tflite/convert.py")
+        image = self._arrays["image"]  # (n, H, W, 3)
+        if image.dtype != np.uint8 or image.shape[1:] != (*bundle.image_size, 3) or len(image) == 0:
+            raise BundleError(
+                f"{self._path}: image is {image.dtype} {list(image.shape)}, no uint8 images of this bundle's size: "
+                "convert with tflite/convert.py"
+            )
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+
+class _Match(NamedTuple):
+    """How far the backbone's outputs are from those recorded with `reference`."""
+
+    reference: str
+    quanta: float
+    prompts_equal: bool
+
+
+def _best_match(backbone: Backbone, golden: _Golden, runtime: str) -> _Match:
+    found = [backbone(image) for image in golden["image"]]
+    raw = np.concatenate([feature.raw for feature in found])  # (n, d)
+    prompts = np.array([feature.prompt for feature in found])  # (n,)
+    quantum = 1.0 if raw.dtype.kind in "iu" else FLOAT_QUANTUM
+    matches = [
+        _Match(
+            reference,
+            _largest([(raw, golden[f"feature.{reference}"])]) / quantum,
+            np.array_equal(prompts, golden[f"prompt.{reference}"]),
+        )
+        for reference in golden.references
+    ]
+    agreeing = [match for match in matches if match.prompts_equal]
+    return min(agreeing or matches, key=lambda match: (match.quanta, match.reference != runtime))
+
+
+def _head_difference(head: Head, golden: _Golden, bundle: Bundle) -> tuple[float, bool]:
+    names = tuple(bundle.state_shapes)
+    scale = max(1.0, abs(bundle.head["logit_scale"])) if bundle.head["block"] == "prototype" else 1.0
+    start = head.get_state()
+    pairs: list[tuple[Any, Any]] = [(start[name], golden[f"state.{name}"]) for name in names]
+    for row, logits, probabilities in zip(*(golden[f"infer.{name}"] for name in INFER)):
+        found = head.infer(row[None])
+        pairs += [(found[0][0] / scale, logits / scale), (found[1][0], probabilities)]
+    replaced_equal = True
+    for *inputs, loss, replaced in zip(*(golden[f"train.{name}"] for name in TRAIN)):
+        result = head.train(*inputs)
+        pairs.append((result.loss, loss))
+        replaced_equal &= result.replaced == int(replaced)
+    final = head.get_state()
+    pairs += [(final[name], golden[f"final.{name}"]) for name in names]
+    return _largest(pairs), bool(replaced_equal)
+
+
+def _largest(pairs: Iterable[tuple[Any, Any]]) -> float:
+    """Return the largest absolute difference over pairs of arrays; inf where a shape or a nan differs."""
+    largest = 0.0
+    for found, expected in pairs:
+        a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+        if a.shape != b.shape:
+            return math.inf
+        difference = np.abs(a - b)
+        largest = max(largest, float(np.nan_to_num(difference, nan=math.inf, posinf=math.inf).max(initial=0.0)))
+    return largest
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,98 @@
+"""What every command line of this package shares: one-line errors, help with defaults, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, Optional
+
+from firmware_host.bundle import DeviceError
+from keras_cbpnet.errors import UserError
+
+__all__ = ["ArgumentParser", "progress_lines", "run"]
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not the meaningless `(default: None)`."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` whose help shows defaults and whose errors are one line on stderr, exit code 2."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", _HelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)  # an option added later must not change what a script means
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        _print_error(f"{message} (see {self.prog} --help)")
+        raise SystemExit(BAD_INPUT)
+
+
+@contextlib.contextmanager
+def progress_lines(total: int) -> Iterator[Callable[[str], None]]:
+    """Yields a function that shows a line of progress on stderr: beside a bar on a terminal, plain lines elsewhere.
+
+    Args:
+        total: Steps of the work; a line that names an `epoch` is one step.
+    """
+    if not sys.stderr.isatty():
+        yield lambda line: print(line, file=sys.stderr, flush=True)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="epoch", leave=False) as bar:
+
+        def show(line: str) -> None:
+            if "epoch" in line:
+                bar.set_postfix_str(line, refresh=False)
+                bar.update()
+            else:
+                bar.write(line, file=sys.stderr)
+
+        yield show
+
+
+def run(main: Callable[..., Optional[int]], argv: Sequence[str] | None = None) -> int:
+    """Calls `main(argv)` and turns what goes wrong with the input into one line and an exit code.
+
+    Args:
+        main: The command; takes the arguments (None: `sys.argv[1:]`), returns an exit code or None for success.
+        argv: Arguments without the program's name.
+
+    Returns:
+        The exit code: main's own (None counts as 0); 2 for bad input (`UserError`, the bundle contract's errors, an
+        operating system error about a file or a full disk); 130 when interrupted. Any other exception is a defect and
+        passes through.
+    """
+    try:
+        return main(argv) or 0
+    except (UserError, DeviceError) as error:
+        return _bad_input(str(error))
+    except OSError as error:  # no permission, disk full, a file where a folder should be
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        return _bad_input(": ".join(str(part) for part in (error.filename, error.strerror) if part is not None))
+    except KeyboardInterrupt:
+        _print_error("interrupted")
+        return INTERRUPTED
+
+
+def _bad_input(message: str) -> int:
+    logging.getLogger(__name__).debug("bad input", exc_info=True)
+    _print_error(message)
+    return BAD_INPUT
+
+
+def _print_error(message: str) -> None:
+    print("error:", " ".join(message.split()), file=sys.stderr)

@@ -1,0 +1,151 @@
+"""Frozen configurations of the model parts; an unknown key raises."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T", bound="Config")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Base of every configuration: to and from plain dictionaries, strictly."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary of plain Python values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+        """Build from `values`.
+
+        Raises:
+            ValueError: a key is unknown; the message names it and lists the known ones.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"{cls.__name__}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig(Config):
+    """A Vision Transformer (Dosovitskiy et al., arXiv 2010.11929).
+
+    Attributes:
+        image_size: height and width of the input, pixels.
+        stem: (filters, stride) of every 3x3 convolution before the patch embedding; empty for a plain ViT.
+        patch_size: kernel and stride of the patch embedding; 3x3 with this stride when there is a stem.
+        width: d, the feature size.
+        depth: number of encoder blocks.
+        heads: attention heads.
+        mlp_width: hidden units of each block's MLP.
+        mean: per-channel mean of the input, in 0..1 of the pixel range.
+        deviation: per-channel standard deviation of the input, in 0..1 of the pixel range.
+    """
+
+    image_size: int = 32
+    stem: tuple[tuple[int, int], ...] = ((24, 2), (48, 1))
+    patch_size: int = 2
+    width: int = 128
+    depth: int = 6
+    heads: int = 4
+    mlp_width: int = 352
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptConfig(Config):
+    """DualPrompt's prompts (Wang et al., arXiv 2204.04799), prefix tuning on keys and values.
+
+    Attributes:
+        length: rows of every prefix.
+        g_blocks: encoder blocks with the general prompt, which all tasks share.
+        e_blocks: encoder blocks with the expert prompt, one a task.
+        pool: number of expert prompts, at least the number of tasks.
+    """
+
+    length: int = 5
+    g_blocks: tuple[int, ...] = (0, 1)
+    e_blocks: tuple[int, ...] = (2, 3, 4)
+    pool: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig(Config):
+    """The trainable head and its continual backpropagation (Dohare et al., Nature 2024).
+
+    Attributes:
+        block: `prototype`, `mlp` or `residual`.
+        units: h, hidden units of the block.
+        slots: C, class slots, at least the number of classes; spare ones are for classes met on the device.
+        batch: B, rows of one training step.
+        decay_rate: eta of the utility and activation traces.
+        replacement_rate: units reborn per step and eligible unit.
+        maturity_threshold: steps for which a unit is protected after its birth.
+        learning_rate: Adam's step size.
+        block_rate: factor on the learning rate for the block's tensors.
+        logit_scale: factor on the cosine of the `prototype` block.
+    """
+
+    block: str = "prototype"
+    units: int = 64
+    slots: int = 16
+    batch: int = 16
+    decay_rate: float = 0.99
+    replacement_rate: float = 1e-4
+    maturity_threshold: int = 100
+    learning_rate: float = 1e-3
+    block_rate: float = 1.0
+    logit_scale: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.block not in ("prototype", "mlp", "residual"):
+            raise ValueError(f"block must be prototype, mlp or residual, got {self.block!r}")
+        if self.replacement_rate * self.units > 1:
+            raise ValueError(
+                f"replacement_rate * units must be at most 1, got {self.replacement_rate} * {self.units}; "
+                "at most one unit is reborn in a step"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Config):
+    """One run of `python -m keras_cbpnet.train`; config.json of the run folder.
+
+    Attributes:
+        preset: backbone.
+        dataset: source of the images, as `--dataset`.
+        tasks: number of tasks the classes are split into.
+        device_tasks: the last tasks, left to the device.
+        epochs: passes over each task's images.
+        seed: of class order, weights, batches.
+        learning_rate: of the head's Adam.
+        prompt_learning_rate: of the prompts' Adam.
+        replay: `statistics` (half of each batch drawn from class statistics) or `none`.
+        qat: whether to train through int8 fake quantizers.
+        block, units, slots, batch, decay_rate, replacement_rate, maturity_threshold: see `HeadConfig`; slots 0 stands
+            for the data set's classes, rounded up to a multiple of 16.
+    """
+
+    preset: str = "vit_nano_32"
+    dataset: str = "digits"
+    tasks: int = 5
+    device_tasks: int = 0
+    epochs: int = 5
+    seed: int = 0
+    learning_rate: float = 1e-3
+    prompt_learning_rate: float = 5e-3
+    replay: str = "none"
+    qat: bool = True
+    block: str = "prototype"
+    units: int = 64
+    slots: int = 0
+    batch: int = 32
+    decay_rate: float = 0.99
+    replacement_rate: float = 1e-4
+    maturity_threshold: int = 100

@@ -1,0 +1,47 @@
+"""CIFAR-100 (Krizhevsky 2009) through `keras.datasets`, with its official split and class names."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_cbpnet.data.dataset import Dataset
+from keras_cbpnet.data.folder import datasets_folder
+from keras_cbpnet.data.preprocessing import ImageSize, resize_images
+from keras_cbpnet.errors import UserError
+
+__all__ = ["CLASS_NAMES", "load_cifar100"]
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+ARCHIVE = "cifar-100-python-target_archive"  # the name Keras looks for
+
+CLASS_NAMES = tuple(
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+    caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
+    flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+    motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate
+    poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
+    squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+    wardrobe whale willow_tree wolf woman worm
+    """.split()
+)
+
+
+def load_cifar100(image_size: ImageSize, seed: int = 0) -> Dataset:
+    """Loads the 50,000 training and 10,000 test images, downloading them once; `seed` has no influence."""
+    import keras
+
+    try:
+        (x_train, y_train), (x_test, y_test) = keras.datasets.cifar100.load_data()
+    except Exception as error:  # Keras raises bare Exception when a download fails
+        raise UserError(
+            f"CIFAR-100 is not at hand and could not be downloaded ({type(error).__name__}); "
+            f"save {URL} as {datasets_folder() / ARCHIVE}"
+        ) from error
+    return Dataset(
+        resize_images(x_train, image_size),
+        y_train.reshape(-1).astype(np.int64),
+        resize_images(x_test, image_size),
+        y_test.reshape(-1).astype(np.int64),
+        CLASS_NAMES,
+    )

@@ -1,0 +1,70 @@
+"""Resizing on the host's CPU, with Pillow, so that host and device see the same pixels."""
+
+# N images, H height, W width
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Union
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from keras_cbpnet.errors import UserError
+
+__all__ = ["ImageSize", "height_and_width", "read_image", "resize_images"]
+
+ImageSize = Union[int, Sequence[int]]
+
+
+def height_and_width(size: ImageSize) -> tuple[int, int]:
+    """Returns `size`, one number or (height, width) in pixels, as (height, width)."""
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    if min(height, width) < 1:
+        raise UserError(f"image size {height}x{width} is not positive; give the size in pixels, such as 32")
+    return int(height), int(width)
+
+
+def resize_images(images: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint8]:
+    """Resizes images with Pillow's bicubic filter (antialiased when shrinking).
+
+    Args:
+        images: uint8 [N, H, W, 3], RGB.
+        size: Side of the result in pixels, or (height, width).
+
+    Returns:
+        uint8 [N, height, width, 3]; `images` itself if it has that size already.
+    """
+    height, width = height_and_width(size)
+    if images.shape[1:3] == (height, width):
+        return images
+    resized = np.empty((len(images), height, width, 3), np.uint8)
+    for index, image in enumerate(images):
+        resized[index] = _resized(Image.fromarray(image), height, width)
+    return resized
+
+
+def read_image(path: str | os.PathLike[str], size: ImageSize) -> NDArray[np.uint8]:
+    """Reads one image file upright as RGB, uint8 [height, width, 3], just as the device package does.
+
+    Raises:
+        UserError: The file is not an image, or damaged.
+    """
+    height, width = height_and_width(size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                upright = ImageOps.exif_transpose(file) or file
+                return np.array(_resized(upright.convert("RGB"), height, width))
+    except Exception as error:  # decoders of damaged files raise what they like
+        raise UserError(
+            f"cannot read image {os.fspath(path)}: not an image, or damaged; replace or remove it"
+        ) from error
+
+
+def _resized(image: Image.Image, height: int, width: int) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)

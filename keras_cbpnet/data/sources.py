@@ -1,0 +1,67 @@
+"""Data sources by name: what `--dataset` accepts."""
+
+# N images, H height, W width
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_cbpnet.data.cifar100 import load_cifar100
+from keras_cbpnet.data.dataset import Dataset, stratified_split
+from keras_cbpnet.data.folder import load_folder, load_imagenet_r
+from keras_cbpnet.data.npz import load_npz
+from keras_cbpnet.data.preprocessing import ImageSize, resize_images
+from keras_cbpnet.errors import UserError
+
+__all__ = ["NAMED_SOURCES", "PATH_SOURCES", "load_dataset"]
+
+
+def load_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
+    """Loads a data set with all images at one size.
+
+    Args:
+        spec: `digits`, `cifar100`, `imagenet_r`, `folder:PATH` (one folder per class, or train/ and test/ folders of
+            them) or `npz:PATH` (x_train, y_train, x_test, y_test, class_names).
+        image_size: Side of the images in pixels, or (height, width); resized with Pillow's bicubic filter.
+        seed: Seed of the training/test split where the source leaves it to the user (`imagenet_r`). `digits` and
+            `folder:` are split once and for all, so every run is tested on the same images.
+
+    Returns:
+        The data set.
+
+    Raises:
+        UserError: Unknown name, or data that are missing, damaged or not as described.
+    """
+    kind, colon, path = spec.partition(":")
+    if colon and kind in PATH_SOURCES:
+        return PATH_SOURCES[kind](path, image_size)
+    if spec in NAMED_SOURCES:
+        return NAMED_SOURCES[spec](image_size, seed)
+    choices = ", ".join([*NAMED_SOURCES, *(f"{name}:PATH" for name in PATH_SOURCES)])
+    raise UserError(f"unknown data set '{spec}'; choose one of {choices}")
+
+
+def load_digits(image_size: ImageSize, seed: int = 0) -> Dataset:
+    """Loads scikit-learn's 1,797 handwritten digits (8x8, 17 grey levels; Alpaydin & Kaynak, UCI 1998), split 80/20."""
+    from sklearn import datasets
+
+    bunch = datasets.load_digits()
+    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8)
+    images = resize_images(np.repeat(grey[..., None], 3, axis=3), image_size)
+    labels = bunch.target.astype(np.int64)
+    names = tuple(str(name) for name in bunch.target_names)
+    train, test = stratified_split(labels, names)
+    return Dataset(images[train], labels[train], images[test], labels[test], names)
+
+
+NAMED_SOURCES: dict[str, Callable[[ImageSize, int], Dataset]] = {
+    "digits": load_digits,
+    "cifar100": load_cifar100,
+    "imagenet_r": load_imagenet_r,
+}
+PATH_SOURCES: dict[str, Callable[[str, ImageSize], Dataset]] = {
+    "folder": load_folder,
+    "npz": load_npz,
+}

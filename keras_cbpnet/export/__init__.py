@@ -1,0 +1,1 @@
+"""From a trained model to a bundle: backbone and head to TFLite, golden vectors, verification."""

@@ -1,0 +1,81 @@
+"""The frozen prompted backbone as one TFLite graph: query pass, nearest key, prompted pass."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from keras_cbpnet.layers.prompts import assemble, unit
+from keras_cbpnet.models.cbpnet import CBPNet
+
+
+class PromptedBackbone(tf.Module):
+    """The graph behind `serving_default`: `image` [1, H, W, 3] -> `feature` [1, d], `prompt` int32 [1]."""
+
+    def __init__(self, model: CBPNet) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.config = model.prompts.config
+        used = max(model.prompts.tasks, 1)
+        self.general = tf.Variable(model.prompts.general, trainable=False)
+        self.expert = tf.Variable(model.prompts.expert[:used], trainable=False)
+        self.keys = tf.Variable(ops.transpose(unit(model.prompts.key[:used])), trainable=False)  # (d, P)
+
+    def __call__(self, image: Any) -> dict[str, Any]:
+        tokens = self.backbone.embed(image)
+        query = self.backbone.encode(tokens)
+        # The length of the query does not move the maximum, so the nearest key by cosine needs no division.
+        prompt = tf.argmax(tf.matmul(query, self.keys), axis=1, output_type=tf.int32)
+        expert = tf.gather(self.expert, prompt)  # (1, 2 E, L, D)
+        feature = self.backbone.encode(tokens, assemble(self.config, self.general, expert))
+        return {"feature": feature, "prompt": prompt}
+
+
+def convert_backbone(model: CBPNet, recipe: str, images: np.ndarray) -> bytes:
+    """Return the backbone of `model` as a TFLite file.
+
+    Args:
+        model: trained; for `int8` its fake quantizers, where it has them, set the ranges.
+        recipe: `int8` (every op, uint8 image to int8 feature) or `float32`.
+        images: representative uint8 images [N, H, W, 3], which set the ranges that no fake quantizer holds.
+    """
+    size = model.backbone.config.image_size
+    module = PromptedBackbone(model)
+    kind = tf.float32 if recipe == "int8" else tf.uint8  # the converter turns the float input into uint8 itself
+    signature = tf.TensorSpec([1, size, size, 3], kind, name="image")
+    # Ranges of fake quantizers count only as constants, so every variable is frozen before the converter looks.
+    frozen = convert_variables_to_constants_v2(tf.function(module.__call__).get_concrete_function(signature))
+    outputs = sorted(("feature", "prompt"))  # the order in which a dictionary is flattened
+
+    @tf.function(input_signature=[signature])
+    def serve(image: Any) -> dict[str, Any]:
+        return dict(zip(outputs, frozen(image), strict=True))
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(tf.Module(), folder, signatures={"serving_default": serve})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        if recipe == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: _representative(images)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.uint8
+            converter.inference_output_type = tf.int8
+            # Per-channel dense weights crash tflite-runtime 2.14 on aarch64.
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+        else:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        return bytes(converter.convert())
+
+
+def _representative(images: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    for image in images:
+        yield {"image": image[None].astype(np.float32)}
+    # The corners of the pixel range, so that the input's scale is 1 and its zero point the darkest pixel.
+    for value in (0.0, 255.0):
+        yield {"image": np.full_like(image[None], value, np.float32)}

@@ -1,0 +1,84 @@
+"""The trainable head as one TFLite file with the contract's five signatures."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import tensorflow as tf
+
+from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.layers.cbp_step import Head
+
+# Dimensions: B rows, d feature size, C class slots.
+
+
+class HeadModule(tf.Module):
+    """The head's state as variables and its equations as static-shaped functions."""
+
+    def __init__(self, head: CBPHead) -> None:
+        super().__init__()
+        # Constants, so that they are part of the graph and not of the state.
+        constants = [tf.constant(value.numpy()) for value in (head.feature_mean, head.feature_scale)]
+        self.equations = Head(head.config, *constants)
+        self.state = {name: tf.Variable(value.numpy(), name=name) for name, value in head.state.items()}
+
+    def _values(self) -> dict[str, Any]:
+        return {name: tf.convert_to_tensor(variable) for name, variable in self.state.items()}
+
+    def _assign(self, new: dict[str, Any]) -> None:
+        for name, value in new.items():
+            self.state[name].assign(value)
+
+    def infer(self, feature: Any) -> dict[str, Any]:
+        """`feature` [1, d] -> `logits` [1, C], `probabilities` [1, C]."""
+        return self.equations.infer(self._values(), feature)
+
+    def observe(self, feature: Any, label: Any) -> dict[str, Any]:
+        """`feature` [B, d], `label` int32 [B] -> `ok` []."""
+        state = self._values()
+        new = self.equations.observe(state, feature, label)
+        self._assign({name: new[name] for name in ("class_mean", "class_count")})
+        return {"ok": tf.reduce_sum(new["class_count"]) * 0.0 + 1.0}
+
+    def train(self, feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any) -> dict[str, Any]:
+        """One training step -> `loss` [], `accuracy` [], `replaced` int32 []."""
+        state = self._values()
+        new, result = self.equations.train(state, feature, label, class_mask, learning_rate, fresh)
+        self._assign({name: new[name] for name in new if new[name] is not state[name]})
+        return {name: result[name] for name in ("loss", "accuracy", "replaced")}
+
+    def get_state(self) -> dict[str, Any]:
+        """Every state tensor by name."""
+        return {name: tf.identity(value) for name, value in self._values().items()}
+
+    def set_state(self, **state: Any) -> dict[str, Any]:
+        """Every state tensor by name -> `ok` []."""
+        self._assign(state)
+        return {"ok": state["step"] * 0.0 + 1.0}
+
+
+def convert_head(head: CBPHead) -> bytes:
+    """Return `head` in its present state as a TFLite file; float32, TFLITE_BUILTINS alone, static shapes."""
+    c, d = head.config, head.width
+    module = HeadModule(head)
+
+    def spec(name: str, *shape: int, dtype: Any = tf.float32) -> tf.TensorSpec:
+        return tf.TensorSpec(shape, dtype, name=name)
+
+    rows = [spec("feature", c.batch, d), spec("label", c.batch, dtype=tf.int32)]
+    step = [spec("class_mask", c.slots), spec("learning_rate"), spec("fresh", d)]
+    state = {name: spec(name, *variable.shape) for name, variable in module.state.items()}
+    signatures = {
+        "infer": tf.function(module.infer).get_concrete_function(spec("feature", 1, d)),
+        "observe": tf.function(module.observe).get_concrete_function(*rows),
+        "train": tf.function(module.train).get_concrete_function(*rows, *step),
+        "get_state": tf.function(module.get_state).get_concrete_function(),
+        "set_state": tf.function(module.set_state).get_concrete_function(**state),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.experimental_enable_resource_variables = True
+        return bytes(converter.convert())

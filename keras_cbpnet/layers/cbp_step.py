@@ -1,0 +1,232 @@
+"""The head's mathematics: inference, observation and one training step with continual backpropagation.
+
+Pure functions from state to state, the only implementation on the host: the Keras layer trains with it and the exported
+graph is traced from it. Every operation is a TFLite builtin that TFLM has too, hence the written-out backward pass
+(a gradient through relu does not convert), the arithmetic masks (TFLM has neither SELECT nor ONE_HOT) and TensorFlow's
+own argmin and argmax (those of keras.ops flush denormals with BITWISE_AND, which is no builtin).
+
+Sources: Dohare et al., Loss of plasticity in deep continual learning, Nature 632 (2024), for continual backpropagation;
+Kingma and Ba, arXiv 1412.6980, for Adam. The order of operations is fixed by the bundle contract.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+from keras import ops
+
+from keras_cbpnet.config import HeadConfig
+
+# Dimensions: B rows, d feature size, h hidden units, C class slots, R = B + C rows with the prototypes below.
+
+State = dict[str, Any]
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+COSINE_EPSILON = 1e-12
+MASKED = 1e9
+NEVER = 1e30
+
+
+def weight_names(block: str) -> tuple[str, ...]:
+    """Return the names of the trained tensors of `block`."""
+    return ("w1", "b1", "w2", "b2", "w3", "b3") if block == "residual" else ("w1", "b1", "w2", "b2")
+
+
+def one_hot(index: Any, size: int) -> Any:
+    """Return float32 [N, size] with a 1 at each `index` [N]; a row of zeros for an index outside of it."""
+    distance = ops.abs(ops.cast(index, "float32")[:, None] - ops.arange(size, dtype="float32")[None, :])
+    return ops.relu(1.0 - distance)
+
+
+def one_minus_power(beta: float, exponent: Any) -> Any:
+    """Return 1 - beta**exponent without cancellation: with u = tanh(-exponent * ln(beta) / 2) it is 2u / (1 + u)."""
+    if beta == 0.0:
+        return ops.ones_like(exponent)
+    u = ops.tanh(exponent * (-0.5 * math.log(beta)))
+    return 2.0 * u / (1.0 + u)
+
+
+def masked(logits: Any, class_mask: Any) -> Any:
+    """Return `logits` [B, C] with -1e9 where `class_mask` [C] is 0."""
+    return logits * class_mask + (class_mask - 1.0) * MASKED
+
+
+def softmax(logits: Any) -> tuple[Any, Any]:
+    """Return the probabilities [B, C] and the log of their normaliser [B] of `logits` [B, C]."""
+    peak = ops.max(logits, axis=1, keepdims=True)
+    powers = ops.exp(logits - peak)
+    total = ops.sum(powers, axis=1, keepdims=True)
+    return powers / total, ops.squeeze(ops.log(total) + peak, axis=1)
+
+
+class Head:
+    """The head's equations for one configuration and one standardisation of the features.
+
+    Args:
+        config: block, sizes and rates.
+        feature_mean: subtracted from the features, float32 [d].
+        feature_scale: divides the difference, float32 [d].
+    """
+
+    def __init__(self, config: HeadConfig, feature_mean: Any, feature_scale: Any) -> None:
+        self.config = config
+        self.feature_mean = feature_mean
+        self.feature_scale = feature_scale
+
+    def _standardise(self, feature: Any) -> Any:
+        return (feature - self.feature_mean) / self.feature_scale
+
+    def _forward(self, state: Mapping[str, Any], feature: Any) -> State:
+        """Return every value of the forward pass that the backward pass needs, `logits` [B, C] among them."""
+        x = self._standardise(feature)  # (B, d)
+        if self.config.block == "prototype":
+            x = ops.concatenate([x, self._standardise(state["class_mean"])], axis=0)  # (R, d)
+        pre = ops.matmul(x, state["w1"]) + state["b1"]  # (B or R, h)
+        hidden = ops.relu(pre)
+        out = ops.matmul(hidden, state["w2"]) + state["b2"]  # (B or R, d), or the logits
+        values = {"x": x, "pre": pre, "hidden": hidden}
+        if self.config.block == "mlp":
+            return {**values, "logits": out}
+        g = x + out
+        if self.config.block == "residual":
+            return {**values, "g": g, "logits": ops.matmul(g, state["w3"]) + state["b3"]}
+        inverse_norm = 1.0 / ops.sqrt(ops.sum(g * g, axis=1, keepdims=True) + COSINE_EPSILON)  # (R, 1)
+        unit = g * inverse_norm
+        rows = ops.shape(feature)[0]
+        cosine = ops.matmul(unit[:rows], ops.transpose(unit[rows:]))  # (B, C)
+        logits = cosine * self.config.logit_scale
+        return {**values, "inverse_norm": inverse_norm, "unit": unit, "cosine": cosine, "logits": logits}
+
+    def _backward(self, state: Mapping[str, Any], values: State, d_logits: Any) -> tuple[State, Any]:
+        """Return the gradients of the trained tensors and that of the features [B, d]."""
+        gradients: State = {}
+        rows = ops.shape(d_logits)[0]
+        if self.config.block == "mlp":
+            d_out = d_logits  # (B, C)
+        elif self.config.block == "residual":
+            gradients["w3"] = ops.matmul(ops.transpose(values["g"]), d_logits)
+            gradients["b3"] = ops.sum(d_logits, axis=0)
+            d_out = ops.matmul(d_logits, ops.transpose(state["w3"]))  # (B, d)
+        else:
+            unit, cosine = values["unit"], values["cosine"]
+            d_cosine = d_logits * self.config.logit_scale  # (B, C)
+            pull = d_cosine * cosine
+            d_rows = ops.matmul(d_cosine, unit[rows:]) - unit[:rows] * ops.sum(pull, axis=1)[:, None]
+            d_means = ops.matmul(ops.transpose(d_cosine), unit[:rows]) - unit[rows:] * ops.sum(pull, axis=0)[:, None]
+            d_out = ops.concatenate([d_rows, d_means], axis=0) * values["inverse_norm"]  # (R, d)
+        gradients["w2"] = ops.matmul(ops.transpose(values["hidden"]), d_out)
+        gradients["b2"] = ops.sum(d_out, axis=0)
+        d_pre = ops.matmul(d_out, ops.transpose(state["w2"])) * ops.cast(values["pre"] > 0, "float32")
+        gradients["w1"] = ops.matmul(ops.transpose(values["x"]), d_pre)
+        gradients["b1"] = ops.sum(d_pre, axis=0)
+        d_x = ops.matmul(d_pre[:rows], ops.transpose(state["w1"]))  # (B, d)
+        if self.config.block != "mlp":
+            d_x = d_x + d_out[:rows]
+        return gradients, d_x / self.feature_scale
+
+    def infer(self, state: Mapping[str, Any], feature: Any) -> State:
+        """Return `logits` and `probabilities`, float32 [B, C], of `feature`, float32 [B, d]."""
+        logits = self._forward(state, feature)["logits"]
+        return {"logits": logits, "probabilities": softmax(masked(logits, state["class_mask"]))[0]}
+
+    def hidden(self, state: Mapping[str, Any], feature: Any) -> Any:
+        """Return the block's hidden activations, float32 [B, h], of `feature`, float32 [B, d]."""
+        return self._forward(state, feature)["hidden"][: ops.shape(feature)[0]]
+
+    def observe(self, state: Mapping[str, Any], feature: Any, label: Any) -> State:
+        """Return the state after counting `feature` [B, d] into the mean of its class `label` int32 [B], -1 = none.
+
+        The batch in closed form: count += n, mean += (sum - n * mean) / count equals one image at a time.
+        """
+        member = one_hot(label, self.config.slots)  # (B, C)
+        n = ops.sum(member, axis=0)  # (C,)
+        total = ops.matmul(ops.transpose(member), feature)  # (C, d)
+        count = state["class_count"] + n
+        mean = state["class_mean"] + (total - n[:, None] * state["class_mean"]) / ops.maximum(count, 1.0)[:, None]
+        return {**state, "class_count": count, "class_mean": mean}
+
+    def train(
+        self, state: Mapping[str, Any], feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any
+    ) -> tuple[State, State]:
+        """One training step: forward, backward, Adam, traces, at most one rebirth.
+
+        Args:
+            state: every state tensor by name.
+            feature: float32 [B, d].
+            label: int32 [B]; -1 marks an empty row.
+            class_mask: float32 [C], 1 = may compete in the loss.
+            learning_rate: float32 [].
+            fresh: float32 [d], incoming weights for a reborn unit.
+
+        Returns:
+            The new state; and `loss` [], `accuracy` [], `replaced` int32 [] (the unit reborn, or -1) and
+            `feature_gradient` [B, d], the loss' derivative by `feature`.
+        """
+        c = self.config
+        values = self._forward(state, feature)
+        target = one_hot(label, c.slots)  # (B, C)
+        valid = ops.sum(target, axis=1)  # (B,)
+        rows = ops.maximum(ops.sum(valid), 1.0)
+        logits = masked(values["logits"], class_mask)
+        probability, log_total = softmax(logits)
+        loss = ops.sum(valid * (log_total - ops.sum(target * logits, axis=1))) / rows
+        miss = ops.abs(ops.cast(tf.argmax(logits, axis=1, output_type=tf.int32), "float32") - ops.cast(label, "float32"))
+        accuracy = ops.sum(valid * ops.relu(1.0 - miss)) / rows
+        # probability - target, but without 1 - 1e-7 at a label that is known well: Adam would blow that noise up.
+        other = probability * (1.0 - target)
+        d_logits = (other - target * ops.sum(other, axis=1)[:, None]) * class_mask * (valid / rows)[:, None]
+        gradients, feature_gradient = self._backward(state, values, d_logits)
+
+        new = {**state, "step": state["step"] + 1.0, "age": state["age"] + 1.0}
+        self._adam(new, gradients, learning_rate)
+        mean_hidden = ops.sum(values["hidden"][: ops.shape(feature)[0]] * valid[:, None], axis=0) / rows  # (h,)
+        replaced = self._rebirth(new, mean_hidden, fresh)
+        return new, {"loss": loss, "accuracy": accuracy, "replaced": replaced, "feature_gradient": feature_gradient}
+
+    def _adam(self, new: State, gradients: State, learning_rate: Any) -> None:
+        """Update the trained tensors and their slots in `new`; a unit's own tensors count their steps by its age."""
+        unit = [one_minus_power(beta, new["age"]) for beta in (BETA1, BETA2)]  # (h,)
+        shared = [one_minus_power(beta, new["step"]) for beta in (BETA1, BETA2)]  # ()
+        corrections = {"w1": [t[None, :] for t in unit], "b1": unit, "w2": [t[:, None] for t in unit]}
+        block = ("w1", "b1") if self.config.block == "mlp" else ("w1", "b1", "w2", "b2")
+        for name in weight_names(self.config.block):
+            g = gradients[name]
+            m = BETA1 * new[f"m_{name}"] + (1.0 - BETA1) * g
+            v = BETA2 * new[f"v_{name}"] + (1.0 - BETA2) * (g * g)
+            first, second = corrections.get(name, shared)
+            rate = learning_rate * (self.config.block_rate if name in block else 1.0)
+            new[name] = new[name] - rate * (m / first) / (ops.sqrt(v / second) + EPSILON)
+            new[f"m_{name}"], new[f"v_{name}"] = m, v
+
+    def _rebirth(self, new: State, mean_hidden: Any, fresh: Any) -> Any:
+        """Update traces and debt in `new`, let the least useful mature unit be reborn; return its index or -1."""
+        c = self.config
+        eta = c.decay_rate
+        outgoing = ops.sum(ops.abs(new["w2"]), axis=1)  # (h,)
+        utility = eta * new["utility"] + (1.0 - eta) * (mean_hidden * outgoing)  # mean|h| = mean h behind a relu
+        mean_activation = eta * new["mean_activation"] + (1.0 - eta) * mean_hidden
+        seen = one_minus_power(eta, new["age"])  # (h,), bias correction of the traces
+
+        eligible = ops.cast(new["age"] > c.maturity_threshold, "float32")  # (h,)
+        count = ops.sum(eligible)
+        debt = new["replacement_debt"] + c.replacement_rate * count
+        due = ops.cast(debt >= 1.0, "float32") * ops.minimum(count, 1.0)
+        score = utility / seen * eligible + (1.0 - eligible) * NEVER
+        unit = ops.cast(tf.argmin(score[None, :], axis=1, output_type=tf.int32), "float32")  # (1,), lowest index on a tie
+        reborn = one_hot(unit, c.units)[0] * due  # (h,)
+        kept = 1.0 - reborn
+
+        shift = reborn * (mean_activation / seen)  # (h,), what the unit gave on average goes into the bias
+        new["b2"] = new["b2"] + ops.sum(new["w2"] * shift[:, None], axis=0)
+        new["w1"] = new["w1"] * kept[None, :] + fresh[:, None] * reborn[None, :]
+        new["w2"] = new["w2"] * kept[:, None]
+        new["b1"] = new["b1"] * kept
+        for slot in ("m", "v"):
+            new[f"{slot}_w1"] = new[f"{slot}_w1"] * kept[None, :]
+            new[f"{slot}_b1"] = new[f"{slot}_b1"] * kept
+            new[f"{slot}_w2"] = new[f"{slot}_w2"] * kept[:, None]
+        new["utility"], new["mean_activation"], new["age"] = utility * kept, mean_activation * kept, new["age"] * kept
+        new["replacement_debt"] = debt - due
+        return ops.cast(due * (unit[0] + 1.0) - 1.0, "int32")

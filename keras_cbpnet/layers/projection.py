@@ -1,0 +1,96 @@
+"""Dense and convolutional layers whose weights are fake-quantized and carry a constant gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_cbpnet.layers.fake_quant import optional
+
+
+@keras.saving.register_keras_serializable("keras_cbpnet")
+class Projection(keras.layers.Layer):
+    """y = gain * (x W + b), the gain folded into the weights, so that it costs nothing on the device.
+
+    Args:
+        units: size of the last axis of the result.
+        gain: constant factor.
+        quantized: whether the folded weights pass through an int8 fake quantizer.
+    """
+
+    def __init__(self, units: int, gain: float = 1.0, quantized: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.gain = gain
+        self.quantized = quantized
+        self.quantizer = optional(quantized, "weight", name="kernel_quantizer")
+
+    def build(self, input_shape: Any) -> None:
+        shape = (input_shape[-1], self.units)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        self.quantizer.build(shape)
+
+    def call(self, inputs: Any) -> Any:
+        # In two dimensions, so that the bias is fused into FULLY_CONNECTED instead of added behind a reshape.
+        rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
+        rows = ops.matmul(rows, self.quantizer(self.kernel * self.gain)) + self.bias * self.gain
+        return ops.reshape(rows, (-1, *inputs.shape[1:-1], self.units))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units, "gain": self.gain, "quantized": self.quantized}
+
+
+@keras.saving.register_keras_serializable("keras_cbpnet")
+class Convolution(keras.layers.Layer):
+    """Strided convolution of (x - mean) / deviation, both folded into kernel and bias; `same` padding with x = 0.
+
+    Args:
+        filters: output channels.
+        kernel_size: height and width of the kernel, pixels.
+        strides: step of the kernel, pixels.
+        mean: of every input channel, in the input's unit; empty for 0.
+        deviation: of every input channel, in the input's unit; empty for 1.
+        quantized: whether the folded kernel passes through a per-channel int8 fake quantizer.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        strides: int,
+        mean: Sequence[float] = (),
+        deviation: Sequence[float] = (),
+        quantized: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.mean = tuple(mean)
+        self.deviation = tuple(deviation)
+        self.quantized = quantized
+        self.quantizer = optional(quantized, "channel", name="kernel_quantizer")
+
+    def build(self, input_shape: Any) -> None:
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="he_normal")
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        self.quantizer.build(shape)
+
+    def call(self, inputs: Any) -> Any:
+        kernel, bias = ops.convert_to_tensor(self.kernel), ops.convert_to_tensor(self.bias)
+        if self.deviation:
+            kernel = kernel / ops.reshape(ops.convert_to_tensor(self.deviation, "float32"), (1, 1, -1, 1))
+        if any(self.mean):
+            mean = ops.reshape(ops.convert_to_tensor(self.mean, "float32"), (1, 1, -1, 1))
+            bias = bias - ops.sum(kernel * mean, axis=(0, 1, 2))
+        return ops.conv(inputs, self.quantizer(kernel), strides=self.strides, padding="same") + bias
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("filters", "kernel_size", "strides", "mean", "deviation", "quantized")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

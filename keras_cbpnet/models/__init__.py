@@ -1,0 +1,1 @@
+"""Models: backbone, head and CBPNet."""

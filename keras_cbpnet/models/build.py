@@ -1,0 +1,35 @@
+"""A CBPNet from a run's configuration."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
+from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.weights import load_weights
+from keras_cbpnet.presets import get_preset
+
+
+def build_cbpnet(config: TrainConfig, classes: int) -> CBPNet:
+    """Return the untrained model of a run, its backbone with the preset's weights.
+
+    Args:
+        config: of the run.
+        classes: of the data set, which set the number of slots where the configuration leaves it open.
+    """
+    preset = get_preset(config.preset)
+    head = HeadConfig(
+        block=config.block,
+        units=config.units,
+        slots=config.slots or -(-classes // 16) * 16,
+        batch=config.batch,
+        decay_rate=config.decay_rate,
+        replacement_rate=config.replacement_rate,
+        maturity_threshold=config.maturity_threshold,
+        learning_rate=config.learning_rate,
+    )
+    model = CBPNet(preset.backbone, PromptConfig(pool=config.tasks), head, quantized=config.qat, name="cbpnet")
+    model.build()
+    with resources.as_file(resources.files("keras_cbpnet") / "weights" / preset.weights) as path:
+        load_weights(model.backbone, path)
+    return model

@@ -1,0 +1,45 @@
+"""Named backbones; each preset's docstring is its run sheet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from keras_cbpnet.config import BackboneConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A backbone and the file of its weights.
+
+    Attributes:
+        name: of the preset.
+        backbone: its sizes.
+        weights: file in `keras_cbpnet/weights`, empty where none is shipped.
+    """
+
+    name: str
+    backbone: BackboneConfig
+    weights: str = ""
+
+
+def vit_nano_32() -> Preset:
+    """1.0 M parameters, 32x32 pixels, 65 tokens, width 128, depth 6; shipped.
+
+    python -m keras_cbpnet.pretrain --preset vit_nano_32 --data npz:tiny_imagenet_32.npz --output vit_nano_32.npz
+    """
+    return Preset("vit_nano_32", BackboneConfig(), "vit_nano_32.npz")
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {"vit_nano_32": vit_nano_32}
+
+
+def get_preset(name: str) -> Preset:
+    """Return the preset called `name`.
+
+    Raises:
+        ValueError: no such preset; the message lists the known ones.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,1 @@
+"""Training: the loop over tasks, quantization-aware training, the report."""

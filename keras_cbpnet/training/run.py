@@ -1,0 +1,111 @@
+"""The run folder: configuration, checkpoints after every task, results."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from firmware_host.bundle import ClassStatistics
+from keras_cbpnet import __version__
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.errors import UserError
+
+
+class Run:
+    """A run folder that a killed training resumes from and a finished one is never overwritten in.
+
+    Args:
+        path: the folder; made if missing.
+        config: of this training.
+
+    Raises:
+        UserError: the folder holds a finished run, a run of another configuration, or something else.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig) -> None:
+        self.path = path
+        known = path / "config.json"
+        if known.exists():
+            if read_config(path) != config:
+                raise UserError(f"{path} holds a run of another configuration; choose another --output or remove it")
+            if (path / "metrics.json").exists():
+                raise UserError(f"{path} holds a finished run; choose another --output or remove it")
+        elif path.exists() and any(path.iterdir()):
+            raise UserError(f"{path} exists and is no run folder; choose another --output")
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+            write_json(known, {"version": __version__, **config.to_dict()})
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.path.glob("checkpoint-[0-9][0-9][0-9]"))
+
+    def save(self, model: keras.Model, statistics: ClassStatistics, progress: Mapping[str, Any]) -> None:
+        """Write a checkpoint, whole or not at all, and drop the older ones."""
+        older = self._checkpoints()
+        temporary = self.path / "checkpoint.part"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        model.save_weights(temporary / "model.weights.h5")
+        np.savez(temporary / "statistics.npz", **statistics.arrays())
+        write_json(temporary / "progress.json", progress)
+        temporary.rename(self.path / f"checkpoint-{len(progress['accuracy_matrix']):03d}")
+        for folder in older:
+            shutil.rmtree(folder)
+
+    def restore(self, model: keras.Model) -> tuple[ClassStatistics, dict[str, Any]] | None:
+        """Load the newest checkpoint into `model`; return statistics and progress, or None where there is none."""
+        folders = self._checkpoints()
+        if not folders:
+            return None
+        model.load_weights(folders[-1] / "model.weights.h5")
+        with np.load(folders[-1] / "statistics.npz") as file:
+            statistics = ClassStatistics(file["mean"], file["count"], file["scatter"])
+        return statistics, json.loads((folders[-1] / "progress.json").read_text())
+
+    def finish(
+        self,
+        model: keras.Model,
+        statistics: ClassStatistics,
+        metrics: Mapping[str, Any],
+        history: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Write model.keras, statistics.npz, log.csv and, last, metrics.json, which marks the run as finished."""
+        model.save(self.path / "model.keras")
+        np.savez(self.path / "statistics.npz", **statistics.arrays())
+        with (self.path / "log.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(history[0]))
+            writer.writeheader()
+            writer.writerows(history)
+        write_json(self.path / "metrics.json", metrics)
+        for folder in self._checkpoints():
+            shutil.rmtree(folder)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Return the configuration of the run folder `path`.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        values = json.loads((path / "config.json").read_text())
+        values.pop("version", None)
+        return TrainConfig.from_dict(values)
+    except FileNotFoundError:
+        raise UserError(f"{path} is no run folder: it has no config.json") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path / 'config.json'} is damaged: {error}") from None
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write `values` as JSON, whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(values, indent=1) + "\n")
+    temporary.replace(path)

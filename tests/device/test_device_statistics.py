@@ -1,0 +1,118 @@
+"""Class statistics: Welford against numpy on the whole batch, and what is drawn from them."""
+
+import numpy as np
+import pytest
+
+from firmware_host.bundle import ClassStatistics
+
+
+@pytest.fixture
+def observed():
+    rng = np.random.default_rng(0)
+    label = rng.choice([0, 2, 3], 400, p=[0.2, 0.3, 0.5])
+    mixing = rng.normal(size=(4, 4))
+    feature = rng.normal(size=(5, 4))[label] * 10 + rng.normal(size=(400, 4)) @ mixing
+    statistics = ClassStatistics.empty(5, 4)
+    for row, slot in zip(feature, label):
+        statistics.update(row, int(slot))
+    return statistics, feature, label
+
+
+def test_one_image_at_a_time_equals_the_batch(observed):
+    statistics, feature, label = observed
+    centred = np.concatenate([feature[label == slot] - feature[label == slot].mean(axis=0) for slot in (0, 2, 3)])
+    np.testing.assert_array_equal(statistics.count, np.bincount(label, minlength=5))
+    np.testing.assert_array_equal(statistics.seen, [0, 2, 3])
+    for slot in (0, 2, 3):
+        np.testing.assert_allclose(statistics.mean[slot], feature[label == slot].mean(axis=0))
+    np.testing.assert_allclose(statistics.scatter, centred.T @ centred, atol=1e-9)
+    expected = np.cov(centred, rowvar=False, bias=True) * 400 / 397
+    np.testing.assert_allclose(statistics.covariance(), expected, atol=1e-10)
+
+
+def test_one_class_gives_numpys_covariance():
+    feature = np.random.default_rng(1).normal(size=(30, 3))
+    statistics = ClassStatistics.empty(2, 3)
+    for row in feature:
+        statistics.update(row, 1)
+    np.testing.assert_allclose(statistics.covariance(), np.cov(feature, rowvar=False), atol=1e-12)
+
+
+def test_shrinkage_keeps_the_total_variance(observed):
+    statistics, *_ = observed
+    full, half = statistics.covariance(), statistics.covariance(0.5)
+    assert np.trace(half) == pytest.approx(np.trace(full))
+    np.testing.assert_allclose(half - np.diag(np.diag(half)), 0.5 * (full - np.diag(np.diag(full))))
+    np.testing.assert_allclose(statistics.covariance(1.0), np.eye(4) * np.trace(full) / 4)
+
+
+def test_samples_are_balanced_and_have_the_statistics(observed):
+    statistics, *_ = observed
+    feature, label = statistics.sample(np.random.default_rng(0), 30_000)
+    assert (feature.dtype, label.dtype) == (np.float32, np.int32)
+    np.testing.assert_array_equal(np.bincount(label, minlength=5), [10_000, 0, 10_000, 10_000, 0])
+    for slot in (0, 2, 3):
+        rows = feature[label == slot]
+        np.testing.assert_allclose(rows.mean(axis=0), statistics.mean[slot], atol=0.15)
+        np.testing.assert_allclose(np.cov(rows, rowvar=False), statistics.covariance(0.05), atol=0.4)
+
+
+def test_a_short_sample_has_no_class_twice(observed):
+    statistics, *_ = observed
+    rng = np.random.default_rng(0)
+    drawn = [sorted(statistics.sample(rng, 2)[1]) for _ in range(50)]
+    assert {tuple(pair) for pair in drawn} == {(0, 2), (0, 3), (2, 3)}
+    assert statistics.sample(rng, 0)[0].shape == (0, 4)
+
+
+def test_the_same_generator_gives_the_same_rows(observed):
+    statistics, *_ = observed
+    first, second = (statistics.sample(np.random.default_rng(4), 7) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_an_update_reaches_the_next_sample():
+    statistics = ClassStatistics.empty(1, 2)
+    statistics.update(np.array([1.0, 2.0]), 0)
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(statistics.sample(rng, 3)[0], [[1, 2]] * 3)  # one image: no spread
+    statistics.update(np.array([5.0, 2.0]), 0)
+    feature, _ = statistics.sample(rng, 4000)
+    assert feature[:, 0].std() == pytest.approx(np.sqrt(8 * 0.975), rel=0.05)  # 5 % of the variance goes to both
+    assert feature[:, 1].std() == pytest.approx(np.sqrt(8 * 0.025), rel=0.05)
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.05])
+def test_few_images_in_many_dimensions_can_be_sampled(shrinkage):
+    statistics = ClassStatistics.empty(3, 50, shrinkage=shrinkage)
+    rng = np.random.default_rng(0)
+    for slot in (0, 1, 2):
+        statistics.update(rng.normal(size=50), slot)
+    feature, label = statistics.sample(rng, 6)
+    np.testing.assert_allclose(feature, statistics.mean[label].astype(np.float32))  # as many images as classes
+    statistics.update(rng.normal(size=50), 0)
+    feature, _ = statistics.sample(rng, 6)
+    assert np.all(np.isfinite(feature))
+    assert feature.std() > 0
+
+
+def test_bad_input_is_refused():
+    statistics = ClassStatistics.empty(2, 3)
+    with pytest.raises(ValueError, match="no image yet"):
+        statistics.sample(np.random.default_rng(0), 1)
+    for label in (-1, 2):
+        with pytest.raises(ValueError, match=f"label {label} is no slot: give 0 to 1"):
+            statistics.update(np.zeros(3), label)
+    with pytest.raises(ValueError, match="do not fit"):
+        ClassStatistics(np.zeros((2, 3)), np.zeros(2), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="shrinkage is 2"):
+        ClassStatistics.empty(2, 3, shrinkage=2)
+
+
+def test_a_copy_is_independent(observed):
+    statistics, *_ = observed
+    copy = statistics.copy()
+    copy.update(np.ones(4), 1)
+    assert statistics.count[1] == 0
+    assert sorted(copy.arrays()) == ["count", "mean", "scatter"]
