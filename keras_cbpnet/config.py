@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
+
+from keras_cbpnet.errors import UserError
 
 T = TypeVar("T", bound="Config")
 
@@ -22,12 +26,12 @@ class Config:
         """Build from `values`.
 
         Raises:
-            ValueError: a key is unknown; the message names it and lists the known ones.
+            UserError: a key is unknown; the message names it and lists the known ones.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise ValueError(f"{cls.__name__}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
+            raise UserError(f"{cls.__name__}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
         return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
@@ -105,9 +109,9 @@ class HeadConfig(Config):
 
     def __post_init__(self) -> None:
         if self.block not in ("prototype", "mlp", "residual"):
-            raise ValueError(f"block must be prototype, mlp or residual, got {self.block!r}")
+            raise UserError(f"block must be prototype, mlp or residual, got {self.block!r}")
         if self.replacement_rate * self.units > 1:
-            raise ValueError(
+            raise UserError(
                 f"replacement_rate * units must be at most 1, got {self.replacement_rate} * {self.units}; "
                 "at most one unit is reborn in a step"
             )
@@ -149,3 +153,20 @@ class TrainConfig(Config):
     decay_rate: float = 0.99
     replacement_rate: float = 1e-4
     maturity_threshold: int = 100
+
+
+def read_config(run: Path) -> TrainConfig:
+    """Return the configuration of the run folder `run`.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    file = run / "config.json"
+    try:
+        values = json.loads(file.read_text())
+        values.pop("version", None)
+        return TrainConfig.from_dict(values)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{run} is no run folder: it has no config.json") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is damaged: {error}") from None

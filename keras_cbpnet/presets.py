@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from keras_cbpnet.config import BackboneConfig
+from keras_cbpnet.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,8 @@ def get_preset(name: str) -> Preset:
     """Return the preset called `name`.
 
     Raises:
-        ValueError: no such preset; the message lists the known ones.
+        UserError: no such preset; the message lists the known ones.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}")
+        raise UserError(f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}")
     return PRESETS[name]()

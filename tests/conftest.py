@@ -31,9 +31,12 @@ def check_layer(layer, inputs, output_shape, folder):
     config = layer.get_config()
     assert set(config) - {"name", "trainable", "dtype"} == constructor_keys(type(layer))
     assert type(layer).from_config(config).get_config() == config
-    assert config == keras.saving.deserialize_keras_object(
-        json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
-    ).get_config()
+    assert (
+        config
+        == keras.saving.deserialize_keras_object(
+            json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+        ).get_config()
+    )
 
     model = keras.Sequential([keras.Input(inputs.shape[1:], dtype=str(inputs.dtype)), layer])
     randomise(layer)

@@ -172,7 +172,9 @@ class Head:
         logits = masked(values["logits"], class_mask)
         probability, log_total = softmax(logits)
         loss = ops.sum(valid * (log_total - ops.sum(target * logits, axis=1))) / rows
-        miss = ops.abs(ops.cast(tf.argmax(logits, axis=1, output_type=tf.int32), "float32") - ops.cast(label, "float32"))
+        miss = ops.abs(
+            ops.cast(tf.argmax(logits, axis=1, output_type=tf.int32), "float32") - ops.cast(label, "float32")
+        )
         accuracy = ops.sum(valid * ops.relu(1.0 - miss)) / rows
         # probability - target, but without 1 - 1e-7 at a label that is known well: Adam would blow that noise up.
         other = probability * (1.0 - target)
@@ -214,7 +216,9 @@ class Head:
         debt = new["replacement_debt"] + c.replacement_rate * count
         due = ops.cast(debt >= 1.0, "float32") * ops.minimum(count, 1.0)
         score = utility / seen * eligible + (1.0 - eligible) * NEVER
-        unit = ops.cast(tf.argmin(score[None, :], axis=1, output_type=tf.int32), "float32")  # (1,), lowest index on a tie
+        unit = ops.cast(
+            tf.argmin(score[None, :], axis=1, output_type=tf.int32), "float32"
+        )  # (1,), lowest index on a tie
         reborn = one_hot(unit, c.units)[0] * due  # (h,)
         kept = 1.0 - reborn
 

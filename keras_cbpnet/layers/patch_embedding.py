@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_cbpnet.layers.fake_quant import optional
-from keras_cbpnet.layers.projection import Convolution
+from keras_cbpnet.layers.projection import Convolution, without_mean
 
 # Dimensions: B images, H x W pixels, N - 1 patches, D width.
 
@@ -50,7 +50,13 @@ class PatchEmbedding(keras.layers.Layer):
         shapes.append((width, 3 if self.stem else patch_size, patch_size))
         pixels = {"mean": [255 * m for m in mean], "deviation": [255 * s for s in deviation]}
         self.convolutions = [
-            Convolution(*shape, quantized=quantized, name=f"convolution_{i}", **(pixels if i == 0 else {}))
+            Convolution(
+                *shape,
+                **(pixels if i == 0 else {}),
+                centred=i == len(self.stem),
+                quantized=quantized,
+                name=f"convolution_{i}",
+            )
             for i, shape in enumerate(shapes)
         ]
         self.convolved = [optional(quantized, name=f"convolved_{i}") for i in range(len(shapes))]
@@ -72,7 +78,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.sum.build((shape[0], self.tokens, self.width))
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Embed raw pixels 0..255, float32 [B, H, W, 3], as tokens, float32 [B, N, D]."""
+        """Embed raw pixels 0..255, float32 [B, H, W, 3], as tokens, float32 [B, N, D], each with mean 0."""
         x = inputs
         for i, convolution in enumerate(self.convolutions):
             x = self.convolved[i](convolution(x), training=training)
@@ -80,8 +86,9 @@ class PatchEmbedding(keras.layers.Layer):
                 x = self.gated[i](x * ops.sigmoid(x), training=training)
         x = ops.reshape(x, (-1, self.tokens - 1, self.width))  # (B, N - 1, D)
         # Each token gets its own constant: one addition, no broadcast class token on the device.
-        first = self.class_token + self.position[:, :1]  # (1, 1, D)
-        x = x + self.position[:, 1:]
+        position = without_mean(self.position + 0.0)
+        first = without_mean(self.class_token + self.position[:, :1])  # (1, 1, D)
+        x = x + position[:, 1:]
         first = ops.broadcast_to(first, (ops.shape(x)[0], 1, self.width))
         return self.sum(ops.concatenate([first, x], axis=1), training=training)
 

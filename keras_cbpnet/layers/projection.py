@@ -1,4 +1,4 @@
-"""Dense and convolutional layers whose weights are fake-quantized and carry a constant gain."""
+"""Dense and convolutional layers whose constants are folded into their weights, which may be fake-quantized."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from keras import ops
 from keras_cbpnet.layers.fake_quant import optional
 
 
+def without_mean(x: Any) -> Any:
+    """Return `x` less its mean over the last axis."""
+    return x - ops.mean(x, axis=-1, keepdims=True)
+
+
 @keras.saving.register_keras_serializable("keras_cbpnet")
 class Projection(keras.layers.Layer):
     """y = gain * (x W + b), the gain folded into the weights, so that it costs nothing on the device.
@@ -18,13 +23,17 @@ class Projection(keras.layers.Layer):
     Args:
         units: size of the last axis of the result.
         gain: constant factor.
+        centred: whether the mean over the units is taken from W and b, so that every row of the result has mean 0.
         quantized: whether the folded weights pass through an int8 fake quantizer.
     """
 
-    def __init__(self, units: int, gain: float = 1.0, quantized: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, units: int, gain: float = 1.0, centred: bool = False, quantized: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.units = units
         self.gain = gain
+        self.centred = centred
         self.quantized = quantized
         self.quantizer = optional(quantized, "weight", name="kernel_quantizer")
 
@@ -37,11 +46,15 @@ class Projection(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         # In two dimensions, so that the bias is fused into FULLY_CONNECTED instead of added behind a reshape.
         rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
-        rows = ops.matmul(rows, self.quantizer(self.kernel * self.gain)) + self.bias * self.gain
+        kernel, bias = self.kernel * self.gain, self.bias * self.gain
+        if self.centred:
+            kernel, bias = without_mean(kernel), without_mean(bias)
+        rows = ops.matmul(rows, self.quantizer(kernel)) + bias
         return ops.reshape(rows, (-1, *inputs.shape[1:-1], self.units))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "gain": self.gain, "quantized": self.quantized}
+        names = ("units", "gain", "centred", "quantized")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable("keras_cbpnet")
@@ -54,6 +67,8 @@ class Convolution(keras.layers.Layer):
         strides: step of the kernel, pixels.
         mean: of every input channel, in the input's unit; empty for 0.
         deviation: of every input channel, in the input's unit; empty for 1.
+        centred: whether the mean over the filters is taken from kernel and bias, so that every pixel of the result has
+            mean 0.
         quantized: whether the folded kernel passes through a per-channel int8 fake quantizer.
     """
 
@@ -64,6 +79,7 @@ class Convolution(keras.layers.Layer):
         strides: int,
         mean: Sequence[float] = (),
         deviation: Sequence[float] = (),
+        centred: bool = False,
         quantized: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -73,6 +89,7 @@ class Convolution(keras.layers.Layer):
         self.strides = strides
         self.mean = tuple(mean)
         self.deviation = tuple(deviation)
+        self.centred = centred
         self.quantized = quantized
         self.quantizer = optional(quantized, "channel", name="kernel_quantizer")
 
@@ -89,8 +106,10 @@ class Convolution(keras.layers.Layer):
         if any(self.mean):
             mean = ops.reshape(ops.convert_to_tensor(self.mean, "float32"), (1, 1, -1, 1))
             bias = bias - ops.sum(kernel * mean, axis=(0, 1, 2))
+        if self.centred:
+            kernel, bias = without_mean(kernel), without_mean(bias)
         return ops.conv(inputs, self.quantizer(kernel), strides=self.strides, padding="same") + bias
 
     def get_config(self) -> dict[str, Any]:
-        names = ("filters", "kernel_size", "strides", "mean", "deviation", "quantized")
+        names = ("filters", "kernel_size", "strides", "mean", "deviation", "centred", "quantized")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -14,7 +14,7 @@ import numpy as np
 
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet import __version__
-from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.config import TrainConfig, read_config
 from keras_cbpnet.errors import UserError
 
 
@@ -86,22 +86,6 @@ class Run:
         write_json(self.path / "metrics.json", metrics)
         for folder in self._checkpoints():
             shutil.rmtree(folder)
-
-
-def read_config(path: Path) -> TrainConfig:
-    """Return the configuration of the run folder `path`.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    try:
-        values = json.loads((path / "config.json").read_text())
-        values.pop("version", None)
-        return TrainConfig.from_dict(values)
-    except FileNotFoundError:
-        raise UserError(f"{path} is no run folder: it has no config.json") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path / 'config.json'} is damaged: {error}") from None
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -47,7 +47,9 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     stream = class_incremental(data, config.tasks, config.seed)
     tasks = stream[: config.tasks - config.device_tasks]
     if config.slots and config.slots < len(data.class_names):
-        raise UserError(f"--slots {config.slots} is too few for the {len(data.class_names)} classes of {config.dataset}")
+        raise UserError(
+            f"--slots {config.slots} is too few for the {len(data.class_names)} classes of {config.dataset}"
+        )
     model = build_cbpnet(config, len(data.class_names))
 
     run = Run(output, config)

@@ -1,0 +1,158 @@
+"""From a run folder to a bundle: convert, verify, write."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from firmware_host.bundle import SCHEMA_VERSION, write_manifest
+from keras_cbpnet import __version__
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.data import class_incremental, load_dataset
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.export import verify
+from keras_cbpnet.export.backbone import convert_backbone
+from keras_cbpnet.export.golden import golden_vectors
+from keras_cbpnet.export.head import convert_head
+from keras_cbpnet.export.ops import op_table
+from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
+from keras_cbpnet.layers.fake_quant import float32
+from keras_cbpnet.models.cbpnet import CBPNet
+
+RECIPES = ("int8", "float32")
+REPRESENTATIVE = 200
+GOLDEN = 8
+Progress = Callable[[str], None]
+
+
+def export_bundle(
+    run: Path,
+    config: TrainConfig,
+    output: Path,
+    recipe: str,
+    overwrite: bool = False,
+    progress: Progress = lambda line: None,
+) -> dict[str, Any]:
+    """Convert a finished run, verify the result and write the bundle, whole or not at all.
+
+    Args:
+        run: the run folder.
+        config: its configuration.
+        output: the bundle folder to write.
+        recipe: `int8` or `float32`.
+        overwrite: whether an existing bundle may be replaced.
+        progress: called with a line at every step.
+
+    Returns:
+        The contents of report.json.
+
+    Raises:
+        UserError: the run is unfinished, the folder exists, or a verification failed; nothing is written.
+    """
+    if not (run / "metrics.json").exists():
+        raise UserError(f"{run} is not finished; run its training again, it goes on where it stopped")
+    if output.exists():
+        if not overwrite:
+            raise UserError(f"{output} exists; choose another --output or give --overwrite")
+        if not (output / "manifest.json").exists():
+            raise UserError(f"{output} is no bundle, so --overwrite does not replace it; choose another --output")
+    runtimes = installed_runtimes()
+    if not runtimes:
+        raise UserError("no TFLite runtime is installed to verify with; install keras-cbpnet[train]")
+    if recipe == "int8" and not config.qat:
+        progress("this run was trained without --qat: ranges come from calibration alone")
+
+    model: CBPNet = keras.models.load_model(run / "model.keras")
+    names = json.loads((run / "metrics.json").read_text())["classes"]
+    train, test, labels = _host_images(config, model)
+    quantization = float32(model) if recipe == "float32" else contextlib.nullcontext()
+    with quantization:
+        progress(f"converting the backbone ({recipe})")
+        backbone = convert_backbone(model, recipe, train)
+        expected = model.batched(lambda x: model.features(x)[0], test)
+    progress("converting the head")
+    head = convert_head(model.head)
+
+    progress("verifying")
+    tables = {"backbone.tflite": op_table(backbone), "head.tflite": op_table(head)}
+    verify.check_ops(tables, recipe)
+    head_error = verify.check_head(head, model.head)
+    outputs = {name: run_backbone(backbone, test, name) for name in runtimes}
+    first = outputs[runtimes[0]]
+    cosine = min(verify.check_features(output.feature, expected) for output in outputs.values())
+    with float32(model):
+        accuracy = {"float32": _accuracy(model, model.batched(lambda x: model.features(x)[0], test), labels)}
+    accuracy.update({name: _accuracy(model, output.feature, labels) for name, output in outputs.items()})
+    for name in runtimes:
+        verify.check_accuracy(accuracy[name], accuracy["float32"], len(labels))
+
+    report = {
+        "recipe": recipe,
+        "operators": tables,
+        "bytes": {"backbone.tflite": len(backbone), "head.tflite": len(head)},
+        "held_out_images": len(labels),
+        "accuracy": accuracy,
+        "backbone_mean_cosine": cosine,
+        "head_max_error_200_steps": head_error,
+    }
+    progress("writing the bundle")
+    sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
+    golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
+    arrays = golden_vectors(test[sample], golden, model.head)
+    with np.load(run / "statistics.npz") as file:
+        statistics = {"scatter": file["scatter"]}
+    temporary = output.with_name(output.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    (temporary / "backbone.tflite").write_bytes(backbone)
+    (temporary / "head.tflite").write_bytes(head)
+    (temporary / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    np.savez(temporary / "golden.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(temporary / "statistics.npz", **statistics)  # type: ignore[arg-type]
+    (temporary / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_manifest(temporary, _manifest(config, model, recipe, names, first.raw))
+    if output.exists():
+        shutil.rmtree(output)
+    temporary.rename(output)
+    return report
+
+
+def _host_images(config: TrainConfig, model: CBPNet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
+    """Return representative training images, and test images with their slots, of the host's tasks."""
+    data = load_dataset(config.dataset, model.backbone.config.image_size, config.seed)
+    tasks = class_incremental(data, config.tasks, config.seed)[: config.tasks - config.device_tasks]
+    train = np.concatenate([task.x_train for task in tasks])
+    rows = np.random.default_rng(config.seed).permutation(len(train))[:REPRESENTATIVE]
+    test = np.concatenate([task.x_test for task in tasks])
+    return train[rows], test, np.concatenate([task.y_test for task in tasks])
+
+
+def _accuracy(model: CBPNet, features: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
+    logits = np.asarray(model.head(features))
+    return float(np.mean(logits.argmax(axis=1) == labels))
+
+
+def _manifest(
+    config: TrainConfig, model: CBPNet, recipe: str, names: list[str], feature: NDArray[np.generic]
+) -> dict[str, Any]:
+    c, size, width = model.head.config, model.backbone.config.image_size, model.backbone.config.width
+    constants = {name: getattr(model.head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": config.preset,
+        "recipe": recipe,
+        "classes": names,
+        "shapes": {"image": [1, size, size, 3], "feature": [1, width], "prompt": [1]},
+        "dtypes": {"image": "uint8", "feature": str(feature.dtype), "prompt": "int32"},
+        "versions": {"keras_cbpnet": __version__, "keras": keras.__version__, "tensorflow": tf.__version__},
+        "head": {"optimizer": "adam", **c.to_dict(), **constants},
+    }

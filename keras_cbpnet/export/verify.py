@@ -1,0 +1,89 @@
+"""Verification: what must hold of the converted files before a bundle is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.golden import training_stream
+from keras_cbpnet.export.ops import custom_ops, float_ops
+from keras_cbpnet.layers.cbp_head import CBPHead
+
+HEAD_STEPS = 200
+HEAD_TOLERANCE = 1e-4
+COSINE = 0.99
+ACCURACY_LOSS = 0.01
+
+
+def check_ops(tables: dict[str, list[dict[str, Any]]], recipe: str) -> None:
+    """Refuse custom and Flex operators anywhere, and floating point in an `int8` backbone."""
+    for file, table in tables.items():
+        if custom := custom_ops(table):
+            raise UserError(f"{file} needs operators that are no TFLite builtins: {', '.join(custom)}")
+    if recipe == "int8" and (floating := float_ops(tables["backbone.tflite"])):
+        raise UserError(f"recipe int8 left floating-point operators in backbone.tflite: {', '.join(floating)}")
+
+
+def check_head(model: bytes, head: CBPHead) -> float:
+    """Compare `model` with the Keras head over 200 training steps from the same state.
+
+    Returns:
+        The largest absolute difference of loss and state at any step.
+
+    Raises:
+        UserError: it is above 1e-4, or another unit was reborn.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model)
+    train, get_state = (interpreter.get_signature_runner(name) for name in ("train", "get_state"))
+    observe = interpreter.get_signature_runner("observe")
+    stream = training_stream(head, HEAD_STEPS, seed=2)
+    twin = type(head).from_config(head.get_config())
+    twin.build((None, head.width))
+    for mine, theirs in zip(twin.variables, head.variables, strict=True):
+        mine.assign(theirs)
+    worst = 0.0
+    for step in range(HEAD_STEPS):
+        inputs = {name: value[step] for name, value in stream.items()}
+        rows = {name: inputs[name] for name in ("feature", "label")}
+        observe(**rows)
+        twin.observe(**rows)
+        found, expected = train(**inputs), twin.learn(**inputs)
+        if int(found["replaced"]) != int(expected["replaced"]):
+            raise UserError(f"head.tflite bears unit {found['replaced']} anew where Keras does {expected['replaced']}")
+        state = get_state()
+        differences = [np.abs(state[name] - value.numpy()).max() for name, value in twin.state.items()]
+        worst = max(worst, abs(float(found["loss"]) - float(expected["loss"])), *map(float, differences))
+    if not worst <= HEAD_TOLERANCE:
+        raise UserError(
+            f"head.tflite differs from Keras by {worst:.1e} after {HEAD_STEPS} steps, allowed {HEAD_TOLERANCE}"
+        )
+    return worst
+
+
+def check_features(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the mean cosine of the rows of two feature arrays [N, d].
+
+    Raises:
+        UserError: it is below 0.99.
+    """
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = float(np.mean(np.sum(found * expected, axis=1) / np.maximum(norms, 1e-12)))
+    if not cosine >= COSINE:
+        raise UserError(
+            f"backbone.tflite's features have a mean cosine of {cosine:.4f} to the model's, needed {COSINE}"
+        )
+    return cosine
+
+
+def check_accuracy(found: float, expected: float, images: int) -> None:
+    """Refuse a bundle whose accuracy is more than a point below that of the float32 model."""
+    if found < expected - ACCURACY_LOSS:
+        raise UserError(
+            f"the bundle is right on {found:.1%} of {images} held-out images, the float32 model on {expected:.1%}; "
+            "at most one point may be lost"
+        )

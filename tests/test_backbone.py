@@ -1,0 +1,242 @@
+"""The Vision Transformer as a whole: against NumPy, its weights file, its presets, its augmented images."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import numpy_vit
+
+import keras_cbpnet
+from keras_cbpnet.config import BackboneConfig, PromptConfig
+from keras_cbpnet.models.backbone import Backbone
+from keras_cbpnet.models.weights import load_weights, named_variables, save_weights
+from keras_cbpnet.presets import PRESETS, get_preset
+from keras_cbpnet.training.augment import AugmentedImages
+
+# Dimensions: B images, N tokens, L prefix rows, D width.
+B, L = 3, 2
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_backbone, randomised):
+    config = BackboneConfig(**{**tiny_backbone.to_dict(), "mean": (0.4, 0.5, 0.6), "deviation": (0.2, 0.3, 0.25)})
+    model = Backbone(config, name="backbone")
+    model.build()
+    randomised(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def images(coloured_images):
+    return coloured_images(B, [0, 1, 2])[0]
+
+
+def numpy_backbone(model, images, prefixes=None):
+    c, weights = model.config, numpy_vit.arrays(named_variables(model))
+    embedding = numpy_vit.below(weights, "embedding/")
+    x = numpy_vit.patch_embedding(embedding, images.astype(np.float64), c.stem, c.patch_size, c.mean, c.deviation)
+    for i in range(c.depth):
+        block = numpy_vit.below(weights, f"block_{i}/")
+        x = numpy_vit.encoder_block(block, x, c.heads, (prefixes or {}).get(i))
+    return numpy_vit.layer_norm(x[:, 0]) * weights["norm/scale"] + weights["norm/offset"]
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_backbone_model(quantized, tiny_backbone, images, checked):
+    layer = Backbone(tiny_backbone, quantized=quantized, name="backbone")
+    layer.build()
+    features = checked(layer, images, (B, 16))
+    assert features.dtype == np.float32
+
+
+def test_backbone_equals_numpy(backbone, images):
+    np.testing.assert_allclose(backbone(images), numpy_backbone(backbone, images), rtol=0, atol=2e-5)
+
+
+def test_prefixes_reach_their_blocks(backbone, images):
+    rng = np.random.default_rng(0)
+    prefixes = {i: tuple(rng.normal(size=(B, L, 16)).astype(np.float32) for _ in range(2)) for i in (0, 2, 4)}
+    found = backbone.encode(backbone.embed(images), prefixes)
+    np.testing.assert_allclose(found, numpy_backbone(backbone, images, prefixes), rtol=0, atol=2e-5)
+    without = backbone.encode(backbone.embed(images))
+    assert np.abs(found - without).max() > 0.1
+    np.testing.assert_array_equal(without, backbone(images))
+    single = backbone.encode(
+        backbone.embed(images[1:2]), {i: tuple(part[1:2] for part in pair) for i, pair in prefixes.items()}
+    )
+    np.testing.assert_allclose(single, found[1:2], rtol=0, atol=1e-5)
+
+
+def test_pixels_may_be_bytes_or_floats(backbone, images):
+    np.testing.assert_array_equal(backbone(images), backbone(images.astype(np.float32)))
+
+
+def test_every_weight_has_a_gradient_but_the_keys_offsets(backbone, images):
+    with tf.GradientTape() as tape:
+        features = backbone(images, training=True)
+        loss = tf.reduce_sum(features * np.random.default_rng(1).normal(size=features.shape).astype(np.float32))
+    names, variables = zip(*named_variables(backbone).items(), strict=True)
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    silent = {name for name, gradient in zip(names, gradients, strict=True) if np.abs(gradient).max() < 1e-5}
+    # Without a prefix the same amount is added to all scores of a query, which softmax does not see.
+    assert silent == {f"block_{i}/key/bias" for i in range(5)}
+
+
+def test_a_frozen_backbone_trains_nothing(tiny_backbone):
+    model = Backbone(tiny_backbone)
+    model.build()
+    assert len(model.trainable_variables) == 2 + 2 * 2 + 5 * 12 + 2
+    model.trainable = False
+    assert model.trainable_variables == []
+
+
+def test_a_config_survives_json(tiny_backbone):
+    for config in (tiny_backbone, BackboneConfig(), PromptConfig(g_blocks=(1,))):
+        assert type(config).from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_an_unknown_key_is_refused():
+    with pytest.raises(ValueError, match="BackboneConfig: unknown key hieght; known keys: image_size, stem"):
+        BackboneConfig.from_dict({"hieght": 3})
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_weights_go_through_a_file_in_half_precision(quantized, backbone, images, tmp_path):
+    path = tmp_path / "weights.npz"
+    save_weights(backbone, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
+    other = Backbone(backbone.config, quantized=quantized, name="another_name")
+    other.build()
+    load_weights(other, path)
+    for name, variable in named_variables(other).items():
+        expected = named_variables(backbone)[name].numpy().astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(variable.numpy(), expected, err_msg=name)
+    np.testing.assert_allclose(other(images), backbone(images), rtol=0, atol=2e-2)
+
+
+def test_weights_that_do_not_fit_are_refused_whole(backbone, tmp_path):
+    path = tmp_path / "weights.npz"
+    save_weights(backbone, path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["extra/kernel"] = arrays.pop("norm/scale")
+    arrays["block_1/key/bias"] = np.zeros(3)
+    np.savez(path, **arrays)
+    before = [np.array(variable.numpy()) for variable in backbone.weights]
+    with pytest.raises(ValueError, match="does not fit the backbone") as error:
+        load_weights(backbone, path)
+    for part in ("missing norm/scale", "unexpected extra/kernel", "block_1/key/bias has shape [3], expected [16]"):
+        assert part in str(error.value)
+    for variable, value in zip(backbone.weights, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_the_shipped_preset():
+    assert list(PRESETS) == ["vit_nano_32"]
+    preset = get_preset("vit_nano_32")
+    model = Backbone(preset.backbone)
+    model.build()
+    assert 1_000_000 <= model.count_params() <= 2_000_000
+    assert model.embedding.tokens == 65
+    path = Path(keras_cbpnet.__file__).with_name("weights") / preset.weights
+    assert path.stat().st_size <= 4e6
+    assert zipfile.is_zipfile(path)
+    load_weights(model, path)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    features = model(images).numpy()
+    assert features.shape == (2, 128)
+    assert np.isfinite(features).all()
+    assert np.abs(features[0] - features[1]).max() > 0.1
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="unknown preset 'vit_giant'; known presets: vit_nano_32"):
+        get_preset("vit_giant")
+
+
+# Augmented images -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def augmented():
+    """augmented(seed, epoch): images whose pixels name image, row and column, in batches of 4 out of 10."""
+    image, row, column = np.meshgrid(np.arange(10), np.arange(8), np.arange(8), indexing="ij")
+    images = np.stack([image, row, column], axis=-1).astype(np.uint8)
+    return lambda seed=0, epoch=0, shift=2: AugmentedImages(images, np.arange(10) % 3, 3, 4, seed, shift, epoch)
+
+
+def all_batches(dataset):
+    parts = [dataset[i] for i in range(len(dataset))]
+    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def test_augmented_images_are_shifted_and_mirrored_whole(augmented):
+    x, y = all_batches(augmented(shift=2))
+    assert x.shape == (8, 8, 8, 3)
+    assert x.dtype == np.float32
+    assert len(augmented()) == 2  # the last two images are dropped in this epoch
+    number = x[:, 0, 0, 0].astype(int)
+    assert len(set(number.tolist())) == 8
+    np.testing.assert_array_equal(y, np.eye(3)[number % 3])
+    mirrored, tops = 0, set()
+    for picture in x:
+        rows, columns = picture[:, :, 1], picture[:, :, 2]
+        assert np.ptp(picture[:, :, 0]) == 0
+        assert np.all(rows == rows[:, :1])
+        assert np.all(columns == columns[:1])
+        inner = np.diff(columns[0, 2:-2])
+        assert set(np.abs(inner).tolist()) == {1}
+        mirrored += inner[0] < 0
+        tops.add(float(rows[2, 0]))
+    assert 0 < mirrored < 8
+    assert len(tops) > 1
+
+
+def test_augmentation_depends_on_seed_and_epoch_alone(augmented):
+    first, again, other_seed = augmented(seed=1), augmented(seed=1), augmented(seed=2)
+    again[0]  # reading one batch does not move the next
+    x, y = all_batches(first)
+    np.testing.assert_array_equal(all_batches(again)[0], x)
+    assert np.any(all_batches(other_seed)[0] != x)
+    for dataset in (first, again):
+        dataset.on_epoch_end()
+    later, _ = all_batches(first)
+    assert np.any(later != x)
+    np.testing.assert_array_equal(all_batches(again)[0], later)
+    np.testing.assert_array_equal(all_batches(augmented(seed=1, epoch=1))[0], later)  # a resumed training
+
+
+def test_without_shift_the_images_stay(augmented):
+    x, _ = all_batches(augmented(shift=0))
+    for picture in x:
+        columns = picture[0, :, 2]
+        assert columns.tolist() in (list(range(8)), list(range(7, -1, -1)))
+        np.testing.assert_array_equal(picture[:, 0, 1], np.arange(8))
+
+
+def test_a_resumed_training_sees_the_batches_it_would_have_seen(augmented):
+    def batches_of_epochs(first, last):
+        seen = []
+        model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+        model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), run_eagerly=True)
+        train_step = model.train_step
+
+        def recording(data):
+            seen.append(data[0].numpy())
+            return train_step(data)
+
+        model.train_step = recording
+        model.fit(augmented(epoch=first), initial_epoch=first, epochs=last, verbose=0)
+        return seen
+
+    whole, resumed = batches_of_epochs(0, 3), batches_of_epochs(2, 3)
+    assert len(whole) == 6
+    np.testing.assert_array_equal(resumed, whole[4:])
+    assert np.any(whole[0] != whole[2])

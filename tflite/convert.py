@@ -1,0 +1,59 @@
+"""Convert a finished run into a bundle for the device: `python tflite/convert.py RUN`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# This folder is on the path when the script runs, and the project's root is not.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from keras_cbpnet import cli  # noqa: E402
+from keras_cbpnet.config import read_config  # noqa: E402
+from keras_cbpnet.errors import UserError  # noqa: E402
+
+
+def build_parser() -> cli.ArgumentParser:
+    """Return the command line's parser."""
+    parser = cli.ArgumentParser(prog="python tflite/convert.py", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder of keras_cbpnet.train")
+    parser.add_argument("--output", type=Path, metavar="BUNDLE", help="folder to write; default: RUN.bundle")
+    parser.add_argument("--recipe", choices=("int8", "hybrid", "float32"), default="int8", help="quantization")
+    parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert, verify, write the bundle and print what came of it."""
+    args = build_parser().parse_args(argv)
+    if args.recipe == "hybrid":
+        raise UserError("recipe hybrid is not available yet; use int8 or float32")
+    if args.target == "micro":
+        raise UserError("target micro is not available yet; use linux")
+    # Imported late: TensorFlow takes seconds, a mistyped option should not.
+    from keras_cbpnet.export.bundle import export_bundle
+
+    output = args.output or args.run.with_name(args.run.name + ".bundle")
+    with cli.progress_lines(total=0) as progress:
+        report = export_bundle(args.run, read_config(args.run), output, args.recipe, args.overwrite, progress)
+    if args.json:
+        print(json.dumps({"output": str(output), **report}))
+        return 0
+    for file, size in report["bytes"].items():
+        print(f"{output / file}: {size / 1024:.0f} KiB")
+    accuracy = ", ".join(f"{name} {value:.3f}" for name, value in report["accuracy"].items())
+    print(f"accuracy on {report['held_out_images']} held-out images: {accuracy}")
+    print(f"mean cosine of the features to the model's: {report['backbone_mean_cosine']:.4f}")
+    print(f"head against Keras over 200 steps: {report['head_max_error_200_steps']:.1e}")
+    print(f"next: python -m firmware_host selftest {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
