@@ -6,14 +6,16 @@ import argparse
 import contextlib
 import errno
 import logging
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, Optional
 
 from firmware_host.bundle import DeviceError
 from keras_cbpnet.errors import UserError
 
-__all__ = ["ArgumentParser", "progress_lines", "run"]
+__all__ = ["ArgumentParser", "hide_native_output", "progress_lines", "run"]
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -37,6 +39,21 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _print_error(f"{message} (see {self.prog} --help)")
         raise SystemExit(BAD_INPUT)
+
+
+def hide_native_output() -> None:
+    """Sends what TensorFlow's C++ side writes to stderr into nowhere; Python's `sys.stderr` stays where it was.
+
+    For the main program of a process. KERAS_CBPNET_VERBOSE=1 leaves everything visible.
+    """
+    if os.environ.get("KERAS_CBPNET_VERBOSE"):
+        return
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated", category=UserWarning)
 
 
 @contextlib.contextmanager

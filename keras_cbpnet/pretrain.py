@@ -95,4 +95,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    cli.hide_native_output()
     sys.exit(cli.run(main))

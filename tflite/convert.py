@@ -56,4 +56,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    cli.hide_native_output()
     sys.exit(cli.run(main))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_cbpnet.layers.prompts import assemble, unit
@@ -40,7 +41,7 @@ class PromptedBackbone(tf.Module):
         return {"feature": feature, "prompt": prompt}
 
 
-def convert_backbone(model: CBPNet, recipe: str, images: np.ndarray) -> bytes:
+def convert_backbone(model: CBPNet, recipe: str, images: NDArray[np.uint8]) -> bytes:
     """Return the backbone of `model` as a TFLite file.
 
     Args:
@@ -76,9 +77,9 @@ def convert_backbone(model: CBPNet, recipe: str, images: np.ndarray) -> bytes:
         return bytes(converter.convert())
 
 
-def _representative(images: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def _representative(images: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[np.float32]]]:
     for image in images:
-        yield {"image": image[None].astype(np.float32)}
-    # The corners of the pixel range, so that the input's scale is 1 and its zero point the darkest pixel.
-    for value in (0.0, 255.0):
-        yield {"image": np.full_like(image[None], value, np.float32)}
+        pixels = image[None].astype(np.float32)
+        # Darkest and brightest pixel in every image, so that the input's scale is 1 and its zero point 0.
+        pixels[0, 0, 0], pixels[0, 0, 1] = 0.0, 255.0
+        yield {"image": pixels}

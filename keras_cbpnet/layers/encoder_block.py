@@ -50,8 +50,7 @@ class EncoderBlock(keras.layers.Layer):
         self.at = {place: optional(quantized, name=f"at_{place}") for place in places}
 
     def build(self, input_shape: Any) -> None:
-        batch, tokens, width = input_shape
-        wide = (batch, tokens, self.mlp_width)
+        wide = (*input_shape[:-1], self.mlp_width)
         for layer in (self.norm1, self.query, self.key, self.value, self.output_projection, self.norm2, self.expand):
             layer.build(input_shape)
         self.contract.build(wide)

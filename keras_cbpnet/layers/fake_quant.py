@@ -36,7 +36,7 @@ class FakeQuantize(keras.layers.Layer):
         kind: `activation` (asymmetric, moving average of the range), `weight` (symmetric, one range) or `channel`
             (symmetric, one range for each index of the last axis).
 
-    Its `mode` is `off` (identity), `calibrate` (identity that widens the range to what it sees) or `on`; see `set_mode`.
+    Its `mode`, see `set_mode`: `off` (identity), `calibrate` (identity that widens the range to what it sees) or `on`.
     """
 
     def __init__(self, kind: str = "activation", **kwargs: Any) -> None:

@@ -38,7 +38,7 @@ class LayerNorm(keras.layers.Layer):
         self.quantizer.build(input_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        # A matrix product, because it sums in 32 bits: an int8 tensor of squares would lose all but the largest of them.
+        # A matrix product sums in 32 bits; an int8 tensor of squares would lose all but the largest of them.
         square = ops.squeeze(ops.matmul(ops.expand_dims(inputs, -2), ops.expand_dims(inputs, -1)), -1)  # (..., 1)
         x = inputs * ops.rsqrt(square * (1.0 / inputs.shape[-1]) + self.epsilon)
         if self.affine:

@@ -48,7 +48,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.quantized = quantized
         shapes = [(filters, 3, stride) for filters, stride in self.stem]
         shapes.append((width, 3 if self.stem else patch_size, patch_size))
-        pixels = {"mean": [255 * m for m in mean], "deviation": [255 * s for s in deviation]}
+        pixels: dict[str, Any] = {"mean": [255 * m for m in mean], "deviation": [255 * s for s in deviation]}
         self.convolutions = [
             Convolution(
                 *shape,
