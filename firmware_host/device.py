@@ -19,7 +19,7 @@ from firmware_host.state import LearnedState, default_folder, read_state, write_
 
 __all__ = ["DEFAULT_EPOCHS", "Device", "Prediction"]
 
-DEFAULT_EPOCHS = 5
+DEFAULT_EPOCHS = 20
 
 
 class Prediction(NamedTuple):

@@ -32,7 +32,12 @@ class Config:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise UserError(f"{cls.__name__}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        return cls(**{key: _frozen(value) for key, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    """Return `value` with every list, at any depth, made a tuple."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +82,10 @@ class PromptConfig(Config):
     g_blocks: tuple[int, ...] = (0, 1)
     e_blocks: tuple[int, ...] = (2, 3, 4)
     pool: int = 5
+
+    def __post_init__(self) -> None:
+        if both := set(self.g_blocks) & set(self.e_blocks):
+            raise UserError(f"a block has either prompt, not both: {sorted(both)} stand in g_blocks and e_blocks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +135,8 @@ class TrainConfig(Config):
         dataset: source of the images, as `--dataset`.
         tasks: number of tasks the classes are split into.
         device_tasks: the last tasks, left to the device.
-        epochs: passes over each task's images.
+        epochs: passes over each task's images, prompts and head together.
+        head_epochs: passes over each task's features after them, the head alone.
         seed: of class order, weights, batches.
         learning_rate: of the head's Adam.
         prompt_learning_rate: of the prompts' Adam.
@@ -140,10 +150,11 @@ class TrainConfig(Config):
     dataset: str = "digits"
     tasks: int = 5
     device_tasks: int = 0
-    epochs: int = 5
+    epochs: int = 3
+    head_epochs: int = 20
     seed: int = 0
     learning_rate: float = 1e-3
-    prompt_learning_rate: float = 5e-3
+    prompt_learning_rate: float = 1e-3
     replay: str = "none"
     qat: bool = True
     block: str = "prototype"

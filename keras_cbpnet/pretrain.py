@@ -72,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     model.fit(
         train,
         epochs=args.epochs,
+        shuffle=False,  # the batches are shuffled already, by the seed
         validation_data=test,
         verbose="auto" if sys.stderr.isatty() else 2,
         callbacks=[

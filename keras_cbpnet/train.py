@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,8 @@ def build_parser() -> cli.ArgumentParser:
     add("--method", choices=METHODS, default="cbpnet", help="what is trained")
     add("--tasks", type=int, default=c.tasks, help="number of tasks the classes are split into")
     add("--device-tasks", type=int, default=c.device_tasks, help="last tasks, left to the device")
-    add("--epochs", type=int, default=c.epochs, help="passes over each task's images")
+    add("--epochs", type=int, default=c.epochs, help="passes over each task's images, prompts and head")
+    add("--head-epochs", type=int, default=c.head_epochs, help="passes over its features after them, the head alone")
     add("--seed", type=int, default=c.seed, help="of class order, weights and batches")
     add("--output", type=Path, default=Path("runs/run"), help="run folder to write")
     add("--block", choices=("prototype", "mlp", "residual"), default=c.block, help="form of the head's block")
@@ -52,13 +54,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(args, name) for name in names})
-    for name in ("tasks", "epochs", "units", "batch"):
-        if getattr(config, name) < 1:
-            raise UserError(f"--{name} must be at least 1, got {getattr(config, name)}")
+    limits = {"tasks": 1, "epochs": 0, "head_epochs": 0, "units": 1, "batch": 1, "slots": 0, "seed": 0}
+    for name, least in limits.items():
+        if getattr(config, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+    if config.epochs + config.head_epochs == 0:
+        raise UserError("--epochs and --head-epochs are both 0, so nothing would be trained")
+    for name in ("learning_rate", "prompt_learning_rate"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} must be above 0, got {getattr(config, name)}")
+    if not 0 <= config.decay_rate < 1:
+        raise UserError(f"--decay-rate must be from 0 to below 1, got {config.decay_rate}")
 
     from keras_cbpnet.training.trainer import train
 
-    with cli.progress_lines(total=(config.tasks - config.device_tasks) * config.epochs) as progress:
+    with cli.progress_lines(
+        total=(config.tasks - config.device_tasks) * (config.epochs + config.head_epochs)
+    ) as progress:
         metrics = train(config, args.output, progress)
     if args.json:
         print(json.dumps({"output": str(args.output), **metrics}))

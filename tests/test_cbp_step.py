@@ -38,7 +38,7 @@ def numpy_of(state):
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("shape", [LARGE, SMALL], ids=["32-16-12-8", "7-3-5-1"])
-def test_cbp_step_equals_numpy_engine(block, shape, record_property):
+def test_cbp_step_equals_numpy_engine(block, shape):
     case = Case(block, **shape)
     layer, engine = head_layer(case, case.start()), case.numpy_head(case.start())
 
@@ -48,7 +48,7 @@ def test_cbp_step_equals_numpy_engine(block, shape, record_property):
         result = layer.learn(feature, label, class_mask, learning_rate, fresh)
         return [result[name] for name in ("loss", "accuracy", "replaced")], layer.values()
 
-    rebirths, worst, worst_loss, largest_utility = 0, 0.0, 0.0, 0.0
+    rebirths, largest_utility = 0, 0.0
     for i, batch in enumerate(case.stream(500)):
         engine.observe(*batch[:2])
         expected = engine.train(*batch)
@@ -60,13 +60,8 @@ def test_cbp_step_equals_numpy_engine(block, shape, record_property):
         for name, value in state.items():
             error = np.abs(value.numpy() - engine.state[name]).max()
             assert error <= 1e-5, f"step {i}: {name} differs by {error}"
-            worst = max(worst, float(error))
         rebirths += expected.replaced >= 0
-        worst_loss = max(worst_loss, abs(float(loss) - expected.loss))
         largest_utility = max(largest_utility, engine.state["utility"].max())
-    record_property("worst_state_error", worst)
-    record_property("worst_loss_error", worst_loss)
-    record_property("rebirths", rebirths)
     assert rebirths >= 5
     assert largest_utility > 0.01  # the traces carry something to choose by
     assert engine.state["step"] == 500

@@ -13,9 +13,9 @@ from keras_cbpnet.layers.cbp_step import masked
 from keras_cbpnet.models.cbpnet import CBPNet
 
 # Dimensions: B images, D feature size, C class slots.
-SIZES = BackboneConfig(image_size=16, stem=((8, 2),), patch_size=4, width=16, depth=3, heads=2, mlp_width=32)
-PROMPTS = PromptConfig(length=2, g_blocks=(0,), e_blocks=(1, 2), pool=3)
-RATES = {"maturity_threshold": 2, "replacement_rate": 0.05, "learning_rate": 5e-3}
+SIZES = BackboneConfig(image_size=16, stem=((8, 2),), patch_size=4, width=16, depth=2, heads=2, mlp_width=32)
+PROMPTS = PromptConfig(length=2, g_blocks=(0,), e_blocks=(1,), pool=3)
+RATES = {"maturity_threshold": 2, "replacement_rate": 0.05, "learning_rate": 5e-3, "logit_scale": 5.0}
 C = 6
 
 
@@ -74,7 +74,7 @@ class Trained:
         begin(model, images, label)
         self.before_second = snapshot(model.prompts)
         self.head_before_second = head_state(model)
-        model.compile(keras.optimizers.Adam(5e-3), jit_compile=False)
+        model.compile(keras.optimizers.Adam(5e-3), run_eagerly=True)  # the first task was compiled
         self.second = model.fit(images, label, batch_size=8, epochs=3, verbose=0).history
         self.after_second = snapshot(model.prompts)
         self.head_after_second = head_state(model)
@@ -156,13 +156,13 @@ def test_fit_reports_loss_accuracy_and_rebirths(trained):
 def test_predict_gives_logits_over_the_classes_seen(trained):
     assert trained.logits.shape == (42, C)
     assert np.all(trained.logits[:, 4:] == -1e9)
-    assert np.abs(trained.logits[:, :4]).max() <= 20.001
+    assert np.abs(trained.logits[:, :4]).max() <= 5.001
     assert np.mean(trained.logits.argmax(axis=1) == trained.label) > 0.8
 
 
 @pytest.mark.parametrize("options", [without_loss, with_loss])
 def test_evaluate_agrees_with_predict(trained, options):
-    trained.model.compile(keras.optimizers.Adam(), jit_compile=False, **options())
+    trained.model.compile(keras.optimizers.Adam(), run_eagerly=True, **options())
     found = trained.model.evaluate(trained.images, trained.label, batch_size=8, verbose=0, return_dict=True)
     z = trained.logits.astype(np.float64)
     log_total = np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1)) + z.max(axis=1)
@@ -189,7 +189,7 @@ def test_each_image_on_its_own(trained):
     model, images = trained.model, trained.images
     features, prompt = (np.array(part) for part in model.features(images))
     assert set(prompt.tolist()) == {0, 1}
-    for i in range(0, len(images), 3):
+    for i in range(0, len(images), 9):
         feature, chosen = model.features(images[i : i + 1])
         np.testing.assert_allclose(feature[0], features[i], rtol=0, atol=1e-5)
         assert int(chosen[0]) == prompt[i]
@@ -230,8 +230,8 @@ def reloaded(trained):
 
 def test_a_reloaded_model_is_equal(trained, reloaded):
     assert reloaded.get_config() == trained.model.get_config()
-    for variable, other in zip(trained.model.variables, reloaded.variables, strict=True):
-        assert variable.path == other.path
+    for variable, other in zip(trained.model.weights, reloaded.weights, strict=True):
+        assert variable.name == other.name
         np.testing.assert_array_equal(variable.numpy(), other.numpy(), err_msg=variable.path)
     np.testing.assert_array_equal(reloaded(trained.images), trained.model(trained.images))
 
@@ -242,18 +242,22 @@ def test_a_reloaded_model_predicts_the_same(trained, reloaded):
     )
 
 
-def test_a_reloaded_model_goes_on_learning_as_any_other_copy(trained, coloured_images):
+def test_a_reloaded_model_goes_on_as_the_saved_one_would(trained, coloured_images, tmp_path):
     images, label = coloured_images(8, [4, 5], seed=7)
-    models = [keras.models.load_model(trained.path) for _ in range(2)]
-    for model in models:
-        begin(model, images, label)
-        model.compile(keras.optimizers.SGD(0.1))
-        for _ in range(2):
-            model.train_step((images, label))
-        assert model.prompts.tasks == 3
-    for variable, other in zip(models[0].variables, models[1].variables, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), other.numpy(), err_msg=variable.path)
-    assert head_state(models[0])["step"] == 20
+    model = keras.models.load_model(trained.path)
+    begin(model, images, label)
+    model.compile(keras.optimizers.SGD(0.1))
+    for _ in range(3):
+        model.train_step((images, label))
+    model.save(tmp_path / "later.keras")
+    later = keras.models.load_model(tmp_path / "later.keras")
+    assert later.prompts.tasks == 3
+    later.compile(keras.optimizers.SGD(0.1))
+    for _ in range(6):  # with rebirths: 2 units are due
+        results = [float(m.train_step((images, label))["replaced"]) for m in (model, later)]
+    assert results[1] >= 1
+    for variable, other in zip(model.weights, later.weights, strict=True):
+        np.testing.assert_allclose(variable.numpy(), other.numpy(), rtol=0, atol=1e-5, err_msg=variable.path)
 
 
 def test_config_round_trip():

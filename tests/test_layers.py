@@ -25,6 +25,15 @@ def pixels(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32)
 
 
+def without_mean(x):
+    return x - np.mean(x, axis=-1, keepdims=True)
+
+
+def tokens(*shape, seed=0, scale=1.0):
+    """Normal values whose mean over the last axis is 0, as between the layers of the backbone."""
+    return without_mean(normal(*shape, seed=seed, scale=scale).astype(np.float64)).astype(np.float32)
+
+
 def weights_of(layer):
     return numpy_vit.arrays(named_variables(layer))
 
@@ -53,12 +62,16 @@ CASES = {
     "layer_norm": (lambda q: LayerNorm(quantized=q), (N, D), (N, D)),
     "layer_norm_affine": (lambda q: LayerNorm(affine=True, epsilon=1e-5, quantized=q), (N, D), (N, D)),
     "projection": (lambda q: Projection(5, gain=0.3, quantized=q), (N, D), (N, 5)),
+    "projection_centred": (lambda q: Projection(5, centred=True, quantized=q), (N, D), (N, 5)),
     "projection_of_vectors": (lambda q: Projection(5, quantized=q), (D,), (5,)),
     "encoder_block": (lambda q: EncoderBlock(D, HEADS, HIDDEN, quantized=q), (N, D), (N, D)),
 }
 PICTURE_CASES = {
-    "convolution": (lambda q: Convolution(4, 3, 2, (9.0, 8.0, 7.0), (90.0, 80.0, 70.0), q), (4, 4, 4)),
-    "patch_embedding": (lambda q: PatchEmbedding(D, 2, STEM, MEAN, DEVIATION, q), (5, D)),
+    "convolution": (
+        lambda q: Convolution(4, 3, 2, (9.0, 8.0, 7.0), (90.0, 80.0, 70.0), centred=True, quantized=q),
+        (4, 4, 4),
+    ),
+    "patch_embedding": (lambda q: PatchEmbedding(D, 2, STEM, MEAN, DEVIATION, quantized=q), (5, D)),
     "patch_embedding_without_stem": (lambda q: PatchEmbedding(D, 4, quantized=q), (5, D)),
 }
 
@@ -108,8 +121,8 @@ def test_layer_norm_without_affine_has_no_weights():
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 50.0])
-def test_layer_norm_equals_keras(scale, randomised):
-    x = normal(B, N, D, scale=scale) + np.float32(3 * scale)
+def test_layer_norm_of_centred_tokens_equals_keras(scale, randomised):
+    x = tokens(B, N, D, scale=scale)
     ours, theirs = LayerNorm(affine=True, epsilon=1e-6), keras.layers.LayerNormalization(epsilon=1e-6)
     for layer in (ours, theirs):
         layer.build(x.shape)
@@ -127,21 +140,29 @@ def test_projection_scales_weights_and_bias(randomised):
     randomised(layer)
     w = weights_of(layer)
     assert np.abs(w["bias"]).min() > 0
-    np.testing.assert_allclose(layer(x), 0.3 * (x @ w["kernel"] + w["bias"]), rtol=0, atol=1e-5)
+    expected = 0.3 * (x @ w["kernel"] + w["bias"])
+    np.testing.assert_allclose(layer(x), expected, rtol=0, atol=1e-5)
+    centred = Projection(5, gain=0.3, centred=True)
+    centred.build(x.shape)
+    centred.set_weights(layer.get_weights())
+    assert np.abs(expected.mean(axis=-1)).max() > 0.05
+    np.testing.assert_allclose(centred(x), without_mean(expected), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("mean", [(), (100.0, 120.0, 140.0)])
 @pytest.mark.parametrize(("size", "stride", "side"), [(3, 2, 8), (3, 1, 7), (3, 2, 7), (4, 4, 8)])
-def test_convolution_folds_the_normalisation(mean, size, stride, side, randomised):
+def test_convolution_folds_the_normalisation(mean, size, stride, side, centred, randomised):
     deviation = (50.0, 60.0, 70.0)
-    layer, x = Convolution(4, size, stride, mean, deviation), pixels(B, side, side, 3)
+    layer, x = Convolution(4, size, stride, mean, deviation, centred=centred), pixels(B, side, side, 3)
     layer.build(x.shape)
     randomised(layer)
     w, mean = weights_of(layer), np.array(mean or (0.0, 0.0, 0.0))
     # The border is the raw value 0, normalised like every pixel.
     expected = numpy_vit.convolution((x - mean) / deviation, w["kernel"], w["bias"], stride, -mean / deviation)
+    expected = without_mean(expected) if centred else expected
     np.testing.assert_allclose(layer(x), expected, rtol=0, atol=1e-5)
-    plain = Convolution(4, size, stride)
+    plain = Convolution(4, size, stride, centred=centred)
     plain.build(x.shape)
     plain.set_weights(layer.get_weights())
     first = plain(((x - mean) / deviation).astype(np.float32)).numpy()
@@ -156,27 +177,27 @@ def test_patch_embedding_equals_numpy(stem, patch_size, randomised):
     randomised(layer)
     assert layer.tokens == 5
     expected = numpy_vit.patch_embedding(weights_of(layer), x, stem, patch_size, MEAN, DEVIATION)
-    np.testing.assert_allclose(layer(x), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(layer(x), without_mean(expected), rtol=0, atol=1e-5)
 
 
 def test_encoder_block_equals_numpy(block):
-    x = normal(B, N, D)
+    x = tokens(B, N, D)
     expected = numpy_vit.encoder_block(weights_of(block), x.astype(np.float64), HEADS)
     assert np.abs(expected - x).max() > 0.5
-    np.testing.assert_allclose(block(x), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(block(x), without_mean(expected), rtol=0, atol=1e-5)
 
 
 def test_prefix_goes_before_keys_and_values(block):
-    x, prefix = normal(B, N, D), (normal(B, L, D, seed=1), normal(B, L, D, seed=2))
+    x, prefix = tokens(B, N, D), (normal(B, L, D, seed=1), normal(B, L, D, seed=2))
     expected = numpy_vit.encoder_block(weights_of(block), x.astype(np.float64), HEADS, prefix)
     without = numpy_vit.encoder_block(weights_of(block), x.astype(np.float64), HEADS)
     assert np.abs(expected - without).max() > 0.1
-    np.testing.assert_allclose(block(x, prefix=prefix), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(block(x, prefix=prefix), without_mean(expected), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("with_prefix", [False, True])
 def test_class_only_equals_the_first_row(block, with_prefix):
-    x = normal(B, N, D)
+    x = tokens(B, N, D)
     prefix = (normal(B, L, D, seed=1), normal(B, L, D, seed=2)) if with_prefix else None
     first = block(x, prefix=prefix, class_only=True).numpy()
     assert first.shape == (B, 1, D)
@@ -184,7 +205,7 @@ def test_class_only_equals_the_first_row(block, with_prefix):
 
 
 def test_each_image_has_its_own_prefix(block):
-    x, prefix = normal(B, N, D), [normal(B, L, D, seed=1), normal(B, L, D, seed=2)]
+    x, prefix = tokens(B, N, D), [normal(B, L, D, seed=1), normal(B, L, D, seed=2)]
     before = block(x, prefix=prefix).numpy()
     for part in prefix:
         part[1] += 1

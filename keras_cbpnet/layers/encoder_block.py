@@ -20,7 +20,7 @@ class EncoderBlock(keras.layers.Layer):
     """x + attention(norm(x)), then x + mlp(norm(x)) (Dosovitskiy et al., arXiv 2010.11929).
 
     The activation is x * sigmoid(1.702 x): TFLM has no GELU. Its factor is the gain of the MLP's first layer, undone by
-    the gain of the second, so that the device computes y * sigmoid(y) alone. Tokens come and go with mean 0 over D.
+    the input gain of the second, so that the device computes y * sigmoid(y) alone. Tokens have mean 0 over D throughout.
 
     Args:
         width: D.
@@ -45,7 +45,7 @@ class EncoderBlock(keras.layers.Layer):
         self.output_projection = Projection(width, centred=True, name="output", **q)
         self.norm2 = LayerNorm(name="norm2", **q)
         self.expand = Projection(mlp_width, gain=QUICK_GELU, name="expand", **q)
-        self.contract = Projection(width, gain=1 / QUICK_GELU, centred=True, name="contract", **q)
+        self.contract = Projection(width, input_gain=1 / QUICK_GELU, centred=True, name="contract", **q)
         places = ("query", "key", "value", "scores", "context", "attended", "sum1", "expanded", "gated", "mlp", "sum2")
         self.at = {place: optional(quantized, name=f"at_{place}") for place in places}
 

@@ -18,21 +18,29 @@ def without_mean(x: Any) -> Any:
 
 @keras.saving.register_keras_serializable("keras_cbpnet")
 class Projection(keras.layers.Layer):
-    """y = gain * (x W + b), the gain folded into the weights, so that it costs nothing on the device.
+    """y = gain * (input_gain * x W + b), both gains folded into the weights, so that they cost nothing on the device.
 
     Args:
         units: size of the last axis of the result.
-        gain: constant factor.
+        gain: constant factor on the result.
+        input_gain: constant factor on the input.
         centred: whether the mean over the units is taken from W and b, so that every row of the result has mean 0.
         quantized: whether the folded weights pass through an int8 fake quantizer.
     """
 
     def __init__(
-        self, units: int, gain: float = 1.0, centred: bool = False, quantized: bool = False, **kwargs: Any
+        self,
+        units: int,
+        gain: float = 1.0,
+        input_gain: float = 1.0,
+        centred: bool = False,
+        quantized: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = units
         self.gain = gain
+        self.input_gain = input_gain
         self.centred = centred
         self.quantized = quantized
         self.quantizer = optional(quantized, "weight", name="kernel_quantizer")
@@ -46,14 +54,14 @@ class Projection(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         # In two dimensions, so that the bias is fused into FULLY_CONNECTED instead of added behind a reshape.
         rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
-        kernel, bias = self.kernel * self.gain, self.bias * self.gain
+        kernel, bias = self.kernel * (self.gain * self.input_gain), self.bias * self.gain
         if self.centred:
             kernel, bias = without_mean(kernel), without_mean(bias)
         rows = ops.matmul(rows, self.quantizer(kernel)) + bias
         return ops.reshape(rows, (-1, *inputs.shape[1:-1], self.units))
 
     def get_config(self) -> dict[str, Any]:
-        names = ("units", "gain", "centred", "quantized")
+        names = ("units", "gain", "input_gain", "centred", "quantized")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
 from keras_cbpnet.models.cbpnet import CBPNet
-from keras_cbpnet.models.weights import load_weights
+from keras_cbpnet.models.weights import load_preset_weights
 from keras_cbpnet.presets import get_preset
 
 
@@ -30,6 +28,5 @@ def build_cbpnet(config: TrainConfig, classes: int) -> CBPNet:
     )
     model = CBPNet(preset.backbone, PromptConfig(pool=config.tasks), head, quantized=config.qat, name="cbpnet")
     model.build()
-    with resources.as_file(resources.files("keras_cbpnet") / "weights" / preset.weights) as path:
-        load_weights(model.backbone, path)
+    load_preset_weights(model.backbone, preset)
     return model

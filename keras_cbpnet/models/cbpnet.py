@@ -7,9 +7,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_cbpnet.config import BackboneConfig, HeadConfig, PromptConfig
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import get_mode, set_mode
 from keras_cbpnet.layers.prompts import Prompts
@@ -52,11 +54,14 @@ class CBPNet(keras.Model):
         self.backbone.trainable = False
         set_mode(self.backbone, quantization_mode)
         self.prompts = Prompts(prompts, self.backbone.config.width, name="prompts")
+        depth = self.backbone.config.depth
+        if missing := [i for i in (*self.prompts.config.g_blocks, *self.prompts.config.e_blocks) if i >= depth]:
+            raise UserError(f"prompts for blocks {missing}, but the backbone has only {depth}")
         self.head = CBPHead(head, name="head")
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.replaced_tracker = keras.metrics.Sum(name="replaced")
-        self.seeds = keras.random.SeedGenerator(0)
+        self.learn_step = tf.function(self.learn_features)
 
     def build(self, input_shape: Any = None) -> None:
         width, slots = self.backbone.config.width, self.head.config.slots
@@ -100,13 +105,13 @@ class CBPNet(keras.Model):
             slots: the task's class slots.
             compete: the slots that compete in the training loss; default: the task's own.
         """
+        self.prompts.begin_task(self.batched(self.query, images))
         mask = ops.convert_to_numpy(self.head.state["class_mask"]).copy()
         mask[list(slots)] = 1.0
         self.head.assign({"class_mask": mask})
         loss_mask = np.zeros_like(mask)
         loss_mask[list(slots if compete is None else compete)] = 1.0
         self.loss_mask.assign(loss_mask)
-        self.prompts.begin_task(self.batched(self.query, images))
 
     def batched(self, function: Any, images: np.ndarray, batch: int = 128) -> np.ndarray:
         """Return `function` of `images` as one array, computed `batch` images at a time."""
@@ -118,8 +123,6 @@ class CBPNet(keras.Model):
 
         `images` may be a dictionary: `images`, with `replay_feature` [R, D] and `replay_label` [R] for the head alone.
         """
-        import tensorflow as tf
-
         x, label, _ = keras.utils.unpack_x_y_sample_weight(data)
         x = x if isinstance(x, dict) else {"images": x}
         images, label = x["images"], ops.cast(label, "int32")
@@ -135,19 +138,40 @@ class CBPNet(keras.Model):
             if "replay_feature" in x:
                 rows = ops.concatenate([rows, x["replay_feature"]], axis=0)
                 rows_label = ops.concatenate([rows_label, ops.cast(x["replay_label"], "int32")], axis=0)
-            fresh = keras.random.uniform((self.head.width,), -self.head.bound, self.head.bound, seed=self.seeds)
-            rate = self.head.config.learning_rate
-            result = self.head.learn(rows, rows_label, ops.convert_to_tensor(self.loss_mask), rate, fresh)
+            result = self.learn_features(rows, rows_label)
             slope = tf.stop_gradient(result["feature_gradient"][: ops.shape(label)[0]])
             # Its gradient by the prompts is that of the head's loss: the chain rule through the feature.
             surrogate = ops.sum(feature * slope) - self.key_weight * match
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(surrogate, [v.value for v in variables]), variables)
-        self.loss_tracker.update_state(result["loss"])
-        self.accuracy_tracker.update_state(result["accuracy"])
-        self.replaced_tracker.update_state(ops.cast(result["replaced"] >= 0, "float32"))
-        trackers = (self.loss_tracker, self.accuracy_tracker, self.replaced_tracker)
-        return {tracker.name: tracker.result() for tracker in trackers}
+        return self._track(result["loss"], result["accuracy"], ops.cast(result["replaced"] >= 0, "float32"))
+
+    def learn_features(self, feature: Any, label: Any) -> dict[str, Any]:
+        """One step of the head alone on `feature` [B, D] and `label` int32 [B]; result as `cbp_step.Head.train`."""
+        # Random by the step's number, so that a reloaded model goes on as the saved one would have.
+        seed = ops.stack([0, ops.cast(self.head.state["step"], "int32")])
+        fresh = tf.random.stateless_uniform((self.head.width,), seed, -self.head.bound, self.head.bound)
+        mask = ops.convert_to_tensor(self.loss_mask)
+        return self.head.learn(feature, label, mask, self.head.config.learning_rate, fresh)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Loss (cross-entropy over the classes seen) and accuracy of (images [B, H, W, 3], labels int32 [B])."""
+        images, label, _ = keras.utils.unpack_x_y_sample_weight(data)
+        logits = self(images, training=False)
+        loss = keras.losses.sparse_categorical_crossentropy(label, logits, from_logits=True)
+        hits = ops.cast(ops.equal(ops.argmax(logits, axis=1), ops.cast(label, "int32")), "float32")
+        return self._track(ops.mean(loss), ops.mean(hits), ops.zeros(()), rows=ops.shape(label)[0])
+
+    def _track(self, loss: Any, accuracy: Any, replaced: Any, rows: Any = 1) -> dict[str, Any]:
+        self.loss_tracker.update_state(loss, sample_weight=rows)
+        self.accuracy_tracker.update_state(accuracy, sample_weight=rows)
+        self.replaced_tracker.update_state(replaced)
+        return {tracker.name: tracker.result() for tracker in self.metrics}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The model's own: it knows its loss, so `compile` needs neither loss nor metrics."""
+        return [self.loss_tracker, self.accuracy_tracker, self.replaced_tracker]
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from importlib import resources
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import FakeQuantize
+from keras_cbpnet.presets import Preset
 
 
 def named_variables(layer: keras.layers.Layer, prefix: str = "") -> dict[str, keras.Variable]:
@@ -31,11 +34,23 @@ def save_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
     temporary.replace(path)
 
 
+def load_preset_weights(backbone: keras.Model, preset: Preset) -> None:
+    """Read the weights that are shipped with `preset`.
+
+    Raises:
+        UserError: none are.
+    """
+    if not preset.weights:
+        raise UserError(f"preset {preset.name} is shipped without weights; give a weights file")
+    with resources.as_file(resources.files("keras_cbpnet") / "weights" / preset.weights) as path:
+        load_weights(backbone, path)
+
+
 def load_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
     """Read weights that `save_weights` wrote.
 
     Raises:
-        ValueError: an array is missing, unexpected or of another shape; the message lists every one.
+        UserError: an array is missing, unexpected or of another shape; the message lists every one.
     """
     variables = named_variables(backbone)
     with np.load(path) as file:
@@ -48,6 +63,6 @@ def load_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
         if name in arrays and arrays[name].shape != tuple(variable.shape)
     ]
     if wrong:
-        raise ValueError(f"{path} does not fit the backbone: {'; '.join(wrong)}")
+        raise UserError(f"{path} does not fit the backbone: {'; '.join(wrong)}")
     for name, variable in variables.items():
         variable.assign(arrays[name].astype(np.float32))

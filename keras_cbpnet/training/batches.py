@@ -1,7 +1,10 @@
 """Training batches of one task, with replayed rows for the head."""
 
+# Dimensions: N images, B rows of the head's step, D feature size.
+
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -46,3 +49,37 @@ class TaskBatches(keras.utils.PyDataset):
         if self.statistics is not None:
             x["replay_feature"], x["replay_label"] = self.statistics.sample(self.rng, self.rows // 2)
         return x, self.task.y_train[rows]
+
+
+class FeatureBatches:
+    """Shuffled (features [B, D], labels int32 [B]) batches for the head alone, half of them replayed; -1 fills them up.
+
+    Args:
+        features: float32 [N, D].
+        labels: int32 [N], slots.
+        rows: B.
+        statistics: what half of each batch is drawn from, or None for no replay.
+        rng: of order and replay.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        rows: int,
+        statistics: ClassStatistics | None,
+        rng: np.random.Generator,
+    ) -> None:
+        self.features, self.labels, self.rows, self.statistics, self.rng = features, labels, rows, statistics, rng
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        real = self.rows - self.rows // 2 if self.statistics is not None else self.rows
+        order = self.rng.permutation(len(self.labels))
+        for start in range(0, len(order), real):
+            chosen = order[start : start + real]
+            feature, label = self.features[chosen], self.labels[chosen]
+            if self.statistics is not None:
+                replayed, slots = self.statistics.sample(self.rng, self.rows // 2)
+                feature, label = np.concatenate([feature, replayed]), np.concatenate([label, slots])
+            empty = self.rows - len(label)
+            yield np.pad(feature, ((0, empty), (0, 0))), np.pad(label, (0, empty), constant_values=-1)

@@ -8,17 +8,18 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Task, class_incremental, load_dataset
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.layers.fake_quant import float32
+from keras_cbpnet.layers.fake_quant import float32, set_mode
 from keras_cbpnet.metrics import dead_unit_share, effective_rank, summarize
 from keras_cbpnet.models.build import build_cbpnet
 from keras_cbpnet.models.cbpnet import CBPNet
 from keras_cbpnet.presets import get_preset
-from keras_cbpnet.training.batches import TaskBatches
+from keras_cbpnet.training.batches import FeatureBatches, TaskBatches
 from keras_cbpnet.training.qat import calibrate
 from keras_cbpnet.training.report import write_report
 from keras_cbpnet.training.run import Run
@@ -58,6 +59,7 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     restored = run.restore(model)
     if restored:
         statistics, done = restored
+        set_mode(model, "on")
     elif config.qat:
         calibrate(model, model.features, tasks[0].x_train[:512])
     for task in tasks[len(done["accuracy_matrix"]) :]:
@@ -83,7 +85,10 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
 def learn_task(
     model: CBPNet, task: Task, past: ClassStatistics, config: TrainConfig, progress: Progress
 ) -> tuple[ClassStatistics, list[dict[str, Any]]]:
-    """Train `model` on one task.
+    """Train `model` on one task: prompts and head together, then the head alone on the features that the device sees.
+
+    The second part costs little, for the features behind frozen prompts are computed once; and it counts, for each
+    image now selects its own prompt, which need not be the task's.
 
     Args:
         model: trained on the tasks before.
@@ -104,33 +109,51 @@ def learn_task(
     model.compile(optimizer=keras.optimizers.Adam(config.prompt_learning_rate), jit_compile=False)  # anew for each task
     batches = TaskBatches(task, model.head.config.batch, (config.seed, task.index))
     history = []
+
+    def record(part: str, epoch: int, epochs: int, row: dict[str, float]) -> None:
+        history.append({"task": task.index, "part": part, "epoch": epoch, **row})
+        progress(f"task {task.index + 1} {part} epoch {epoch + 1}/{epochs}: loss {row['loss']:.4f}")
+
     for epoch in range(config.epochs):
         # The prompts move, and with them the features: the task's class means are taken anew before every epoch.
-        current = observe(model, task, past, model.prompts.tasks - 1)
+        current, _ = observe(model, task, past, model.prompts.tasks - 1)
         batches.statistics = current if replay else None
-        result = model.fit(batches, verbose=0).history
-        row = {"task": task.index, "epoch": epoch, **{name: float(values[-1]) for name, values in result.items()}}
-        history.append(row)
-        progress(f"task {task.index + 1} epoch {epoch + 1}/{config.epochs}: loss {row['loss']:.4f}")
-    # What the device will see: features behind the prompt that each image selects.
-    return observe(model, task, past, None), history
+        result = model.fit(batches, shuffle=False, verbose=0).history
+        record("prompts", epoch, config.epochs, {name: float(values[-1]) for name, values in result.items()})
+    current, features = observe(model, task, past, None)
+    rows = FeatureBatches(features, task.y_train, batches.rows, current if replay else None, batches.rng)
+    for epoch in range(config.head_epochs):
+        record("head", epoch, config.head_epochs, fit_head(model, rows))
+    return current, history
 
 
-def observe(model: CBPNet, task: Task, past: ClassStatistics, prompt: int | None) -> ClassStatistics:
-    """Set the head's class means to those of `past` and the task's images; return both together.
+def fit_head(model: CBPNet, batches: FeatureBatches) -> dict[str, float]:
+    """Train the head alone for one epoch; return mean loss and accuracy, and the number of units replaced."""
+    results = [model.learn_step(*batch) for batch in batches]
+    means = {name: float(np.mean([result[name] for result in results])) for name in ("loss", "accuracy")}
+    return {**means, "replaced": float(sum(int(result["replaced"]) >= 0 for result in results))}
+
+
+def observe(
+    model: CBPNet, task: Task, past: ClassStatistics, prompt: int | None
+) -> tuple[ClassStatistics, NDArray[np.float32]]:
+    """Set the head's class means to those of `past` and the task's images; return the statistics of both together.
 
     Args:
         model: whose features are taken.
         task: whose training images are counted.
         past: statistics of the tasks before; not changed.
         prompt: the expert prompt to use, or None for the one that each image selects.
+
+    Returns:
+        The statistics, and the features of the task's training images, float32 [N, D].
     """
     features = model.batched(lambda x: model.features(x, prompt)[0], task.x_train)
     current = past.copy()
     for feature, label in zip(features, task.y_train, strict=True):
         current.update(feature, int(label))
     model.head.assign({"class_mean": current.mean, "class_count": current.count})
-    return current
+    return current, features
 
 
 def task_accuracies(model: CBPNet, tasks: Sequence[Task]) -> list[float]:

@@ -1,0 +1,89 @@
+"""Results of several seeds in one file: what ran, on what, each seed's record, mean and standard deviation."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Optional
+
+PACKAGES = ("keras-cbpnet", "tensorflow", "keras", "tensorflow-model-optimization", "numpy", "scikit-learn")
+RUNTIME_PACKAGES = ("tflite-runtime", "ai-edge-litert")
+NAMES = ("seed", "tasks")  # keys of a record that name things; all others are measurements
+
+Reduce = Callable[[Sequence[float]], Optional[float]]
+
+
+def collect(arguments: Sequence[str], commit: str | None, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the contents of a result file.
+
+    Args:
+        arguments: of the command line.
+        commit: that was measured.
+        records: one a seed, as `pipeline.measure` returns it.
+
+    Returns:
+        command, commit, versions, machine, seeds, results, and mean and std (of the sample, n - 1; None for a single
+        seed) of every number in them.
+    """
+    measured = [{key: value for key, value in record.items() if key not in NAMES} for record in records]
+    return {
+        "command": shlex.join(["python", "-m", "benchmarks.digits", *arguments]),
+        "commit": commit,
+        "versions": {"python": platform.python_version(), **_versions((*PACKAGES, *RUNTIME_PACKAGES))},
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "seeds": [record["seed"] for record in records],
+        "results": list(records),
+        "mean": over_seeds(measured, statistics.fmean),
+        "std": over_seeds(measured, lambda values: statistics.stdev(values) if len(values) > 1 else None),
+    }
+
+
+def over_seeds(values: Sequence[Any], reduce: Reduce) -> Any:
+    """Return one tree for the trees `values`: numbers are reduced, texts and truths left out, all else is None."""
+    first = values[0]
+    if isinstance(first, dict):
+        kept = [key for key in first if not isinstance(first[key], (str, bool))]
+        return {key: over_seeds([value[key] for value in values], reduce) for key in kept}
+    if isinstance(first, list):
+        return [over_seeds(column, reduce) for column in zip(*values)]
+    if all(isinstance(value, (int, float)) for value in values):
+        return reduce(values)
+    return None
+
+
+def commit(folder: Path) -> str | None:
+    """Return the commit of the checkout in `folder`, with `-dirty` if files differ from it; None without git."""
+    try:
+        revision = _git(folder, "rev-parse", "HEAD")
+        return revision + ("-dirty" if _git(folder, "status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Write `result` as JSON, whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    installed = {}
+    for name in packages:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
