@@ -68,9 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from keras_cbpnet.training.trainer import train
 
-    with cli.progress_lines(
-        total=(config.tasks - config.device_tasks) * (config.epochs + config.head_epochs)
-    ) as progress:
+    lines = config.epochs + (config.head_epochs > 0)  # per task
+    with cli.progress_lines(total=(config.tasks - config.device_tasks) * lines) as progress:
         metrics = train(config, args.output, progress)
     if args.json:
         print(json.dumps({"output": str(args.output), **metrics}))

@@ -20,7 +20,7 @@ class EncoderBlock(keras.layers.Layer):
     """x + attention(norm(x)), then x + mlp(norm(x)) (Dosovitskiy et al., arXiv 2010.11929).
 
     The activation is x * sigmoid(1.702 x): TFLM has no GELU. Its factor is the gain of the MLP's first layer, undone by
-    the input gain of the second, so that the device computes y * sigmoid(y) alone. Tokens have mean 0 over D throughout.
+    the input gain of the second, so that the device computes y * sigmoid(y) alone. Tokens have mean 0 over D.
 
     Args:
         width: D.

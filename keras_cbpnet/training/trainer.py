@@ -112,7 +112,8 @@ def learn_task(
 
     def record(part: str, epoch: int, epochs: int, row: dict[str, float]) -> None:
         history.append({"task": task.index, "part": part, "epoch": epoch, **row})
-        progress(f"task {task.index + 1} {part} epoch {epoch + 1}/{epochs}: loss {row['loss']:.4f}")
+        if part == "prompts" or epoch + 1 == epochs:  # the head's take a moment each
+            progress(f"task {task.index + 1} {part} epoch {epoch + 1}/{epochs}: loss {row['loss']:.4f}")
 
     for epoch in range(config.epochs):
         # The prompts move, and with them the features: the task's class means are taken anew before every epoch.
