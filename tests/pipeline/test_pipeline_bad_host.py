@@ -1,6 +1,10 @@
 """Bad input to training and conversion: exit code 2, one line, nothing on disk changed."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,30 +12,31 @@ from PIL import Image
 
 from keras_cbpnet import cli
 
-TRAIN = {  # arguments, what the line says
-    "tasks that do not divide": (["--tasks", "4", "--output", "new"], "6 classes cannot be split into 4 equal tasks"),
-    "unknown data set": (["--dataset", "letters", "--output", "new"], "unknown data set 'letters'; choose one of digits"),
-    "missing npz": (["--dataset", "npz:none.npz", "--output", "new"], "no file 'none.npz'"),
-    "no npz": (["--dataset", "npz:text.npz", "--output", "new"], "cannot read text.npz"),
-    "missing folder": (["--dataset", "folder:none", "--output", "new"], "no folder 'none'"),
-    "folder without classes": (["--dataset", "folder:empty", "--output", "new"], "folder empty has no classes"),
-    "class without images": (["--dataset", "folder:hollow", "--output", "new"], "class folder hollow/one has no images"),
-    "no image": (["--dataset", "folder:texts", "--output", "new"], "cannot read image texts/one/1.png"),
-    "too few slots": (["--slots", "5", "--output", "new"], "--slots 5 is too few for the 6 classes"),
-    "device tasks": (["--device-tasks", "3", "--output", "new"], "--device-tasks must be from 0 to 2, got 3"),
-    "negative device tasks": (["--device-tasks", "-1", "--output", "new"], "--device-tasks must be from 0 to 2, got -1"),
-    "tasks": (["--tasks", "0", "--device-tasks", "0", "--output", "new"], "--tasks must be at least 1, got 0"),
-    "batch": (["--batch", "0", "--output", "new"], "--batch must be at least 1, got 0"),
-    "units": (["--units", "0", "--output", "new"], "--units must be at least 1, got 0"),
-    "seed": (["--seed", "-1", "--output", "new"], "--seed must be at least 0, got -1"),
-    "rates": (["--learning-rate", "nan", "--output", "new"], "--learning-rate must be above 0, got nan"),
-    "decay": (["--decay-rate", "1", "--output", "new"], "--decay-rate must be from 0 to below 1, got 1.0"),
-    "replacement": (["--replacement-rate", "0.1", "--output", "new"], "replacement_rate * units must be at most 1"),
-    "block": (["--block", "linear", "--output", "new"], "argument --block: invalid choice: 'linear'"),
-    "no number": (["--epochs", "two", "--output", "new"], "argument --epochs: invalid int value: 'two'"),
-    "unknown option": (["--epoch", "2", "--output", "new"], "unrecognized arguments: --epoch"),
+ROOT = Path(__file__).parents[2]
+TRAIN = {  # arguments (after --output new), what the line says
+    "tasks that do not divide": (["--tasks", "4"], "6 classes cannot be split into 4 equal tasks"),
+    "unknown data set": (["--dataset", "letters"], "unknown data set 'letters'; choose one of digits"),
+    "missing npz": (["--dataset", "npz:none.npz"], "no file 'none.npz'"),
+    "no npz": (["--dataset", "npz:text.npz"], "cannot read text.npz"),
+    "missing folder": (["--dataset", "folder:none"], "no folder 'none'"),
+    "folder without classes": (["--dataset", "folder:empty"], "folder empty has no classes"),
+    "class without images": (["--dataset", "folder:hollow"], "class folder hollow/one has no images"),
+    "no image": (["--dataset", "folder:texts"], "cannot read image texts/one/1.png"),
+    "too few slots": (["--slots", "5"], "--slots 5 is too few for the 6 classes"),
+    "device tasks": (["--device-tasks", "3"], "--device-tasks must be from 0 to 2, got 3"),
+    "negative device tasks": (["--device-tasks", "-1"], "--device-tasks must be from 0 to 2, got -1"),
+    "tasks": (["--tasks", "0", "--device-tasks", "0"], "--tasks must be at least 1, got 0"),
+    "batch": (["--batch", "0"], "--batch must be at least 1, got 0"),
+    "units": (["--units", "0"], "--units must be at least 1, got 0"),
+    "seed": (["--seed", "-1"], "--seed must be at least 0, got -1"),
+    "rates": (["--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
+    "decay": (["--decay-rate", "1"], "--decay-rate must be from 0 to below 1, got 1.0"),
+    "replacement": (["--replacement-rate", "0.1"], "replacement_rate * units must be at most 1"),
+    "block": (["--block", "linear"], "argument --block: invalid choice: 'linear'"),
+    "no number": (["--epochs", "two"], "argument --epochs: invalid int value: 'two'"),
+    "unknown option": (["--epoch", "2"], "unrecognized arguments: --epoch"),
     "finished run": (["--output", "run"], "run holds a finished run; choose another --output"),
-    "finished run, other configuration": (["--seed", "5", "--output", "run"], "run holds a run of another configuration"),
+    "finished run, other configuration": (["--seed", "5", "--output", "run"], "run holds a run of another config"),
     "killed run, other configuration": (["--seed", "5", "--output", "killed"], "killed holds a run of another config"),
     "no run folder": (["--output", "texts"], "texts exists and is no run folder; choose another --output"),
     "a file": (["--output", "text.npz"], "text.npz"),
@@ -94,7 +99,7 @@ def test_train(refuse, road, case):
     from keras_cbpnet.train import main
 
     arguments, line = TRAIN[case]
-    assert line in refuse(main, [*road.arguments, *arguments])
+    assert line in refuse(main, [*road.arguments, "--output", "new", *arguments])
 
 
 @pytest.mark.parametrize("case", CONVERT)
@@ -107,6 +112,17 @@ def test_convert_when_the_data_or_a_part_of_the_run_is_gone(refuse, convert, her
     config = (here / "run" / "config.json").read_text()
     (here / "run" / "config.json").write_text(config.replace(str(road.npz), "gone.npz"))
     assert "no file 'gone.npz'" in refuse(convert.main, ["run", "--output", "new"])
+
+
+def test_a_process_of_its_own_says_no_more(here, tree):
+    before = tree(here)
+    command = [sys.executable, "-m", "keras_cbpnet.train", "--dataset", "npz:none.npz", "--output", "new"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no file 'none.npz'; give")
+    assert done.stderr.count("\n") == 1
+    assert tree(here) == before
 
 
 def test_train_on_classes_with_too_few_images(refuse, road, here):
