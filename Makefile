@@ -75,8 +75,7 @@ format: $(STAMP)
 
 test: $(STAMP)
 	$(LINT)
-	$(PY) -m pytest $(PYTEST_FLAGS)
-	$(PY) -m pytest --nbmake notebooks
+	$(PY) -m pytest $(PYTEST_FLAGS) --nbmake notebooks tests
 
 demo: $(STAMP)
 	@$(PY) -m benchmarks.digits --demo

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from firmware_host.cli import main
+from firmware_host.device import DEFAULT_EPOCHS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,7 +135,7 @@ def test_npz_data_and_a_state_elsewhere(call, make, bundle, tmp_path):
     np.savez(tmp_path / "d.npz", x_train=images, y_train=y, x_test=images[:6], y_test=y[:6], class_names=names)
     data = (f"npz:{tmp_path / 'd.npz'}", "--state", tmp_path / "s")
     code, [result], _ = call("learn", bundle, *data, "--replay", "none", "--learning-rate", 1e-4, "--seed", 3)
-    assert (code, result["images"], result["steps"]) == (0, 8, 10)
+    assert (code, result["images"], result["steps"]) == (0, 8, 2 * DEFAULT_EPOCHS)
     assert result["state"] == str(tmp_path / "s")
     code, [result], _ = call("evaluate", bundle, *data)
     assert (code, result["images"], sorted(result["per_class"])) == (0, 6, ["red", "white"])
@@ -146,7 +147,7 @@ def test_text_for_people(capsys, make, bundle, tmp_path):
     assert main(["info", str(bundle)]) == 0
     assert "nothing learned yet" in capsys.readouterr().out
     assert main(["learn", str(bundle), str(data), *runtime]) == 0
-    assert "learned 2 images in 5 steps" in capsys.readouterr().out
+    assert f"learned 2 images in {DEFAULT_EPOCHS} steps" in capsys.readouterr().out
     assert main(["evaluate", str(bundle), str(data), *runtime]) == 0
     assert "accuracy 100.0% on 2 images\n  blue: 100.0%" in capsys.readouterr().out
     assert main(["predict", str(bundle), str(data / "blue" / "0.png"), *runtime]) == 0
@@ -257,7 +258,10 @@ def test_a_process_of_its_own(make, bundle, tmp_path):
     data = make.folder_of_images(tmp_path / "data", names=("blue",), each=2)
     done = run("learn", bundle, data, "--runtime", "numpy", "--json")
     assert json.loads(done.stdout)["images"] == 2
-    assert done.stderr.splitlines() == ["reading 2/2", "training 5/5"]  # and nothing of the interpreter's own
+    assert done.stderr.splitlines() == [
+        "reading 2/2",
+        f"training {DEFAULT_EPOCHS}/{DEFAULT_EPOCHS}",
+    ]
     done = run("predict", bundle, tmp_path / "none.png", "--runtime", "numpy", check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: image {tmp_path / 'none.png'} does not exist: check the path\n"
@@ -268,7 +272,7 @@ def test_a_process_of_its_own(make, bundle, tmp_path):
 
 def test_help_shows_defaults():
     text = " ".join(run("learn", "--help").stdout.split())
-    for default in ("(default: statistics)", "(default: 5)", "(default: auto)", "(default: 1)"):
+    for default in ("(default: statistics)", f"(default: {DEFAULT_EPOCHS})", "(default: auto)", "(default: 1)"):
         assert default in text
     assert "(default: None)" not in text
 
