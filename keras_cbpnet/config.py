@@ -119,6 +119,8 @@ class HeadConfig(Config):
     def __post_init__(self) -> None:
         if self.block not in ("prototype", "mlp", "residual"):
             raise UserError(f"block must be prototype, mlp or residual, got {self.block!r}")
+        if self.replacement_rate < 0:
+            raise UserError(f"replacement_rate must not be negative, got {self.replacement_rate}")
         if self.replacement_rate * self.units > 1:
             raise UserError(
                 f"replacement_rate * units must be at most 1, got {self.replacement_rate} * {self.units}; "

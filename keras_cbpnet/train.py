@@ -54,7 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(args, name) for name in names})
-    limits = {"tasks": 1, "epochs": 0, "head_epochs": 0, "units": 1, "batch": 1, "slots": 0, "seed": 0}
+    limits = {
+        "tasks": 1,
+        "epochs": 0,
+        "head_epochs": 0,
+        "units": 1,
+        "batch": 1,
+        "slots": 0,
+        "seed": 0,
+        "maturity_threshold": 0,
+    }
     for name, least in limits.items():
         if getattr(config, name) < least:
             raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")

@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported late: TensorFlow takes seconds, a mistyped option should not.
     from keras_cbpnet.export.bundle import export_bundle
 
-    output = args.output or args.run.with_name(args.run.name + ".bundle")
+    run = args.run.resolve() if args.run.name in ("", "..") else args.run
+    output = args.output or run.with_name(run.name + ".bundle")
     with cli.progress_lines(total=0) as progress:
         report = export_bundle(args.run, read_config(args.run), output, args.recipe, args.overwrite, progress)
     if args.json:

@@ -71,8 +71,7 @@ def export_bundle(
     if recipe == "int8" and not config.qat:
         progress("this run was trained without --qat: ranges come from calibration alone")
 
-    model: CBPNet = keras.models.load_model(run / "model.keras")
-    names = json.loads((run / "metrics.json").read_text())["classes"]
+    model, names, statistics = _load(run)
     train, test, labels = _host_images(config, model)
     quantization = float32(model) if recipe == "float32" else contextlib.nullcontext()
     with quantization:
@@ -108,8 +107,6 @@ def export_bundle(
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
     golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
     arrays = golden_vectors(test[sample], golden, model.head)
-    with np.load(run / "statistics.npz") as file:
-        statistics = {"scatter": file["scatter"]}
     temporary = output.with_name(output.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -124,6 +121,21 @@ def export_bundle(
         shutil.rmtree(output)
     temporary.rename(output)
     return report
+
+
+def _load(run: Path) -> tuple[CBPNet, list[str], dict[str, NDArray[np.float64]]]:
+    """Return model, class names and statistics of a finished run; UserError where one of its files is damaged."""
+    file = run / "metrics.json"
+    try:
+        names = [str(name) for name in json.loads(file.read_text())["classes"]]
+        file = run / "statistics.npz"
+        with np.load(file) as arrays:
+            statistics = {"scatter": arrays["scatter"]}
+        file = run / "model.keras"
+        return keras.models.load_model(file), names, statistics
+    except Exception as error:  # json, zipfile, h5py and Keras raise many kinds for one cause
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{file} is missing or damaged ({reason[:120]}); train again into another folder") from error
 
 
 def _host_images(config: TrainConfig, model: CBPNet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:

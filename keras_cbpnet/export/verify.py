@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_cbpnet.errors import UserError
@@ -17,6 +18,7 @@ HEAD_TOLERANCE = 1e-4
 HEAD_LEARNING_RATE = 1e-3  # at most: beyond it, Adam on random labels amplifies float32 rounding past the tolerance
 COSINE = 0.99
 ACCURACY_LOSS = 0.01
+ACCURACY_IMAGES = 2
 
 
 def check_ops(tables: dict[str, list[dict[str, Any]]], recipe: str) -> None:
@@ -48,13 +50,14 @@ def check_head(model: bytes, head: CBPHead) -> float:
     twin.build((None, head.width))
     for mine, theirs in zip(twin.variables, head.variables, strict=True):
         mine.assign(theirs)
+    learn, watch = tf.function(twin.learn), tf.function(twin.observe)
     worst = 0.0
     for step in range(HEAD_STEPS):
         inputs = {name: value[step] for name, value in stream.items()}
         rows = {name: inputs[name] for name in ("feature", "label")}
         observe(**rows)
-        twin.observe(**rows)
-        found, expected = train(**inputs), twin.learn(**inputs)
+        watch(**rows)
+        found, expected = train(**inputs), learn(**inputs)
         if int(found["replaced"]) != int(expected["replaced"]):
             raise UserError(f"head.tflite bears unit {found['replaced']} anew where Keras does {expected['replaced']}")
         state = get_state()
@@ -83,9 +86,12 @@ def check_features(found: NDArray[np.float32], expected: NDArray[np.float32]) ->
 
 
 def check_accuracy(found: float, expected: float, images: int) -> None:
-    """Refuse a bundle whose accuracy is more than a point below that of the float32 model."""
-    if found < expected - ACCURACY_LOSS:
+    """Refuse a bundle whose accuracy is more than a point below that of the float32 model.
+
+    Two images may be lost in any case: with fewer than 200 a point is less than that, and any rounding costs one.
+    """
+    if round((expected - found) * images) > max(ACCURACY_LOSS * images, ACCURACY_IMAGES):
         raise UserError(
-            f"the bundle is right on {found:.1%} of {images} held-out images, the float32 model on {expected:.1%}; "
-            "at most one point may be lost"
+            f"the bundle is right on {found:.1%} of {images} held-out images, the float32 model on {expected:.1%}; at "
+            "most one point may be lost: train with --qat, keep more test images, or use --recipe float32"
         )

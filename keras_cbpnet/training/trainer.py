@@ -107,6 +107,7 @@ def learn_task(
         model.head.standardise(model.batched(lambda x: model.features(x)[0], task.x_train))
     model.begin_task(task.x_train, task.slots, seen if replay else task.slots)
     model.compile(optimizer=keras.optimizers.Adam(config.prompt_learning_rate), jit_compile=False)  # anew for each task
+    model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
     batches = TaskBatches(task, model.head.config.batch, (config.seed, task.index))
     history = []
 

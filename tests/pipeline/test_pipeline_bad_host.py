@@ -31,6 +31,8 @@ TRAIN = {  # arguments (after --output new), what the line says
     "seed": (["--seed", "-1"], "--seed must be at least 0, got -1"),
     "rates": (["--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
     "decay": (["--decay-rate", "1"], "--decay-rate must be from 0 to below 1, got 1.0"),
+    "negative replacement": (["--replacement-rate", "-1"], "replacement_rate must not be negative"),
+    "negative maturity": (["--maturity-threshold", "-5"], "--maturity-threshold must be at least 0"),
     "replacement": (["--replacement-rate", "0.1"], "replacement_rate * units must be at most 1"),
     "block": (["--block", "linear"], "argument --block: invalid choice: 'linear'"),
     "no number": (["--epochs", "two"], "argument --epochs: invalid int value: 'two'"),
@@ -48,6 +50,7 @@ CONVERT = {
     "no run": (["texts"], "texts is no run folder: it has no config.json"),
     "missing run": (["none"], "none is no run folder: it has no config.json"),
     "a file": (["text.npz"], "text.npz is no run folder"),
+    "missing model": (["modelless"], "modelless/model.keras is missing or damaged"),
     "output exists": (["run", "--output", "texts"], "texts exists; choose another --output or give --overwrite"),
     "bundle exists": (["run"], "run.bundle exists; choose another --output or give --overwrite"),
     "overwriting what is no bundle": (["run", "--output", "texts", "--overwrite"], "texts is no bundle"),
@@ -65,6 +68,7 @@ def here(road, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for run in (road.run, road.killed):
         shutil.copytree(run, tmp_path / run.name)
+    shutil.copytree(road.run, tmp_path / "modelless", ignore=shutil.ignore_patterns("model.keras"))
     for folder in ("empty", "hollow/one", "texts/one", "damaged", "run.bundle"):
         (tmp_path / folder).mkdir(parents=True)
     for file in ("text.npz", "texts/one/1.png", "texts/one/2.png"):
