@@ -29,7 +29,9 @@ def vit_nano_32() -> Preset:
 
     python -m keras_cbpnet.pretrain --preset vit_nano_32 --data npz:tiny_imagenet_32.npz --epochs 6 --output OUT.npz
 
-    50 minutes on 2 busy CPU cores; top-1 on the 5,000 held-out Tiny-ImageNet images (200 classes) 21.8 %. The biases of
+    50 minutes on 2 busy CPU cores; top-1 on the 5,000 held-out Tiny-ImageNet images (200 classes) 21.8 %. Frozen,
+    on the CIFAR-100 subset (python -m benchmarks.backbones --data npz:cifar100.npz): nearest class mean 26.1 %, LDA
+    29.5 %, logistic regression 33.1 %. The biases of
     `contract` were divided by 1.702 afterwards, when that layer's gain ceased to scale them: the function is the same.
     """
     return Preset("vit_nano_32", BackboneConfig(), "vit_nano_32.npz")
