@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from keras_cbpnet import cli
+from keras_cbpnet.errors import UserError
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -23,6 +24,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--weight-decay", type=float, default=0.05, help="AdamW's, on kernels")
     parser.add_argument("--label-smoothing", type=float, default=0.1, help="of the cross-entropy")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing weights file")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -30,6 +32,11 @@ def build_parser() -> cli.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Train, resuming from the work folder's checkpoint if there is one, and write the weights."""
     args = build_parser().parse_args(argv)
+    if args.output.exists() and not args.overwrite:
+        raise UserError(f"{args.output} exists; choose another --output or give --overwrite")
+    for name in ("epochs", "batch"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}")
     import keras
 
     from keras_cbpnet.data import load_dataset

@@ -34,7 +34,10 @@ def test_pretraining_writes_weights_and_goes_on_where_it_stopped(images, tmp_pat
     assert all(np.isfinite(variable.numpy()).all() for variable in named_variables(backbone).values())
     assert json.loads(output.with_suffix(".json").read_text())["parameters"] == backbone.count_params()
 
-    assert main([*arguments, "--epochs", "2"]) == 0
+    before = output.read_bytes()
+    assert cli.run(main, [*arguments, "--epochs", "2"]) == 2
+    assert output.read_bytes() == before
+    assert main([*arguments, "--epochs", "2", "--overwrite"]) == 0
     log = (tmp_path / "weights.work" / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in log] == ["epoch", "0", "1"]  # the first epoch was not repeated
 
