@@ -37,6 +37,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--data", required=True, metavar="SPEC", help="labelled images, as --dataset of the trainer")
     parser.add_argument("--float-only", action="store_true", help="leave the int8 file out")
     parser.add_argument("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    parser.add_argument("--features", type=Path, metavar="OUT", help="file for the float32 features, .npz; replaced")
     return parser
 
 
@@ -58,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if form == "plain" and backbone.config.whitening:
             backbone.set_whitening()
         say(f"{form}: float32 features")
-        measured[form] = {"float32": probes(float_features(backbone, data), data)}
+        features = float_features(backbone, data)
+        if args.features and form == forms[0]:
+            save_features(args.features, features, data)
+        measured[form] = {"float32": probes(features, data)}
         if not args.float_only:
             say(f"{form}: int8 features")
             measured[form]["int8"] = probes(int8_features(backbone, data), data)
@@ -92,6 +96,13 @@ def float_features(backbone: Any, data: Any) -> Features:
         )
 
     return features(data.x_train), features(data.x_test)
+
+
+def save_features(path: Path, features: Features, data: Any) -> None:
+    """Write what `benchmarks.plasticity` reads: x_train, y_train, x_test, y_test."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez(file, x_train=features[0], y_train=data.y_train, x_test=features[1], y_test=data.y_test)
 
 
 def int8_features(backbone: Any, data: Any) -> Features:
