@@ -24,6 +24,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--data", required=True, metavar="SPEC", help="labelled images: npz:PATH, folder:PATH, ...")
     parser.add_argument("--output", required=True, type=Path, help="weights file to write (.npz); the log beside it")
     parser.add_argument("--work", type=Path, help="folder of checkpoint and cache; default: beside the output")
+    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="weights to begin with; default: random ones")
     parser.add_argument("--epochs", type=int, default=12, help="passes over the training images")
     parser.add_argument("--batch", type=int, default=128, help="images of a step")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="AdamW's peak, after a tenth of the steps")
@@ -81,6 +82,8 @@ def check(args: argparse.Namespace) -> None:
     for name in ("ema", "label_smoothing", "shrinkage"):
         if not 0 <= getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be in 0..1, got {getattr(args, name)}")
+    if args.start:
+        check_weights(get_preset(args.preset), args.start)
     if args.teacher_weights and not args.teacher:
         raise UserError("--teacher-weights needs --teacher, the preset that they belong to")
     if args.teacher:

@@ -113,6 +113,11 @@ def test_pretraining_learns(arguments, tmp_path):
     records = json.loads(output.with_suffix(".json").read_text())["epochs"]
     assert records[-1]["accuracy"] == 1.0
     assert records[7]["loss"] < 0.8 * records[0]["loss"]
+    further = tmp_path / "further.npz"
+    started = ["--start", str(output), "--qat-epochs", "0", "--learning-rate", "1e-6"]
+    assert main([*arguments, "--output", str(further), *started]) == 0
+    change = [np.abs(values - read(output)[name]).max() for name, values in read(further).items() if "mlp" in name]
+    assert 0 < max(change) < 0.01
 
 
 def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
@@ -142,6 +147,7 @@ def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
         (["--cutmix", "-1"], "--cutmix must not be negative, got -1.0"),
         (["--ema", "1"], "--ema must be in 0..1, got 1.0"),
         (["--output", "weights.h5"], "--output weights.h5 must end in .npz"),
+        (["--start", "nothing.npz"], "no weights file 'nothing.npz'"),
         (["--teacher-weights", "nothing.npz"], "no weights file 'nothing.npz'"),
         (["--data", "npz:nothing.npz"], "nothing.npz"),
         (["--preset", "vit_giant"], "unknown preset 'vit_giant'"),

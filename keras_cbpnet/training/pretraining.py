@@ -18,7 +18,7 @@ from keras_cbpnet.data import load_dataset
 from keras_cbpnet.data.dataset import Dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.models.backbone import Backbone
-from keras_cbpnet.models.weights import copy_weights, save_weights
+from keras_cbpnet.models.weights import copy_weights, load_preset_weights, save_weights
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.training.augment import AugmentedImages
 from keras_cbpnet.training.distill import Pupil, fingerprint, teacher_tokens, whiten
@@ -51,6 +51,8 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     keras.utils.set_random_seed(args.seed)
     backbone = Backbone(config, name="backbone")
     backbone.build()
+    if args.start:
+        load_preset_weights(backbone, get_preset(args.preset), args.start)
     grid = round((backbone.embedding.tokens - 1) ** 0.5)
     weights = {"label": args.label_weight}
     teacher, width = None, 0
