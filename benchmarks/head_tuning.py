@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from firmware_host.bundle import ClassStatistics, state_shapes
 from firmware_host.numpy_head import NumpyHead
 from keras_cbpnet import cli
 from keras_cbpnet.config import HeadConfig
-from keras_cbpnet.data import Task, class_incremental, load_dataset
+from keras_cbpnet.data import class_incremental, load_dataset
 
 TASKS = 5
 SLOTS = 16
@@ -54,7 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def feature_stream(seed: int) -> list[Task]:
+class FeatureTask(NamedTuple):
+    """A task's slots, and its training and test images: features float32 [N, d], slots int32 [N]."""
+
+    slots: tuple[int, ...]
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+def feature_stream(seed: int) -> list[FeatureTask]:
     """Return the tasks of digits with features [N, d] in the place of images."""
     from keras_cbpnet.config import TrainConfig
     from keras_cbpnet.models.build import build_cbpnet
@@ -65,13 +76,10 @@ def feature_stream(seed: int) -> list[Task]:
         return model.batched(model.query, images)
 
     tasks = class_incremental(load_dataset("digits", model.backbone.config.image_size), TASKS, seed)
-    return [
-        Task(t.index, t.slots, t.class_names, features(t.x_train), t.y_train, features(t.x_test), t.y_test)
-        for t in tasks
-    ]
+    return [FeatureTask(t.slots, features(t.x_train), t.y_train, features(t.x_test), t.y_test) for t in tasks]
 
 
-def final_accuracy(tasks: Sequence[Task], config: HeadConfig, epochs: int, seed: int) -> float:
+def final_accuracy(tasks: Sequence[FeatureTask], config: HeadConfig, epochs: int, seed: int) -> float:
     """Return the mean accuracy over the tasks after all of them were learned in turn."""
     rng = np.random.default_rng(seed)
     first = tasks[0].x_train

@@ -23,19 +23,31 @@ class Task:
         index: Position in the stream, from 0.
         slots: The slots of this task's classes.
         class_names: Their names, in the order of `slots`.
-        x_train: uint8 [N, H, W, 3], RGB 0..255.
+        data: What its images are taken from.
+        train_rows: int64 [N], its training images as rows of `data`.
         y_train: int32 [N], slots.
-        x_test: uint8, as `x_train`.
+        test_rows: int64, as `train_rows`.
         y_test: int32, as `y_train`.
     """
 
     index: int
     slots: tuple[int, ...]
     class_names: tuple[str, ...]
-    x_train: NDArray[np.uint8]
+    data: Dataset
+    train_rows: NDArray[np.int64]
     y_train: NDArray[np.int32]
-    x_test: NDArray[np.uint8]
+    test_rows: NDArray[np.int64]
     y_test: NDArray[np.int32]
+
+    @property
+    def x_train(self) -> NDArray[np.uint8]:
+        """The training images, uint8 [N, H, W, 3], RGB 0..255; a copy."""
+        return self.data.x_train[self.train_rows]
+
+    @property
+    def x_test(self) -> NDArray[np.uint8]:
+        """The test images, as `x_train`."""
+        return self.data.x_test[self.test_rows]
 
 
 def class_incremental(dataset: Dataset, tasks: int, seed: int) -> list[Task]:
@@ -70,16 +82,16 @@ def class_incremental(dataset: Dataset, tasks: int, seed: int) -> list[Task]:
     size = classes // tasks
     for index in range(tasks):
         slots = range(index * size, (index + 1) * size)
-        train = (train_slot >= slots.start) & (train_slot < slots.stop)
-        test = (test_slot >= slots.start) & (test_slot < slots.stop)
+        train, test = (np.flatnonzero((slot >= slots.start) & (slot < slots.stop)) for slot in (train_slot, test_slot))
         stream.append(
             Task(
                 index=index,
                 slots=tuple(slots),
                 class_names=tuple(dataset.class_names[order[slot]] for slot in slots),
-                x_train=dataset.x_train[train],
+                data=dataset,
+                train_rows=train,
                 y_train=train_slot[train],
-                x_test=dataset.x_test[test],
+                test_rows=test,
                 y_test=test_slot[test],
             )
         )

@@ -45,7 +45,7 @@ class TaskBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
         # The last batch is filled up from the first, so that every step has the same shape.
         rows = np.take(self.order, range(index * self.real, (index + 1) * self.real), mode="wrap")
-        x: dict[str, np.ndarray] = {"images": self.task.x_train[rows].astype(np.float32)}
+        x: dict[str, np.ndarray] = {"images": self.task.data.x_train[self.task.train_rows[rows]].astype(np.float32)}
         if self.statistics is not None:
             x["replay_feature"], x["replay_label"] = self.statistics.sample(self.rng, self.rows // 2)
         return x, self.task.y_train[rows]
