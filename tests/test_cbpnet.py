@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from firmware_host.bundle import BLOCKS
 from keras_cbpnet.config import BackboneConfig, HeadConfig, PromptConfig
-from keras_cbpnet.layers.cbp_step import masked
 from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.plasticity.step import masked
 
 # Dimensions: B images, D feature size, C class slots.
 SIZES = BackboneConfig(image_size=16, stem=((8, 2),), patch_size=4, width=16, depth=2, heads=2, mlp_width=32)

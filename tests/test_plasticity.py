@@ -13,10 +13,10 @@ from helpers.head_case import Case
 from keras_cbpnet import cli
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.layers.cbp_step import Head, renew_units
 from keras_cbpnet.plasticity import RULES
 from keras_cbpnet.plasticity.adalin import AdaLinHead
 from keras_cbpnet.plasticity.rule import newborn_weights, trained
+from keras_cbpnet.plasticity.step import Head, renew_units
 
 # Dimensions: B rows, d features, h hidden units, C class slots.
 ROOT = Path(__file__).parents[1]

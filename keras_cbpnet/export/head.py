@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.layers.cbp_step import Head
+from keras_cbpnet.plasticity.step import Head
 
 # Dimensions: B rows, d feature size, C class slots.
 

@@ -12,7 +12,7 @@ from keras import ops
 
 from firmware_host.bundle import state_shapes
 from keras_cbpnet.config import HeadConfig
-from keras_cbpnet.layers.cbp_step import Head, masked
+from keras_cbpnet.plasticity.step import Head, masked
 
 # Dimensions: B rows, d feature size, h hidden units, C class slots.
 
@@ -21,7 +21,7 @@ from keras_cbpnet.layers.cbp_step import Head, masked
 class CBPHead(keras.layers.Layer):
     """A classifier over C slots whose block learns by continual backpropagation.
 
-    All variables are non-trainable for Keras: `learn` updates them by the step of `cbp_step`, Adam included, so that
+    All variables are non-trainable for Keras: `learn` updates them by `plasticity.step`, Adam included, so that
     host and device train alike. `call` gives the logits over the classes seen (`class_mask` 1), -1e9 elsewhere.
 
     Args:
@@ -79,7 +79,7 @@ class CBPHead(keras.layers.Layer):
         self.assign({name: new[name] for name in ("class_mean", "class_count")})
 
     def learn(self, feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any) -> dict[str, Any]:
-        """Do one training step and keep its state; arguments and result as `cbp_step.Head.train`."""
+        """Do one training step and keep its state; arguments and result as `plasticity.step.Head.train`."""
         new, result = self.equations.train(self.values(), feature, label, class_mask, learning_rate, fresh)
         self.assign(new)
         return result

@@ -147,7 +147,7 @@ class CBPNet(keras.Model):
         return self._track(result["loss"], result["accuracy"], ops.cast(result["replaced"] >= 0, "float32"))
 
     def learn_features(self, feature: Any, label: Any) -> dict[str, Any]:
-        """One step of the head alone on `feature` [B, D] and `label` int32 [B]; result as `cbp_step.Head.train`."""
+        """One step of the head alone on `feature` [B, D] and `label` int32 [B]; result as `plasticity.step.Head`."""
         # Random by the step's number, so that a reloaded model goes on as the saved one would have.
         seed = ops.stack([0, ops.cast(self.head.state["step"], "int32")])
         fresh = tf.random.stateless_uniform((self.head.width,), seed, -self.head.bound, self.head.bound)

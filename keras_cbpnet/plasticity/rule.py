@@ -1,6 +1,6 @@
 """What every learning rule of the block is: hyper-parameters, and what it does around the one training step.
 
-The step is `layers.cbp_step.Head.train`, shared by all; here it runs without rebirths unless the rule is `cbp`.
+The step is `plasticity.step.Head.train`, shared by all; here it runs without rebirths unless the rule is `cbp`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_cbpnet.config import Config, HeadConfig
-from keras_cbpnet.layers.cbp_step import Head, State
+from keras_cbpnet.plasticity.step import Head, State
 
 # Dimensions: B rows, d feature size, h hidden units, C class slots.
 

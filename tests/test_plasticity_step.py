@@ -12,7 +12,7 @@ from helpers.head_case import Case
 from firmware_host.bundle import BLOCKS, weight_shapes
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.layers.cbp_step import Head, masked, one_hot, one_minus_power, weight_names
+from keras_cbpnet.plasticity.step import Head, masked, one_hot, one_minus_power, weight_names
 
 # Dimensions: B rows, d features, h hidden units, C class slots.
 LARGE = {"d": 32, "h": 16, "C": 12, "B": 8, "changes": {}}
@@ -38,7 +38,7 @@ def numpy_of(state):
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("shape", [LARGE, SMALL], ids=["32-16-12-8", "7-3-5-1"])
-def test_cbp_step_equals_numpy_engine(block, shape):
+def test_step_equals_numpy_engine(block, shape):
     case = Case(block, **shape)
     layer, engine = head_layer(case, case.start()), case.numpy_head(case.start())
 
