@@ -48,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     preset = get_preset(args.preset)
     check_weights(preset, args.weights)
     commit = results.commit(ROOT)
-    from keras_cbpnet.data import load_dataset
+    from keras_cbpnet.data import open_dataset
     from keras_cbpnet.models.backbone import Backbone
 
     backbone = Backbone.from_preset(args.preset, args.weights)
-    data = load_dataset(args.data, backbone.config.image_size)
+    data = open_dataset(args.data, backbone.config.image_size)
     forms = ["white", "plain"] if backbone.config.whitening else ["plain"]
     measured: dict[str, dict[str, Any]] = {}
     for form in forms:
@@ -89,13 +89,13 @@ def float_features(backbone: Any, data: Any) -> Features:
 
     run = tf.function(backbone.features, reduce_retracing=True)
 
-    def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(part: str, count: int) -> NDArray[np.float32]:
         step = 50 if backbone.config.image_size > 64 else 250
-        return np.concatenate(
-            [run(images[i : i + step]).numpy() for i in tqdm(range(0, len(images), step), disable=None)]
-        )
+        starts = tqdm(range(0, count, step), disable=None)
+        batches = (data.images(part, np.arange(i, min(i + step, count))) for i in starts)
+        return np.concatenate([run(batch).numpy() for batch in batches])
 
-    return features(data.x_train), features(data.x_test)
+    return features("train", len(data.x_train)), features("test", len(data.x_test))
 
 
 def save_features(path: Path, features: Features, data: Any) -> None:
@@ -110,8 +110,9 @@ def int8_features(backbone: Any, data: Any) -> Features:
     from keras_cbpnet.export.runtimes import run_backbone
 
     some = np.random.default_rng(0).permutation(len(data.x_train))[:CALIBRATION]
-    file = int8_file(backbone, data.x_train[some])
-    return tuple(run_backbone(file, part, "ai_edge_litert").feature for part in (data.x_train, data.x_test))
+    file = int8_file(backbone, data.images("train", some))
+    whole = data.resized()
+    return tuple(run_backbone(file, part, "ai_edge_litert").feature for part in (whole.x_train, whole.x_test))
 
 
 def int8_file(backbone: Any, images: NDArray[np.uint8]) -> bytes:

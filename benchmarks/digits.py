@@ -9,7 +9,6 @@ run becomes a bundle, the device package learns the other 2 from PNG files. Some
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import shutil
 import sys
@@ -36,7 +35,7 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python -m benchmarks.digits", description=summary)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--demo", action="store_true", help=f"seed {DEMO_SEED}, files kept in {DEMO_FOLDER.name}/")
-    what.add_argument("--seeds", type=seed_list, metavar="S,S,...", help="measure each, print mean and deviation")
+    what.add_argument("--seeds", type=cli.seed_list, metavar="S,S,...", help="measure each, print mean and deviation")
     parser.add_argument("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="new folder for what --seeds makes (default: a temporary one)"
@@ -113,17 +112,6 @@ def closing_words(record: dict[str, Any]) -> str:
             f"  {python} -m firmware_host predict {folder}/bundle {image} --state {folder}/state",
         ]
     )
-
-
-def seed_list(text: str) -> list[int]:
-    """Return the seeds in `0,1,2`."""
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of different numbers from 0 on, such as 0,1,2")
-    return seeds
 
 
 def new_folder(path: Path) -> Path:

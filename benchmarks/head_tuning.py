@@ -68,9 +68,9 @@ class FeatureTask(NamedTuple):
 def feature_stream(seed: int) -> list[FeatureTask]:
     """Return the tasks of digits with features [N, d] in the place of images."""
     from keras_cbpnet.config import TrainConfig
-    from keras_cbpnet.models.build import build_cbpnet
+    from keras_cbpnet.methods.build import build_model
 
-    model = build_cbpnet(TrainConfig(qat=False), 10)
+    model = build_model(TrainConfig(qat=False), 10)
 
     def features(images: np.ndarray) -> np.ndarray:
         return model.batched(model.query, images)

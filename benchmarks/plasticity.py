@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks import results
-from benchmarks.digits import seed_list
 from benchmarks.plasticity_engines import ON_DEVICE, KerasEngine, run_tflite
 from benchmarks.plasticity_rules import NAMES, TUNED, Setting, check, configurations, setting
 from benchmarks.plasticity_stream import Features, Stream, load_features
@@ -48,7 +47,7 @@ def build_parser() -> cli.ArgumentParser:
     add = parser.add_argument
     add("--features", type=Path, required=True, metavar="FILE", help="features of a frozen backbone, .npz")
     add("--tasks", type=task_count, default=1000, metavar="T", help="tasks of the stream")
-    add("--seeds", type=seed_list, metavar="S,S,...", help="streams; default 0,1,2, with --tune 100,101")
+    add("--seeds", type=cli.seed_list, metavar="S,S,...", help="streams; default 0,1,2, with --tune 100,101")
     add("--rules", type=lambda text: text.split(","), metavar="R,R,...", help="default: " + ",".join(NAMES))
     add("--engine", choices=ENGINES, default="keras", help="tflite: head.tflite under tflite-runtime, cbp and none")
     add("--tune", action="store_true", help="try every rule's grid of settings, name the best")

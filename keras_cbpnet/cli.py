@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Optional
 from firmware_host.bundle import DeviceError
 from keras_cbpnet.errors import UserError
 
-__all__ = ["ArgumentParser", "hide_native_output", "progress_lines", "run"]
+__all__ = ["ArgumentParser", "hide_native_output", "progress_lines", "run", "seed_list"]
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -54,6 +54,17 @@ def hide_native_output() -> None:
     os.dup2(nowhere, 2)
     os.close(nowhere)
     warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated", category=UserWarning)
+
+
+def seed_list(text: str) -> list[int]:
+    """Returns the seeds in `0,1,2`."""
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of different numbers from 0 on, such as 0,1,2")
+    return seeds
 
 
 @contextlib.contextmanager

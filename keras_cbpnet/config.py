@@ -12,6 +12,9 @@ from keras_cbpnet.errors import UserError
 
 T = TypeVar("T", bound="Config")
 
+METHODS = ("cbpnet", "dualprompt", "l2p", "finetune", "ncm", "slda", "ranpac")
+STREAMS = ("class", "drifting", "domain")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -144,7 +147,13 @@ class TrainConfig(Config):
         preset: backbone.
         weights: file of the backbone's weights; empty for those that are shipped with the preset.
         dataset: source of the images, as `--dataset`.
-        tasks: number of tasks the classes are split into.
+        method: what is trained; see `keras_cbpnet.methods`.
+        plasticity: the block's learning rule, with hyper-parameters if other than its defaults; see `parse_rule`.
+        prompts: whether method cbpnet has prompts.
+        stream: `class` (classes split into tasks), `drifting` (tasks drawn with replacement, labels used again) or
+            `domain` (the same classes in one domain after another).
+        ways, shots: classes of a drifting task, and training images of each.
+        tasks: number of tasks of the stream.
         device_tasks: the last tasks, left to the device.
         epochs: passes over each task's images, prompts and head together.
         head_epochs: passes over each task's features after them, the head alone.
@@ -160,6 +169,12 @@ class TrainConfig(Config):
     preset: str = "vit_nano_32"
     weights: str = ""
     dataset: str = "digits"
+    method: str = "cbpnet"
+    plasticity: str = "cbp"
+    prompts: bool = True
+    stream: str = "class"
+    ways: int = 10
+    shots: int = 50
     tasks: int = 5
     device_tasks: int = 0
     epochs: int = 3

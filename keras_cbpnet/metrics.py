@@ -1,16 +1,19 @@
-"""From the accuracy matrix of a stream to the metrics of continual learning; diagnostics of plasticity. NumPy only."""
+"""From the accuracies on a stream to the metrics of continual learning; diagnostics of plasticity. NumPy only."""
 
 # T tasks, N rows (images), U units
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["dead_unit_share", "effective_rank", "summarize"]
+__all__ = ["FIRST", "LAST", "dead_unit_share", "effective_rank", "over_seeds", "summarize", "summarize_drifting"]
+
+FIRST, LAST = 20, 100  # tasks at the two ends of a drifting stream that its summary averages over
 
 
 def summarize(matrix: ArrayLike | Sequence[Sequence[Optional[float]]]) -> dict[str, Any]:
@@ -52,6 +55,63 @@ def summarize(matrix: ArrayLike | Sequence[Sequence[Optional[float]]]) -> dict[s
         "backward_transfer": _mean_or_zero((last - diagonal)[:-1]),
         "learning_accuracy": float(diagonal.mean()),
     }
+
+
+def summarize_drifting(curve: ArrayLike | Sequence[Optional[float]]) -> dict[str, Any]:
+    """Computes the metrics of a drifting stream, whose tasks use the same labels again, so that none is tested later.
+
+    Args:
+        curve: R[i][i], [T], accuracy in 0..1 on each task right after it was learned.
+
+    Returns:
+        A dictionary ready for JSON, accuracies in 0..1:
+            learning_curve: The curve.
+            learning_accuracy: Its mean.
+            first_20: Mean over the first 20 tasks, or all if there are fewer.
+            last_100: Mean over the last 100 tasks, or all if there are fewer.
+        First and last tasks as in Dohare et al. (Nature 2024): a network that loses plasticity ends below its start.
+
+    Raises:
+        ValueError: The curve is not a vector, is empty, or has an entry outside 0..1 (or none).
+    """
+    r = np.array(curve, dtype=np.float64)  # None becomes NaN
+    if r.ndim != 1 or not len(r):
+        raise ValueError(f"learning curve has shape {r.shape}; it must be [tasks] with at least one task")
+    valid = (r >= 0) & (r <= 1)  # NaN fails both comparisons
+    if not np.all(valid):
+        i = int(np.argmin(valid))
+        raise ValueError(f"learning curve has {r[i]} at [{i}]; entries must be in 0..1")
+    return {
+        "learning_curve": r.tolist(),
+        "learning_accuracy": float(r.mean()),
+        "first_20": float(r[:FIRST].mean()),
+        "last_100": float(r[-LAST:].mean()),
+    }
+
+
+def over_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Optional[float]]]:
+    """Computes mean and standard deviation over seeds of every scalar metric.
+
+    Args:
+        metrics: One dictionary per seed, as `summarize` or `summarize_drifting` returns it; other entries may stand
+            beside the metrics.
+
+    Returns:
+        {name: {"mean", "std"}} of every name that is a finite number in all of the dictionaries, in the order of the
+        first; std is that of the sample (n - 1), None for a single seed.
+
+    Raises:
+        ValueError: There is no dictionary.
+    """
+    if not metrics:
+        raise ValueError("no metrics given; there must be one dictionary per seed, and at least one")
+    found: dict[str, dict[str, Optional[float]]] = {}
+    for name in metrics[0]:
+        values = [float(row[name]) for row in metrics if _is_finite(row.get(name))]
+        if len(values) == len(metrics):
+            std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            found[name] = {"mean": float(np.mean(values)), "std": std}
+    return found
 
 
 def effective_rank(activations: ArrayLike) -> float:
@@ -99,3 +159,7 @@ def _activations(values: ArrayLike) -> NDArray[np.float64]:
 
 def _mean_or_zero(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else 0.0
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))

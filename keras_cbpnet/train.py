@@ -9,13 +9,12 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from keras_cbpnet import cli
-from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.config import METHODS, STREAMS, TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset
-
-METHODS = ("cbpnet",)
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -25,13 +24,24 @@ def build_parser() -> cli.ArgumentParser:
     add = parser.add_argument
     add("--preset", choices=list(PRESETS), default=c.preset, help="backbone")
     add("--weights", default=c.weights, metavar="PATH", help="weights file of a preset that is shipped without")
-    add("--dataset", default=c.dataset, help="digits, cifar100, imagenet_r, folder:PATH or npz:PATH")
-    add("--method", choices=METHODS, default="cbpnet", help="what is trained")
-    add("--tasks", type=int, default=c.tasks, help="number of tasks the classes are split into")
+    add("--dataset", default=c.dataset, help="digits, cifar100, imagenet_r, cub200, core50, folder:PATH, npz:PATH, ...")
+    add("--method", choices=METHODS, default=c.method, help="what is trained")
+    add(
+        "--plasticity",
+        default=c.plasticity,
+        metavar="RULE",
+        help="the block's rule: cbp, none, l2:decay=1, ...",
+    )
+    add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="whether cbpnet has prompts")
+    add("--stream", choices=STREAMS, default=c.stream, help="new classes, labels used again, or new domains")
+    add("--tasks", type=int, default=c.tasks, help="number of tasks of the stream; of domains, or 0")
+    add("--ways", type=int, default=c.ways, help="classes of a task of the drifting stream")
+    add("--shots", type=int, default=c.shots, help="training images of each of them")
     add("--device-tasks", type=int, default=c.device_tasks, help="last tasks, left to the device")
     add("--epochs", type=int, default=c.epochs, help="passes over each task's images, prompts and head")
     add("--head-epochs", type=int, default=c.head_epochs, help="passes over its features after them, the head alone")
     add("--seed", type=int, default=c.seed, help="of class order, weights and batches")
+    add("--seeds", type=cli.seed_list, metavar="S,S,...", help="several runs, each in its folder, with their mean")
     add("--output", type=Path, default=Path("runs/run"), help="run folder to write")
     add("--block", choices=("prototype", "mlp", "residual"), default=c.block, help="form of the head's block")
     add("--units", type=int, default=c.units, help="hidden units of the block")
@@ -46,6 +56,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--qat", action=argparse.BooleanOptionalAction, default=c.qat, help="train through int8 fake quantizers"
     )
+    add("--tensorboard", action="store_true", help="write events for TensorBoard into the run folder")
     add("--json", action="store_true", help="print the metrics as JSON")
     return parser
 
@@ -55,8 +66,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(args, name) for name in names})
+    check(config)
+    from keras_cbpnet.training.sweep import train_seeds
+    from keras_cbpnet.training.trainer import train
+
+    seeds = args.seeds or [config.seed]
+    with cli.progress_lines(total=len(seeds) * lines(config)) as progress:
+        if args.seeds:
+            metrics = train_seeds(config, args.seeds, args.output, progress, args.tensorboard)
+        else:
+            metrics = train(config, args.output, progress, args.tensorboard)
+    if args.json:
+        print(json.dumps({"output": str(args.output), **metrics}))
+        return 0
+    shown = [name for name in ("average_accuracy", "forgetting", "first_20", "last_100") if name in metrics]
+    print(f"{args.output}: " + ", ".join(f"{name.replace('_', ' ')} {text(metrics[name])}" for name in shown))
+    if not args.seeds and in_bundle(config):
+        print(f"next: python tflite/convert.py {args.output}")
+    return 0
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse a configuration that cannot be meant, before any work.
+
+    Raises:
+        UserError: one line about the first thing that is wrong.
+    """
     limits = {
-        "tasks": 1,
+        "tasks": 0 if config.stream == "domain" else 1,
         "epochs": 0,
         "head_epochs": 0,
         "units": 1,
@@ -75,19 +112,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--{name.replace('_', '-')} must be above 0, got {getattr(config, name)}")
     if not 0 <= config.decay_rate < 1:
         raise UserError(f"--decay-rate must be from 0 to below 1, got {config.decay_rate}")
+    default = TrainConfig()
+    for name in ("plasticity", "prompts"):
+        if config.method != "cbpnet" and getattr(config, name) != getattr(default, name):
+            raise UserError(f"--{name} is for --method cbpnet, not {config.method}")
     check_weights(get_preset(config.preset), config.weights)
+    from keras_cbpnet.plasticity import parse_rule
 
-    from keras_cbpnet.training.trainer import train
+    parse_rule(config.plasticity)
 
-    lines = config.epochs + (config.head_epochs > 0)  # per task
-    with cli.progress_lines(total=(config.tasks - config.device_tasks) * lines) as progress:
-        metrics = train(config, args.output, progress)
-    if args.json:
-        print(json.dumps({"output": str(args.output), **metrics}))
-        return 0
-    print(f"{args.output}: average accuracy {metrics['average_accuracy']:.3f}, forgetting {metrics['forgetting']:.3f}")
-    print(f"next: python tflite/convert.py {args.output}")
-    return 0
+
+def lines(config: TrainConfig) -> int:
+    """Return about how many lines of progress a run has."""
+    return max(1, config.tasks - config.device_tasks) * (config.epochs * config.prompts + 2)
+
+
+def in_bundle(config: TrainConfig) -> bool:
+    """Return whether the run can be converted."""
+    from keras_cbpnet.export.bundle import refusal
+
+    return refusal(config) is None
+
+
+def text(value: Any) -> str:
+    """Return a metric, or its mean and deviation over seeds, for people."""
+    if isinstance(value, dict):
+        deviation = "" if value["std"] is None else f" ± {value['std']:.3f}"
+        return f"{value['mean']:.3f}{deviation}"
+    return f"{value:.3f}"
 
 
 if __name__ == "__main__":

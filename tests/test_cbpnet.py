@@ -44,7 +44,7 @@ def observe(model, images, label, prompt=None):
 
 def begin(model, images, label, compete=None):
     """What a trainer does before fit: a prompt, the slots, the class means behind that prompt."""
-    model.begin_task(images, sorted(set(label.tolist())), compete)
+    model.begin_task(model.batched(model.query, images), sorted(set(label.tolist())), compete)
     observe(model, images, label, model.prompts.tasks - 1)
 
 
@@ -337,17 +337,17 @@ def test_unlabelled_rows_train_the_key_alone(coloured_images):
 def test_begin_task_opens_the_slots_and_masks_the_loss(coloured_images):
     model = build()
     images, _ = coloured_images(8, [0, 1])
-    model.begin_task(images, [0, 1])
+    model.begin_task(model.batched(model.query, images), [0, 1])
     np.testing.assert_array_equal(model.head.state["class_mask"], [1, 1, 0, 0, 0, 0])
     np.testing.assert_array_equal(model.loss_mask, [1, 1, 0, 0, 0, 0])
-    model.begin_task(images, [3], compete=[0, 1, 3])
+    model.begin_task(model.batched(model.query, images), [3], compete=[0, 1, 3])
     np.testing.assert_array_equal(model.head.state["class_mask"], [1, 1, 0, 1, 0, 0])
     np.testing.assert_array_equal(model.loss_mask, [1, 1, 0, 1, 0, 0])
-    model.begin_task(images, [2])
+    model.begin_task(model.batched(model.query, images), [2])
     np.testing.assert_array_equal(model.head.state["class_mask"], [1, 1, 1, 1, 0, 0])
     np.testing.assert_array_equal(model.loss_mask, [0, 0, 1, 0, 0, 0])
     with pytest.raises(ValueError, match="all 3 expert prompts are in use"):
-        model.begin_task(images, [4])
+        model.begin_task(model.batched(model.query, images), [4])
 
 
 def test_dual_prompts_default_blocks_fit_a_backbone_of_five(tiny_backbone, coloured_images):

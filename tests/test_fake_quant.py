@@ -210,7 +210,7 @@ def build(images, quantized, randomised):
     randomised(model.prompts)
     for variable in named_variables(model.backbone).values():
         variable.assign(variable + 0.01)
-    model.begin_task(images, [0, 1])
+    model.begin_task(model.batched(model.query, images), [0, 1])
     return model
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_cbpnet.metrics import dead_unit_share, effective_rank, summarize
+from keras_cbpnet.metrics import dead_unit_share, effective_rank, over_seeds, summarize, summarize_drifting
 
 MATRIX = [
     [0.8, None, None],
@@ -62,6 +62,56 @@ def test_a_single_task():
 def test_bad_matrices(matrix, message):
     with pytest.raises(ValueError, match=message):
         summarize(matrix)
+
+
+def test_summarize_drifting_by_hand():
+    assert summarize_drifting([0.5, 1.0, 0.75]) == {
+        "learning_curve": [0.5, 1.0, 0.75],
+        "learning_accuracy": 0.75,
+        "first_20": 0.75,
+        "last_100": 0.75,
+    }
+    metrics = summarize_drifting([1.0] * 20 + [0.0] * 5 + [0.5] * 100)
+    assert metrics["first_20"] == 1
+    assert metrics["last_100"] == 0.5
+    assert metrics["learning_accuracy"] == pytest.approx(70 / 125)
+    json.dumps(summarize_drifting(np.full(3, 0.5, np.float32)), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        ([], "at least one task"),
+        ([[0.5]], r"shape \(1, 1\)"),
+        ([0.5, None], r"nan at \[1\]"),
+        ([0.5, 0.5, 86.0], r"86.0 at \[2\]"),
+        ([-0.1], r"-0.1 at \[0\]"),
+    ],
+)
+def test_bad_curves(curve, message):
+    with pytest.raises(ValueError, match=message):
+        summarize_drifting(curve)
+
+
+def test_over_seeds_by_hand():
+    seeds = [{"a": 0.1, "b": 1, "list": [1.0]}, {"a": 0.2, "b": 1}, {"a": np.float32(0.6), "b": 1}]
+    found = over_seeds(seeds)
+    assert list(found) == ["a", "b"]
+    assert found["a"]["mean"] == pytest.approx(0.3)
+    assert found["a"]["std"] == pytest.approx(math.sqrt((0.04 + 0.01 + 0.09) / 2))
+    assert found["b"] == {"mean": 1.0, "std": 0.0}
+
+
+def test_over_seeds_of_a_single_seed():
+    assert over_seeds([summarize([[0.75]])])["average_accuracy"] == {"mean": 0.75, "std": None}
+
+
+def test_over_seeds_leaves_out_what_is_not_a_number_in_every_seed():
+    first = {"none": 0.5, "nan": 0.5, "gone": 0.5, "text": "0.5", "flag": True, "kept": 0.5}
+    other = {"none": None, "nan": math.nan, "text": "0.5", "flag": True, "kept": 0.7, "new": 1.0}
+    assert list(over_seeds([first, other])) == list(over_seeds([other, first])) == ["kept"]
+    with pytest.raises(ValueError, match="no metrics given"):
+        over_seeds([])
 
 
 def test_effective_rank():

@@ -16,7 +16,7 @@ from keras_cbpnet.config import BackboneConfig, TrainConfig, read_config
 from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.models.build import build_cbpnet
+from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.models.importers import timm
 from keras_cbpnet.presets import PRESETS, Preset, get_preset
 
@@ -78,9 +78,9 @@ def test_a_run_takes_a_weights_file(monkeypatch, tmp_path):
     path = write(tmp_path / "weights.safetensors", arrays)
     run = TrainConfig(preset="tiny", weights=str(path), tasks=2, qat=False)
     found = plain_vit.forward(arrays, normalised(images, config.mean, config.deviation), heads=2)
-    np.testing.assert_allclose(build_cbpnet(run, 4).query(images), found, rtol=0, atol=2e-4)
+    np.testing.assert_allclose(build_model(run, 4).query(images), found, rtol=0, atol=2e-4)
     with pytest.raises(UserError, match="preset tiny is shipped without weights"):
-        build_cbpnet(dataclasses.replace(run, weights=""), 4)
+        build_model(dataclasses.replace(run, weights=""), 4)
 
 
 def test_a_configuration_from_before_weights_files_still_loads(tmp_path):

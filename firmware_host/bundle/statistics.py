@@ -70,6 +70,23 @@ class ClassStatistics:
         self.scatter += np.outer(before, after)
         self._factor = None
 
+    def update_all(self, feature: Array, label: Array) -> None:
+        """Take in images `feature` [N, d] of the slots `label` [N]: as `update` one by one, up to rounding.
+
+        Sums of squares of two groups are joined as in Chan, Golub and LeVeque (1979).
+        """
+        feature, label = np.asarray(feature, np.float64), np.asarray(label)
+        for slot in np.unique(label):
+            if not 0 <= slot < len(self.count):
+                raise ValueError(f"label {slot} is no slot: give 0 to {len(self.count) - 1}")
+            rows = feature[label == slot]  # (n, d)
+            mean, old, n = rows.mean(axis=0), self.count[slot], float(len(rows))
+            shift = mean - self.mean[slot]
+            self.scatter += (rows - mean).T @ (rows - mean) + old * n / (old + n) * np.outer(shift, shift)
+            self.count[slot] += n
+            self.mean[slot] += shift * n / (old + n)
+        self._factor = None
+
     def covariance(self, shrinkage: float = 0.0) -> Array:
         """Return the shared within-class covariance [d, d], scatter / max(N - classes, 1).
 

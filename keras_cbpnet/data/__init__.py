@@ -2,7 +2,18 @@
 
 from keras_cbpnet.data.dataset import Dataset
 from keras_cbpnet.data.preprocessing import resize_images
-from keras_cbpnet.data.sources import load_dataset
-from keras_cbpnet.data.streams import Task, class_incremental
+from keras_cbpnet.data.sources import load_dataset, open_dataset
+from keras_cbpnet.data.streams import STREAMS, Task, class_incremental, domain_incremental, drifting, make_stream
 
-__all__ = ["Dataset", "Task", "class_incremental", "load_dataset", "resize_images"]
+__all__ = [
+    "STREAMS",
+    "Dataset",
+    "Task",
+    "class_incremental",
+    "domain_incremental",
+    "drifting",
+    "load_dataset",
+    "make_stream",
+    "open_dataset",
+    "resize_images",
+]

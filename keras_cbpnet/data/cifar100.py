@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 
 from keras_cbpnet.data.dataset import Dataset
-from keras_cbpnet.data.folder import datasets_folder
-from keras_cbpnet.data.preprocessing import ImageSize, resize_images
+from keras_cbpnet.data.files import datasets_folder
+from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
 from keras_cbpnet.errors import UserError
 
 __all__ = ["CLASS_NAMES", "load_cifar100"]
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 ARCHIVE = "cifar-100-python-target_archive"  # the name Keras looks for
+SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"  # Keras' own
 
 CLASS_NAMES = tuple(
     """
@@ -28,20 +32,44 @@ CLASS_NAMES = tuple(
 
 
 def load_cifar100(image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads the 50,000 training and 10,000 test images, downloading them once; `seed` has no influence."""
+    """Loads the 50,000 training and 10,000 test images, downloading them once.
+
+    Args:
+        image_size: Side of the images in pixels, or (height, width), that `Dataset.images` gives them at.
+        seed: Has no influence.
+
+    Returns:
+        The data set.
+
+    Raises:
+        UserError: No network and no archive, or the archive at hand is damaged (Keras would replace it).
+    """
+    archive = datasets_folder() / ARCHIVE
+    if archive.is_file() and _sha256(archive) != SHA256:
+        raise UserError(
+            f"{archive} is damaged or incomplete; remove it to download it anew, or save {URL} under its name"
+        )
     import keras
 
     try:
         (x_train, y_train), (x_test, y_test) = keras.datasets.cifar100.load_data()
     except Exception as error:  # Keras raises bare Exception when a download fails
         raise UserError(
-            f"CIFAR-100 is not at hand and could not be downloaded ({type(error).__name__}); "
-            f"save {URL} as {datasets_folder() / ARCHIVE}"
+            f"CIFAR-100 is not at hand and could not be downloaded ({type(error).__name__}); save {URL} as {archive}"
         ) from error
     return Dataset(
-        resize_images(x_train, image_size),
+        x_train,
         y_train.reshape(-1).astype(np.int64),
-        resize_images(x_test, image_size),
+        x_test,
         y_test.reshape(-1).astype(np.int64),
         CLASS_NAMES,
+        image_size=height_and_width(image_size),
     )
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with open(file, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

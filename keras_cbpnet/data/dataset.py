@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.errors import UserError
 
 __all__ = ["SPLIT_SEED", "TEST_SHARE", "Dataset", "stratified_split"]
@@ -29,6 +31,11 @@ class Dataset:
         x_test: uint8, as `x_train`.
         y_test: int64, as `y_train`.
         class_names: One name per class, all different; every class has training and test images.
+        domain_names: One name per domain (place, camera, style), all different; empty where there are none.
+        domain_train: int64 [N], index into `domain_names`; None where there are no domains.
+        domain_test: int64, as `domain_train`; None also where all domains are tested on the same images. Every class
+            has images in every domain, of each part that has domains.
+        image_size: (height, width) that `images` gives them at; None for that of `x_train`.
     """
 
     x_train: NDArray[np.uint8]
@@ -36,17 +43,47 @@ class Dataset:
     x_test: NDArray[np.uint8]
     y_test: NDArray[np.int64]
     class_names: tuple[str, ...]
+    domain_names: tuple[str, ...] = ()
+    domain_train: NDArray[np.int64] | None = None
+    domain_test: NDArray[np.int64] | None = None
+    image_size: tuple[int, int] | None = None
+
+    def images(self, part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """Returns the images `rows` of `part`, `train` or `test`, uint8 [n, H, W, 3], at `image_size`."""
+        stored = self.x_train if part == "train" else self.x_test
+        return resize_images(stored[rows], self.image_size or stored.shape[1:3])
+
+    def resized(self) -> Dataset:
+        """Returns the data set with all its images stored at `image_size`."""
+        size = self.image_size or self.x_train.shape[1:3]
+        x_train, x_test = resize_images(self.x_train, size), resize_images(self.x_test, size)
+        return replace(self, x_train=x_train, x_test=x_test, image_size=None)
 
     def __post_init__(self) -> None:
-        _check_names(self.class_names)
+        if not self.class_names:
+            raise UserError("the data set has no classes; give at least one")
+        _check_names("class", self.class_names)
         for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             _check_images(part, x)
-            _check_labels(part, y, len(x), self.class_names)
+            _check_numbers(part, "class", y, len(x), self.class_names)
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise UserError(
                 f"x_train has images of shape {self.x_train.shape[1:]}, x_test of {self.x_test.shape[1:]}; "
                 "they must have one size"
             )
+        self._check_domains()
+
+    def _check_domains(self) -> None:
+        _check_names("domain", self.domain_names)
+        if (self.domain_train is not None) != bool(self.domain_names):
+            raise UserError(f"the data set has {len(self.domain_names)} domain names; give domain_train with them only")
+        if self.domain_test is not None and self.domain_train is None:
+            raise UserError("the data set has domain_test without domain_train; give both, or domain_train alone")
+        parts = (("train", self.domain_train, self.y_train), ("test", self.domain_test, self.y_test))
+        for part, domains, labels in parts:
+            if domains is not None:
+                _check_numbers(part, "domain", domains, len(labels), self.domain_names)
+                _check_cells(part, domains, labels, self.domain_names, self.class_names)
 
 
 def stratified_split(
@@ -83,15 +120,13 @@ def stratified_split(
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
 
 
-def _check_names(names: tuple[str, ...]) -> None:
-    if not names:
-        raise UserError("the data set has no classes; give at least one")
+def _check_names(kind: str, names: tuple[str, ...]) -> None:
     for name in names:
         if not name or name != name.strip() or "\n" in name or "\r" in name:
-            raise UserError(f"class name {name!r} is empty or has blanks around it or a line break; rename the class")
+            raise UserError(f"{kind} name {name!r} is empty or has blanks around it or a line break; rename the {kind}")
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
-        raise UserError(f"class name '{duplicates[0]}' appears more than once; names must be different")
+        raise UserError(f"{kind} name '{duplicates[0]}' appears more than once; names must be different")
 
 
 def _check_images(part: str, images: NDArray[np.uint8]) -> None:
@@ -101,14 +136,36 @@ def _check_images(part: str, images: NDArray[np.uint8]) -> None:
         raise UserError(f"x_{part} has shape {images.shape}; images must be [N, height, width, 3]")
 
 
-def _check_labels(part: str, labels: NDArray[np.int64], images: int, names: tuple[str, ...]) -> None:
-    if labels.dtype != np.int64 or labels.shape != (images,):
+def _check_numbers(part: str, kind: str, numbers: NDArray[np.int64], images: int, names: tuple[str, ...]) -> None:
+    """Checks class or domain numbers: one per image, in range, every class or domain there."""
+    array, noun, plural = ("y", "label", "classes") if kind == "class" else ("domain", "domain", "domains")
+    if numbers.dtype != np.int64 or numbers.shape != (images,):
         raise UserError(
-            f"y_{part} has dtype {labels.dtype} and shape {labels.shape}; {images} images need one int64 label each"
+            f"{array}_{part} has dtype {numbers.dtype} and shape {numbers.shape}; "
+            f"{images} images need one int64 {noun} each"
         )
-    wrong = labels[(labels < 0) | (labels >= len(names))]
+    wrong = numbers[(numbers < 0) | (numbers >= len(names))]
     if len(wrong):
-        raise UserError(f"y_{part} contains label {wrong[0]}; {len(names)} classes have labels 0..{len(names) - 1}")
-    empty = np.flatnonzero(np.bincount(labels, minlength=len(names)) == 0)
+        raise UserError(
+            f"{array}_{part} contains {noun} {wrong[0]}; {len(names)} {plural} have numbers 0..{len(names) - 1}"
+        )
+    empty = np.flatnonzero(np.bincount(numbers, minlength=len(names)) == 0)
     if len(empty):
-        raise UserError(f"class '{names[empty[0]]}' has no {part} images; add some or remove the class")
+        raise UserError(f"{kind} '{names[empty[0]]}' has no {part} images; add some or remove the {kind}")
+
+
+def _check_cells(
+    part: str,
+    domains: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    domain_names: tuple[str, ...],
+    class_names: tuple[str, ...],
+) -> None:
+    count = len(class_names)
+    empty = np.flatnonzero(np.bincount(domains * count + labels, minlength=len(domain_names) * count) == 0)
+    if len(empty):
+        domain, label = divmod(int(empty[0]), count)
+        raise UserError(
+            f"class '{class_names[label]}' has no {part} images in domain '{domain_names[domain]}'; "
+            "all domains need the same classes"
+        )

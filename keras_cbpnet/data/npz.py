@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.data.dataset import Dataset
-from keras_cbpnet.data.preprocessing import ImageSize, resize_images
+from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
 from keras_cbpnet.errors import UserError
 
 __all__ = ["load_npz"]
@@ -25,7 +25,7 @@ def load_npz(path: str, image_size: ImageSize) -> Dataset:
 
     Args:
         path: The file, as `numpy.savez` writes it.
-        image_size: Side of the images in pixels, or (height, width); others are resized.
+        image_size: Side of the images in pixels, or (height, width), that `Dataset.images` gives them at.
 
     Returns:
         The data set.
@@ -47,22 +47,16 @@ def load_npz(path: str, image_size: ImageSize) -> Dataset:
         if arrays[key].dtype.kind not in "iu":
             raise UserError(f"{key} in {path} has dtype {arrays[key].dtype}; labels must be integers")
     try:
-        dataset = Dataset(
+        return Dataset(
             arrays["x_train"],
             arrays["y_train"].astype(np.int64),
             arrays["x_test"],
             arrays["y_test"].astype(np.int64),
             tuple(str(name) for name in names),
+            image_size=height_and_width(image_size),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return Dataset(
-        resize_images(dataset.x_train, image_size),
-        dataset.y_train,
-        resize_images(dataset.x_test, image_size),
-        dataset.y_test,
-        dataset.class_names,
-    )
 
 
 def _read(file: Path) -> dict[str, NDArray[Any]]:

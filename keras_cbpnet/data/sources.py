@@ -9,24 +9,35 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_cbpnet.data.cifar100 import load_cifar100
+from keras_cbpnet.data.core50 import load_core50
+from keras_cbpnet.data.cub200 import load_cub200
 from keras_cbpnet.data.dataset import Dataset, stratified_split
-from keras_cbpnet.data.folder import load_folder, load_imagenet_r
+from keras_cbpnet.data.domains import load_domains
+from keras_cbpnet.data.folder import load_folder
+from keras_cbpnet.data.imagenet_r import load_imagenet_r
 from keras_cbpnet.data.npz import load_npz
-from keras_cbpnet.data.preprocessing import ImageSize, resize_images
+from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
 from keras_cbpnet.errors import UserError
 
-__all__ = ["NAMED_SOURCES", "PATH_SOURCES", "load_dataset"]
+__all__ = ["NAMED_SOURCES", "PATH_SOURCES", "load_dataset", "open_dataset"]
 
 
 def load_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads a data set with all images at one size.
+    """Loads a data set with all images stored at one size; arguments as `open_dataset`."""
+    return open_dataset(spec, image_size, seed).resized()
+
+
+def open_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
+    """Opens a data set whose `images` have one size; sources that are small arrays are stored as they are.
 
     Args:
-        spec: `digits`, `cifar100`, `imagenet_r`, `folder:PATH` (one folder per class, or train/ and test/ folders of
-            them) or `npz:PATH` (x_train, y_train, x_test, y_test, class_names).
+        spec: `digits`, `cifar100`, `imagenet_r`, `cub200`, `core50` (with domains), `folder:PATH` (one folder per
+            class, or train/ and test/ folders of them), `domains:PATH` (one folder per domain with one folder per
+            class in each, or train/ and test/ folders of them) or `npz:PATH` (x_train, y_train, x_test, y_test,
+            class_names).
         image_size: Side of the images in pixels, or (height, width); resized with Pillow's bicubic filter.
         seed: Seed of the training/test split where the source leaves it to the user (`imagenet_r`). `digits` and
-            `folder:` are split once and for all, so every run is tested on the same images.
+            folders are split once and for all, so every run is tested on the same images.
 
     Returns:
         The data set.
@@ -49,19 +60,23 @@ def load_digits(image_size: ImageSize, seed: int = 0) -> Dataset:
 
     bunch = datasets.load_digits()
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8)
-    images = resize_images(np.repeat(grey[..., None], 3, axis=3), image_size)
+    images = np.repeat(grey[..., None], 3, axis=3)
     labels = bunch.target.astype(np.int64)
     names = tuple(str(name) for name in bunch.target_names)
     train, test = stratified_split(labels, names)
-    return Dataset(images[train], labels[train], images[test], labels[test], names)
+    size = height_and_width(image_size)
+    return Dataset(images[train], labels[train], images[test], labels[test], names, image_size=size)
 
 
 NAMED_SOURCES: dict[str, Callable[[ImageSize, int], Dataset]] = {
     "digits": load_digits,
     "cifar100": load_cifar100,
     "imagenet_r": load_imagenet_r,
+    "cub200": load_cub200,
+    "core50": load_core50,
 }
 PATH_SOURCES: dict[str, Callable[[str, ImageSize], Dataset]] = {
     "folder": load_folder,
+    "domains": load_domains,
     "npz": load_npz,
 }

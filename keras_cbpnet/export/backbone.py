@@ -41,9 +41,22 @@ class PromptedBackbone(tf.Module):
         return {"feature": feature, "prompt": prompt}
 
 
+class PlainBackbone(tf.Module):
+    """The same without prompts: one pass, and prompt 0 for every image."""
+
+    def __init__(self, model: CBPNet) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+
+    def __call__(self, image: Any) -> dict[str, Any]:
+        feature = self.backbone.features(image)
+        return {"feature": feature, "prompt": tf.argmax(feature[:, :1], axis=1, output_type=tf.int32)}
+
+
 def convert_backbone(model: CBPNet, recipe: str, images: NDArray[np.uint8]) -> bytes:
-    """Return the prompted backbone of `model` as a TFLite file; see `convert`."""
-    return convert(PromptedBackbone(model), model.backbone.config.image_size, recipe, images)
+    """Return the backbone of `model` with its prompts as a TFLite file; see `convert`."""
+    graph = PromptedBackbone(model) if model.prompts.reads_tokens else PlainBackbone(model)
+    return convert(graph, model.backbone.config.image_size, recipe, images)
 
 
 def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.uint8]) -> bytes:

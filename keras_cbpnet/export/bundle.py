@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from firmware_host.bundle import SCHEMA_VERSION, write_manifest
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.data import class_incremental, load_dataset
+from keras_cbpnet.data import make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.backbone import convert_backbone
@@ -26,9 +26,11 @@ from keras_cbpnet.export.head import convert_head
 from keras_cbpnet.export.ops import op_table
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
 from keras_cbpnet.layers.fake_quant import float32
+from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.cbpnet import CBPNet
 
 RECIPES = ("int8", "float32")
+ON_DEVICE = ("cbp", "none")  # rules of the bundle's own step
 REPRESENTATIVE = 200
 GOLDEN = 8
 Progress = Callable[[str], None]
@@ -65,6 +67,8 @@ def export_bundle(
             raise UserError(f"{output} exists; choose another --output or give --overwrite")
         if not (output / "manifest.json").exists():
             raise UserError(f"{output} is no bundle, so --overwrite does not replace it; choose another --output")
+    if reason := refusal(config):
+        raise UserError(f"{run} cannot become a bundle: {reason}")
     runtimes = installed_runtimes()
     if not runtimes:
         raise UserError("no TFLite runtime is installed to verify with; install keras-cbpnet[train]")
@@ -123,6 +127,18 @@ def export_bundle(
     return report
 
 
+def refusal(config: TrainConfig) -> str | None:
+    """Return why a run of `config` has no form on a device, or None if it has one."""
+    if not METHODS[config.method].in_bundle:
+        possible = ", ".join(name for name, method in METHODS.items() if method.in_bundle)
+        return f"a device cannot go on with --method {config.method}; it can with {possible}"
+    if config.plasticity not in ON_DEVICE:
+        return f"a device does not know --plasticity {config.plasticity}; it knows {' and '.join(ON_DEVICE)}"
+    if config.stream == "drifting":
+        return "the classes of --stream drifting are names for other things in every task; train a stream of classes"
+    return None
+
+
 def _load(run: Path) -> tuple[CBPNet, list[str], dict[str, NDArray[np.float64]]]:
     """Return model, class names and statistics of a finished run; UserError where one of its files is damaged."""
     file = run / "metrics.json"
@@ -140,8 +156,9 @@ def _load(run: Path) -> tuple[CBPNet, list[str], dict[str, NDArray[np.float64]]]
 
 def _host_images(config: TrainConfig, model: CBPNet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
     """Return representative training images, and test images with their slots, of the host's tasks."""
-    data = load_dataset(config.dataset, model.backbone.config.image_size, config.seed)
-    tasks = class_incremental(data, config.tasks, config.seed)[: config.tasks - config.device_tasks]
+    data = open_dataset(config.dataset, model.backbone.config.image_size, config.seed)
+    stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
+    tasks = stream[: len(stream) - config.device_tasks]
     train = np.concatenate([task.x_train for task in tasks])
     rows = np.random.default_rng(config.seed).permutation(len(train))[:REPRESENTATIVE]
     test = np.concatenate([task.x_test for task in tasks])

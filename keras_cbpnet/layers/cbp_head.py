@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
-from firmware_host.bundle import state_shapes
+from firmware_host.bundle import ClassStatistics, state_shapes
 from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.plasticity import Rule, format_rule, parse_rule
 from keras_cbpnet.plasticity.step import Head, masked
 
-# Dimensions: B rows, d feature size, h hidden units, C class slots.
+# Dimensions: S steps, B rows, d feature size, h hidden units, C class slots.
+
+SEED = 0  # of what a rule and a reborn unit draw; the number of steps decides the rest
+STEPS = 128  # the compiled loop takes a multiple of these, so that few lengths are compiled
 
 
 @keras.saving.register_keras_serializable("keras_cbpnet")
@@ -26,11 +31,18 @@ class CBPHead(keras.layers.Layer):
 
     Args:
         config: block, sizes and rates; a `HeadConfig` or its dictionary.
+        rule: how the block keeps its plasticity; a `plasticity.Rule` or what `parse_rule` reads.
     """
 
-    def __init__(self, config: HeadConfig | Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, config: HeadConfig | Mapping[str, Any] | None = None, rule: Rule | str = "cbp", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.config = config if isinstance(config, HeadConfig) else HeadConfig.from_dict(config or {})
+        self.rule = parse_rule(rule) if isinstance(rule, str) else rule
+        config = config if isinstance(config, HeadConfig) else HeadConfig.from_dict(config or {})
+        self.config = self.rule.settings(config)
+        self.compiled = False  # whether `learn_many` goes through XLA: faster steps, seconds before the first
+        self._loops = {compiled: tf.function(self._learn_steps, jit_compile=compiled) for compiled in (False, True)}
 
     def build(self, input_shape: Any) -> None:
         c, d = self.config, input_shape[-1]
@@ -42,11 +54,21 @@ class CBPHead(keras.layers.Layer):
         for name, shape in state_shapes(c.block, d, c.units, c.slots).items():
             start = keras.initializers.RandomUniform(-self.bound, self.bound) if name == "w1" else "zeros"
             self.state[name] = self.add_weight(name=name, shape=shape, initializer=start, trainable=False)
+        for name, value in self.rule.start(self.values()).items():
+            if name not in self.state:  # the rule's own
+                self.state[name] = self.add_weight(name=name, shape=value.shape, initializer="zeros", trainable=False)
+                self.state[name].assign(value)
+
+    @property
+    def slots(self) -> int:
+        """C."""
+        return self.config.slots
 
     @property
     def equations(self) -> Head:
         """The head's mathematics with this layer's standardisation of the features."""
-        return Head(self.config, ops.convert_to_tensor(self.feature_mean), ops.convert_to_tensor(self.feature_scale))
+        constants = (ops.convert_to_tensor(value) for value in (self.feature_mean, self.feature_scale))
+        return self.rule.head(self.config, *constants)
 
     def values(self) -> dict[str, Any]:
         """Return the state tensors by name."""
@@ -72,17 +94,88 @@ class CBPHead(keras.layers.Layer):
         state = self.values()
         return masked(self.equations.infer(state, feature)["logits"], state["class_mask"])
 
+    def open(self, slots: Sequence[int]) -> None:
+        """Let the classes of `slots` take part."""
+        mask = ops.convert_to_numpy(self.state["class_mask"]).copy()
+        mask[list(slots)] = 1.0
+        self.assign({"class_mask": mask})
+
+    def begin_task(self) -> None:
+        """Let the rule do what it does between two tasks."""
+        if float(self.state["step"]) > 0:
+            self.assign(self.rule.begin_task(self.values(), SEED))
+
+    def restart_optimizer(self) -> None:
+        """Forget Adam's moments and its number of steps."""
+        moments = [name for name in self.state if name.startswith(("m_", "v_"))]
+        self.assign({name: ops.zeros_like(self.state[name]) for name in (*moments, "step", "age")})
+
     def observe(self, feature: Any, label: Any) -> None:
         """Count `feature` [B, d] into the means of the classes `label` int32 [B]."""
         state = self.values()
         new = self.equations.observe(state, feature, label)
         self.assign({name: new[name] for name in ("class_mean", "class_count")})
 
-    def learn(self, feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any) -> dict[str, Any]:
+    def observe_all(self, statistics: ClassStatistics) -> None:
+        """Take class means and counts from `statistics`."""
+        self.assign({"class_mean": statistics.mean, "class_count": statistics.count})
+
+    def fresh(self, step: Any) -> Any:
+        """Return incoming weights for a unit reborn in `step`, float32 [d]: a reloaded model goes on as the saved."""
+        key = ops.stack([SEED, ops.cast(step, "int32")])
+        return tf.random.stateless_uniform((self.width,), key, -self.bound, self.bound)
+
+    def learn(self, feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any = None) -> dict[str, Any]:
         """Do one training step and keep its state; arguments and result as `plasticity.step.Head.train`."""
-        new, result = self.equations.train(self.values(), feature, label, class_mask, learning_rate, fresh)
+        state = self.values()
+        fresh = self.fresh(state["step"]) if fresh is None else fresh
+        new, result = self.rule.learn(
+            self.equations, state, feature, label, class_mask, learning_rate, fresh, ops.convert_to_tensor(SEED)
+        )
         self.assign(new)
         return result
 
+    def learn_many(self, feature: np.ndarray, label: np.ndarray, class_mask: Any) -> dict[str, float]:
+        """Do one training step on each batch of feature [S, B, d] and label [S, B], in one compiled loop.
+
+        Returns:
+            The means of `loss` and `accuracy`, and the number of units `replaced`.
+        """
+        steps = len(label)
+        pad = -steps % STEPS
+        feature = np.pad(feature, ((0, pad), (0, 0), (0, 0)))
+        label = np.pad(label, ((0, pad), (0, 0)))
+        constants = [ops.convert_to_tensor(value) for value in (self.feature_mean, self.feature_scale)]
+        loop = self._loops[self.compiled]
+        new, sums = loop(
+            self.values(), constants, feature, label, tf.constant(steps), ops.convert_to_tensor(class_mask)
+        )
+        self.assign(new)
+        loss, accuracy, replaced = (float(value) for value in sums)
+        return {"loss": loss / steps, "accuracy": accuracy / steps, "replaced": replaced}
+
+    def _learn_steps(self, state: Any, constants: Any, feature: Any, label: Any, steps: Any, class_mask: Any) -> Any:
+        names = sorted(state)
+        head = self.rule.head(self.config, *constants)
+
+        def step(i: Any, values: Any, sums: Any) -> Any:
+            now = dict(zip(names, values, strict=True))
+            new, result = self.rule.learn(
+                head,
+                now,
+                feature[i],
+                label[i],
+                class_mask,
+                self.config.learning_rate,
+                self.fresh(now["step"]),
+                tf.constant(SEED),
+            )
+            gained = (result["loss"], result["accuracy"], ops.cast(result["replaced"] >= 0, "float32"))
+            return i + 1, [new[name] for name in names], [a + b for a, b in zip(sums, gained, strict=True)]
+
+        start = (tf.constant(0), [state[name] for name in names], [tf.zeros(())] * 3)
+        _, values, sums = tf.while_loop(lambda i, *_: i < steps, step, start)
+        return dict(zip(names, values, strict=True)), sums
+
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "config": self.config.to_dict()}
+        return {**super().get_config(), "config": self.config.to_dict(), "rule": format_rule(self.rule)}

@@ -31,6 +31,8 @@ class Prompts(keras.layers.Layer):
         width: D.
     """
 
+    reads_tokens = True  # the features are more than the queries
+
     def __init__(self, config: PromptConfig | Mapping[str, Any] | None = None, width: int = 128, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config if isinstance(config, PromptConfig) else PromptConfig.from_dict(config or {})
@@ -51,6 +53,16 @@ class Prompts(keras.layers.Layer):
     def tasks(self) -> int:
         """Number of expert prompts in use."""
         return int(self.begun)
+
+    @property
+    def newest(self) -> Any:
+        """Index of the expert prompt in use that was taken last, int32 []."""
+        return ops.maximum(ops.convert_to_tensor(self.begun), 1) - 1
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Encoder blocks with a prompt."""
+        return (*self.config.g_blocks, *self.config.e_blocks)
 
     def begin_task(self, query: np.ndarray) -> int:
         """Take the next expert prompt into use, starting from the previous one.
@@ -89,6 +101,26 @@ class Prompts(keras.layers.Layer):
     def prefixes(self, index: Any) -> dict[int, tuple[Any, Any]]:
         """Return (keys, values), each float32 [B, L, D], by encoder block, for the expert prompts `index` int32 [B]."""
         return assemble(self.config, self.general, ops.take(self.expert, index, axis=0))
+
+    def encode(
+        self, backbone: Any, tokens: Any, query: Any, prompt: Any = None, training: bool = False
+    ) -> tuple[Any, Any, Any]:
+        """Run the frozen backbone behind the prompts.
+
+        Args:
+            backbone: a `models.Backbone`.
+            tokens: what its `embed` gives, float32 [B, N, D].
+            query: its prompt-free features, float32 [B, D].
+            prompt: index of the expert prompt for all, int32 []; None for the one that each query selects.
+            training: whether the fake quantizers follow the ranges they see.
+
+        Returns:
+            The features, float32 [B, D]; the expert prompt of each, int32 [B]; the cosine of query and key, [B].
+        """
+        index = self.select(query) if prompt is None else ops.broadcast_to(prompt, (ops.shape(query)[0],))
+        feature = backbone.encode(tokens, self.prefixes(index), training=training)
+        chosen = ops.one_hot(index, self.config.pool)  # (B, P)
+        return feature, index, ops.sum(self.similarity(query) * chosen, axis=1)
 
     def call(self, query: Any) -> Any:
         return self.select(query)

@@ -103,7 +103,23 @@ class Backbone(keras.Model):
         for i, block in enumerate(self.blocks):
             last = i == len(self.blocks) - 1
             x = block(x, prefix=(prefixes or {}).get(i), class_only=last, training=training)
-        x = self.norm(x[:, 0], training=training)
+        return self._feature(self.norm(x[:, 0], training=training), training)
+
+    def encode_extended(self, tokens: Any, extra: Any, training: bool = False) -> Any:
+        """Return the features, float32 [B, D], that tokens put in front give on average behind the last norm.
+
+        Args:
+            tokens: what `embed` gives.
+            extra: float32 [B, L, D], put before them.
+            training: as in `encode`.
+        """
+        x = ops.concatenate([extra, tokens], axis=1)  # (B, L + N, D)
+        for block in self.blocks:
+            x = block(x, training=training)
+        x = self.norm(x[:, : extra.shape[1]], training=training)
+        return self._feature(ops.mean(x, axis=1), training)
+
+    def _feature(self, x: Any, training: bool) -> Any:
         return self.feature(self.whitening(x), training=training) if self.config.whitening else x
 
     def features(self, images: Any, training: bool = False) -> Any:

@@ -28,10 +28,12 @@ class CBPNet(keras.Model):
     (by its own step) on the current task's classes, `evaluate` and `predict` select prompts image by image. Around
     them: `begin_task` before each task and `observe` to take the class means.
 
+    The rivals of CBPNet are the same model with other prompts (`PromptPool`, `NoPrompts`) or another head.
+
     Args:
         backbone: sizes of the Vision Transformer.
-        prompts: lengths, blocks and pool of the prompts.
-        head: block, sizes and rates of the head.
+        prompts: lengths, blocks and pool of DualPrompt's prompts; or a layer with an `encode` like that of `Prompts`.
+        head: block, sizes and rates of a `CBPHead`; or a layer.
         quantized: whether the backbone carries int8 fake quantizers.
         quantization_mode: of these: `off`, or `on` once calibrated.
         key_weight: lambda of the loss, cross-entropy - lambda * cos(query, key).
@@ -40,8 +42,8 @@ class CBPNet(keras.Model):
     def __init__(
         self,
         backbone: BackboneConfig | Mapping[str, Any] | None = None,
-        prompts: PromptConfig | Mapping[str, Any] | None = None,
-        head: HeadConfig | Mapping[str, Any] | None = None,
+        prompts: PromptConfig | keras.layers.Layer | Mapping[str, Any] | None = None,
+        head: HeadConfig | keras.layers.Layer | Mapping[str, Any] | None = None,
         quantized: bool = False,
         quantization_mode: str = "off",
         key_weight: float = 0.5,
@@ -53,18 +55,18 @@ class CBPNet(keras.Model):
         self.backbone = Backbone(backbone, quantized=quantized, name="backbone")
         self.backbone.trainable = False
         set_mode(self.backbone, quantization_mode)
-        self.prompts = Prompts(prompts, self.backbone.config.width, name="prompts")
+        self.prompts: Any = _layer(prompts) or Prompts(prompts, self.backbone.config.width, name="prompts")
         depth = self.backbone.config.depth
-        if missing := [i for i in (*self.prompts.config.g_blocks, *self.prompts.config.e_blocks) if i >= depth]:
+        if missing := [i for i in self.prompts.blocks if i >= depth]:
             raise UserError(f"prompts for blocks {missing}, but the backbone has only {depth}")
-        self.head = CBPHead(head, name="head")
+        self.head: Any = _layer(head) or CBPHead(head, name="head")
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.replaced_tracker = keras.metrics.Sum(name="replaced")
         self.learn_step = tf.function(self.learn_features)
 
     def build(self, input_shape: Any = None) -> None:
-        width, slots = self.backbone.config.width, self.head.config.slots
+        width, slots = self.backbone.config.width, self.head.slots
         self.backbone.build()
         self.prompts.build((None, width))
         self.head.build((None, width))
@@ -77,19 +79,17 @@ class CBPNet(keras.Model):
         """Return the prompt-free features, float32 [B, D], of raw RGB `images` [B, H, W, 3]."""
         return self.backbone.features(images)
 
-    def features(self, images: Any, prompt: int | None = None) -> tuple[Any, Any]:
+    def features(self, images: Any, prompt: int | None = None, query: Any = None) -> tuple[Any, Any]:
         """Return the prompted features, float32 [B, D], and the prompt of each image, int32 [B].
 
         Args:
-            images: raw RGB [B, H, W, 3].
+            images: raw RGB [B, H, W, 3]; may be None where the prompts read no tokens and there is a `query`.
             prompt: the expert prompt to use for all, or None for the one that each image selects.
+            query: prompt-free features of the images, [B, D], where they are known.
         """
-        tokens = self.backbone.embed(images)
-        if prompt is None:
-            prompt = self.prompts.select(self.backbone.encode(tokens))
-        else:
-            prompt = ops.full((ops.shape(tokens)[0],), prompt, dtype="int32")
-        return self.backbone.encode(tokens, self.prompts.prefixes(prompt)), prompt
+        tokens = None if images is None else self.backbone.embed(images)
+        query = self.backbone.encode(tokens) if query is None else query
+        return self.prompts.encode(self.backbone, tokens, query, prompt)[:2]
 
     def call(self, images: Any) -> Any:
         """Return the logits, float32 [B, C], of raw RGB `images` [B, H, W, 3]; -1e9 for classes not seen yet."""
@@ -97,19 +97,18 @@ class CBPNet(keras.Model):
 
     # Learning ----------------------------------------------------------------------------------------------------
 
-    def begin_task(self, images: np.ndarray, slots: Sequence[int], compete: Sequence[int] | None = None) -> None:
+    def begin_task(self, query: np.ndarray, slots: Sequence[int], compete: Sequence[int] | None = None) -> None:
         """Take a new expert prompt and open the slots of the task's classes.
 
         Args:
-            images: the task's training images, uint8 [N, H, W, 3].
+            query: prompt-free features of the task's training images, float32 [N, D].
             slots: the task's class slots.
             compete: the slots that compete in the training loss; default: the task's own.
         """
-        self.prompts.begin_task(self.batched(self.query, images))
-        mask = ops.convert_to_numpy(self.head.state["class_mask"]).copy()
-        mask[list(slots)] = 1.0
-        self.head.assign({"class_mask": mask})
-        loss_mask = np.zeros_like(mask)
+        self.prompts.begin_task(query)
+        self.head.begin_task()
+        self.head.open(slots)
+        loss_mask = np.zeros(self.loss_mask.shape, np.float32)
         loss_mask[list(slots if compete is None else compete)] = 1.0
         self.loss_mask.assign(loss_mask)
 
@@ -121,18 +120,16 @@ class CBPNet(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on (images [B, H, W, 3], labels int32 [B]).
 
-        `images` may be a dictionary: `images`, with `replay_feature` [R, D] and `replay_label` [R] for the head alone.
+        `images` may be a dictionary: `images`; `query` [B, D], where it is known; `replay_feature` [R, D] and
+        `replay_label` [R], for the head alone.
         """
         x, label, _ = keras.utils.unpack_x_y_sample_weight(data)
         x = x if isinstance(x, dict) else {"images": x}
         images, label = x["images"], ops.cast(label, "int32")
-        task = ops.maximum(self.prompts.begun, 1) - 1
         with tf.GradientTape() as tape:
             tokens = self.backbone.embed(images, training=True)
-            query = tf.stop_gradient(self.backbone.encode(tokens, training=True))
-            index = ops.broadcast_to(task, (ops.shape(label)[0],))
-            feature = self.backbone.encode(tokens, self.prompts.prefixes(index), training=True)
-            match = ops.mean(ops.take(self.prompts.similarity(query), task, axis=1))
+            query = x["query"] if "query" in x else tf.stop_gradient(self.backbone.encode(tokens, training=True))
+            feature, _, match = self.prompts.encode(self.backbone, tokens, query, self.prompts.newest, training=True)
 
             rows, rows_label = tf.stop_gradient(feature), label
             if "replay_feature" in x:
@@ -141,18 +138,15 @@ class CBPNet(keras.Model):
             result = self.learn_features(rows, rows_label)
             slope = tf.stop_gradient(result["feature_gradient"][: ops.shape(label)[0]])
             # Its gradient by the prompts is that of the head's loss: the chain rule through the feature.
-            surrogate = ops.sum(feature * slope) - self.key_weight * match
+            surrogate = ops.sum(feature * slope) - self.key_weight * ops.mean(match)
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(surrogate, [v.value for v in variables]), variables)
         return self._track(result["loss"], result["accuracy"], ops.cast(result["replaced"] >= 0, "float32"))
 
     def learn_features(self, feature: Any, label: Any) -> dict[str, Any]:
         """One step of the head alone on `feature` [B, D] and `label` int32 [B]; result as `plasticity.step.Head`."""
-        # Random by the step's number, so that a reloaded model goes on as the saved one would have.
-        seed = ops.stack([0, ops.cast(self.head.state["step"], "int32")])
-        fresh = tf.random.stateless_uniform((self.head.width,), seed, -self.head.bound, self.head.bound)
         mask = ops.convert_to_tensor(self.loss_mask)
-        return self.head.learn(feature, label, mask, self.head.config.learning_rate, fresh)
+        return self.head.learn(feature, label, mask, self.head.config.learning_rate)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Loss (cross-entropy over the classes seen) and accuracy of (images [B, H, W, 3], labels int32 [B])."""
@@ -177,9 +171,21 @@ class CBPNet(keras.Model):
         return {
             **super().get_config(),
             "backbone": self.backbone.config.to_dict(),
-            "prompts": self.prompts.config.to_dict(),
-            "head": self.head.config.to_dict(),
+            "prompts": _described(self.prompts),
+            "head": _described(self.head),
             "quantized": self.quantized,
             "quantization_mode": get_mode(self),
             "key_weight": self.key_weight,
         }
+
+
+def _described(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Return the serialised `layer`, not built: the model builds it."""
+    return {key: v for key, v in keras.saving.serialize_keras_object(layer).items() if key != "build_config"}
+
+
+def _layer(given: Any) -> keras.layers.Layer | None:
+    """Return `given` if it is a layer, the layer that it describes if it is a serialised one, otherwise None."""
+    if isinstance(given, Mapping) and "class_name" in given:
+        return keras.saving.deserialize_keras_object(given)
+    return given if isinstance(given, keras.layers.Layer) else None

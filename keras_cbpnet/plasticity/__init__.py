@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.plasticity.adalin import AdaLin
 from keras_cbpnet.plasticity.cbp import Cbp
+from keras_cbpnet.plasticity.cbp_random import CbpRandom
 from keras_cbpnet.plasticity.head_reset import HeadReset
 from keras_cbpnet.plasticity.l2 import L2
 from keras_cbpnet.plasticity.l2_init import L2Init
@@ -13,10 +17,11 @@ from keras_cbpnet.plasticity.rule import Rule
 from keras_cbpnet.plasticity.shrink_perturb import ShrinkPerturb
 from keras_cbpnet.plasticity.swr import Swr
 
-__all__ = ["RULES", "Rule"]
+__all__ = ["RULES", "Rule", "format_rule", "parse_rule"]
 
 RULES: dict[str, type[Rule]] = {
     "cbp": Cbp,
+    "cbp_random": CbpRandom,
     "none": Nothing,
     "l2": L2,
     "l2_init": L2Init,
@@ -26,3 +31,32 @@ RULES: dict[str, type[Rule]] = {
     "adalin": AdaLin,
     "head_reset": HeadReset,
 }
+
+
+def parse_rule(text: str) -> Rule:
+    """Return the rule that `text` names, such as `cbp`, `l2` or `redo:threshold=0.2,interval=80`.
+
+    Raises:
+        UserError: no such rule or hyper-parameter, or a value that is no number from 0 on.
+    """
+    name, _, rest = text.partition(":")
+    if name not in RULES:
+        raise UserError(f"no plasticity rule {name!r}; known are {', '.join(RULES)}")
+    kinds = {field.name: field.type for field in dataclasses.fields(RULES[name])}
+    values = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        if key not in kinds:
+            raise UserError(f"rule {name} has no {key!r}; it has {', '.join(kinds) or 'no hyper-parameters'}")
+        try:
+            values[key] = int(value) if kinds[key] == "int" else float(value)
+        except ValueError:
+            raise UserError(f"{key} of rule {name} is {value!r}; give a number") from None
+    return RULES[name](**values)
+
+
+def format_rule(rule: Rule) -> str:
+    """Return the text that `parse_rule` reads back, with every hyper-parameter."""
+    name = next(name for name, kind in RULES.items() if type(rule) is kind)
+    values = ",".join(f"{key}={value}" for key, value in rule.to_dict().items())
+    return f"{name}:{values}" if values else name

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_cbpnet.config import Config, HeadConfig
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.plasticity.step import Head, State
 
 # Dimensions: B rows, d feature size, h hidden units, C class slots.
@@ -32,7 +33,7 @@ class Rule(Config):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not 0 <= value < math.inf:
-                raise ValueError(f"{type(self).__name__}: {field.name} must be from 0 on, got {value}")
+                raise UserError(f"{type(self).__name__}: {field.name} must be from 0 on, got {value}")
 
     def head(self, config: HeadConfig, feature_mean: Any, feature_scale: Any) -> Head:
         """Return the head's mathematics under this rule; arguments as `Head`."""

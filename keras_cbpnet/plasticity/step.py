@@ -155,6 +155,10 @@ class Head:
             d_x = d_x + d_out[:rows]
         return gradients, d_x / self.feature_scale
 
+    def _score(self, new: State, utility: Any, seen: Any) -> Any:
+        """Return [h], of which the lowest is reborn; what a rule with another choice of units overrides."""
+        return utility / seen
+
     def infer(self, state: Mapping[str, Any], feature: Any) -> State:
         """Return `logits` and `probabilities`, float32 [B, C], of `feature`, float32 [B, d]."""
         logits = self._forward(state, feature)["logits"]
@@ -243,7 +247,7 @@ class Head:
         count = ops.sum(eligible)
         debt = new["replacement_debt"] + c.replacement_rate * count
         due = ops.cast(debt >= 1.0, "float32") * ops.minimum(count, 1.0)
-        score = utility / seen * eligible + (1.0 - eligible) * NEVER
+        score = self._score(new, utility, seen) * eligible + (1.0 - eligible) * NEVER
         unit = ops.cast(
             tf.argmin(score[None, :], axis=1, output_type=tf.int32), "float32"
         )  # (1,), lowest index on a tie

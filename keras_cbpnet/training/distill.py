@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,9 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.models.backbone import Backbone
-from keras_cbpnet.training.run import write_json
+from keras_cbpnet.training.cache import computed_once
 
 # Dimensions: B images of a batch, N images, H x W pixels, K classes, G x G patches, D feature size of the teacher.
-PART = 400  # images between two records on disk
 CLIP = 5.0  # standard deviations at which a teacher's output is cut
 
 
@@ -130,24 +127,14 @@ def teacher_tokens(
         show: takes a line of progress, one for each tenth.
         batch: images of one forward pass.
     """
-    shape = (len(images), 1 + grid * grid, teacher.config.width)
-    record = file.with_suffix(".json")
-    wanted = {"identity": identity, "shape": list(shape)}
-    found = json.loads(record.read_text()) if record.exists() and file.exists() else {}
-    done = found.pop("done", 0)
-    if found != wanted:
-        done = 0
-    tokens = np.lib.format.open_memmap(file, "r+" if done else "w+", np.float16, shape)
     model = Teacher(teacher, grid)
-    for start in range(done, len(images), PART):
-        part = resize_images(images[start : start + PART], teacher.config.image_size).astype(np.float32)
-        tokens[start : start + PART] = model.predict(part, batch_size=batch, verbose=0)
-        tokens.flush()
-        end = min(start + PART, len(images))
-        write_json(record, {**wanted, "done": end})
-        if end == len(images) or end * 10 // len(images) > start * 10 // len(images):
-            show(f"teacher: {end} of {len(images)} images")
-    return tokens
+
+    def compute(start: int, end: int) -> NDArray[np.float16]:
+        part = resize_images(images[start:end], teacher.config.image_size).astype(np.float32)
+        return model.predict(part, batch_size=batch, verbose=0)
+
+    shape = (len(images), 1 + grid * grid, teacher.config.width)
+    return computed_once(file, identity, shape, np.float16, compute, lambda line: show(f"teacher: {line}"))
 
 
 def whiten(backbone: Backbone, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], shrinkage: float) -> None:
@@ -176,11 +163,3 @@ def whiten(backbone: Backbone, images: NDArray[np.uint8], labels: NDArray[np.int
     values, vectors = np.linalg.eigh(covariance)
     matrix = (vectors / np.sqrt(values)) @ vectors.T
     backbone.set_whitening(matrix, -mean @ matrix)
-
-
-def fingerprint(*parts: bytes | str) -> str:
-    """Return a short name of what `parts` hold."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode() if isinstance(part, str) else part)
-    return digest.hexdigest()[:16]

@@ -21,7 +21,8 @@ from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.weights import copy_weights, load_preset_weights, save_weights
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.training.augment import AugmentedImages
-from keras_cbpnet.training.distill import Pupil, fingerprint, teacher_tokens, whiten
+from keras_cbpnet.training.cache import fingerprint
+from keras_cbpnet.training.distill import Pupil, teacher_tokens, whiten
 from keras_cbpnet.training.qat import calibrate
 from keras_cbpnet.training.run import write_json
 

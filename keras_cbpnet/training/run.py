@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from firmware_host.bundle import ClassStatistics
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig, read_config
 from keras_cbpnet.errors import UserError
+
+PAUSE = 10.0  # seconds between two checkpoints, at least
 
 
 class Run:
@@ -31,6 +35,7 @@ class Run:
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path
+        self._saved = -math.inf
         known = path / "config.json"
         if known.exists():
             if read_config(path) != config:
@@ -44,7 +49,11 @@ class Run:
             write_json(known, {"version": __version__, **config.to_dict()})
 
     def _checkpoints(self) -> list[Path]:
-        return sorted(self.path.glob("checkpoint-[0-9][0-9][0-9]"))
+        return sorted(self.path.glob("checkpoint-[0-9][0-9][0-9][0-9]"))
+
+    def is_due(self) -> bool:
+        """Return whether the last checkpoint is old enough for another one."""
+        return time.monotonic() - self._saved >= PAUSE
 
     def save(self, model: keras.Model, statistics: ClassStatistics, progress: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all, and drop the older ones."""
@@ -55,7 +64,8 @@ class Run:
         model.save_weights(temporary / "model.weights.h5")
         np.savez(temporary / "statistics.npz", **statistics.arrays())
         write_json(temporary / "progress.json", progress)
-        temporary.rename(self.path / f"checkpoint-{len(progress['accuracy_matrix']):03d}")
+        temporary.rename(self.path / f"checkpoint-{progress['tasks']:04d}")
+        self._saved = time.monotonic()
         for folder in older:
             shutil.rmtree(folder)
 
@@ -80,7 +90,8 @@ class Run:
         model.save(self.path / "model.keras")
         np.savez(self.path / "statistics.npz", **statistics.arrays())
         with (self.path / "log.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(history[0]))
+            columns = list(dict.fromkeys(key for row in history for key in row)) or ["task", "part", "epoch"]
+            writer = csv.DictWriter(file, fieldnames=columns)
             writer.writeheader()
             writer.writerows(history)
         write_json(self.path / "metrics.json", metrics)

@@ -1,0 +1,70 @@
+"""CUB-200-2011 (Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, 2011): 200 species of birds."""
+
+# N images
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_cbpnet.data.dataset import Dataset
+from keras_cbpnet.data.files import datasets_folder, read_images, read_lines, require_download
+from keras_cbpnet.data.preprocessing import ImageSize
+from keras_cbpnet.errors import UserError
+
+__all__ = ["load_cub200"]
+
+URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+
+
+def load_cub200(image_size: ImageSize, seed: int = 0) -> Dataset:
+    """Loads the 11,788 images with the official split: 5,994 for training, 5,794 for testing.
+
+    Classes keep their official order and spelling, without the number in front: `Black_footed_Albatross`.
+
+    Args:
+        image_size: Side of the images in pixels, or (height, width).
+        seed: Has no influence.
+
+    Returns:
+        The data set.
+
+    Raises:
+        UserError: The folder CUB_200_2011, one of its lists or an image is missing or damaged.
+    """
+    root = datasets_folder() / "CUB_200_2011"
+    require_download(root, "CUB-200-2011", URL)
+    classes = _table(root / "classes.txt")
+    names = tuple(name.partition(".")[2] or name for name in classes.values())
+    images = _table(root / "images.txt")
+    labels = _column(root / "image_class_labels.txt", images, {number: i for i, number in enumerate(classes)})
+    training = _column(root / "train_test_split.txt", images, {"0": 0, "1": 1}) == 1
+
+    files = [root / "images" / name for name in images.values()]
+    train, test = ([file for file, mine in zip(files, part) if mine] for part in (training, ~training))
+    return Dataset(
+        read_images(train, image_size), labels[training], read_images(test, image_size), labels[~training], names
+    )
+
+
+def _table(file: Path) -> dict[str, str]:
+    """Reads lines of `<number> <value>`."""
+    table = {}
+    for line in read_lines(file):
+        number, _, value = line.partition(" ")
+        if not value:
+            raise UserError(f"{file} has the line '{line}', not a number and a value; unpack CUB_200_2011.tgz again")
+        table[number] = value
+    return table
+
+
+def _column(file: Path, images: Iterable[str], meaning: Mapping[str, int]) -> NDArray[np.int64]:
+    """Reads one value per image, int64 [N] in the order of `images`."""
+    table = _table(file)
+    for image in images:
+        if table.get(image) not in meaning:
+            raise UserError(f"{file} says {table.get(image)} of image {image}; unpack CUB_200_2011.tgz again")
+    return np.asarray([meaning[table[image]] for image in images], np.int64)

@@ -1,0 +1,37 @@
+"""ImageNet-R (Hendrycks et al., The Many Faces of Robustness, ICCV 2021): renditions of 200 ImageNet classes."""
+
+from __future__ import annotations
+
+from keras_cbpnet.data.dataset import Dataset
+from keras_cbpnet.data.files import datasets_folder, require_download
+from keras_cbpnet.data.folder import class_folders, load_class_folders
+from keras_cbpnet.data.preprocessing import ImageSize
+from keras_cbpnet.errors import UserError
+
+__all__ = ["load_imagenet_r"]
+
+URL = "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar"
+CLASSES = 200
+
+
+def load_imagenet_r(image_size: ImageSize, seed: int = 0) -> Dataset:
+    """Loads the 30,000 images; classes have their WordNet numbers as names.
+
+    It has no official split; the shares are those of DualPrompt (Wang et al., ECCV 2022), drawn class by class.
+
+    Args:
+        image_size: Side of the images in pixels, or (height, width).
+        seed: Seed of the 80/20 split into training and test images.
+
+    Returns:
+        The data set.
+
+    Raises:
+        UserError: The folder imagenet-r is missing or incomplete, or an image is damaged.
+    """
+    root = datasets_folder() / "imagenet-r"
+    require_download(root, "ImageNet-R", URL)
+    found = len(class_folders(root))
+    if found != CLASSES:
+        raise UserError(f"{root} has {found} class folders, ImageNet-R has {CLASSES}; unpack imagenet-r.tar again")
+    return load_class_folders(root, image_size, seed)

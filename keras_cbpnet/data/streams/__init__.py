@@ -1,0 +1,43 @@
+"""Streams: the sequence of tasks a data set is met in."""
+
+from __future__ import annotations
+
+from keras_cbpnet.data.dataset import Dataset
+from keras_cbpnet.data.streams.class_incremental import class_incremental
+from keras_cbpnet.data.streams.domain_incremental import domain_incremental
+from keras_cbpnet.data.streams.drifting import drifting
+from keras_cbpnet.data.streams.task import Task
+from keras_cbpnet.errors import UserError
+
+__all__ = ["STREAMS", "Task", "class_incremental", "domain_incremental", "drifting", "make_stream"]
+
+STREAMS = ("class", "drifting", "domain")
+
+
+def make_stream(kind: str, dataset: Dataset, tasks: int, seed: int, ways: int = 10, shots: int = 50) -> list[Task]:
+    """Makes a stream by name.
+
+    Args:
+        kind: `class` (new classes), `drifting` (labels re-used) or `domain` (new surroundings).
+        dataset: What its images are taken from.
+        tasks: Number of tasks; for `domain` the number of domains, or 0.
+        seed: Seed of every draw.
+        ways: Classes in a task, of `drifting` alone.
+        shots: Training images of a class in a task, of `drifting` alone.
+
+    Returns:
+        The tasks in their order.
+
+    Raises:
+        UserError: Unknown name, or the data set does not allow this stream.
+    """
+    if kind == "class":
+        return class_incremental(dataset, tasks, seed)
+    if kind == "drifting":
+        return drifting(dataset, tasks, seed, ways, shots)
+    if kind != "domain":
+        raise UserError(f"unknown stream '{kind}'; choose one of {', '.join(STREAMS)}")
+    stream = domain_incremental(dataset, seed)
+    if tasks not in (0, len(stream)):
+        raise UserError(f"{tasks} tasks do not fit a data set of {len(stream)} domains; give {len(stream)}, or 0")
+    return stream

@@ -1,0 +1,28 @@
+"""The model of a run."""
+
+from __future__ import annotations
+
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.methods import METHODS
+from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.weights import load_preset_weights
+from keras_cbpnet.presets import get_preset
+
+
+def build_model(config: TrainConfig, classes: int) -> CBPNet:
+    """Return the untrained model of a run, its backbone with the weights of the preset or of the file that is named.
+
+    Args:
+        config: of the run.
+        classes: of the data set, which set the number of slots where the configuration leaves it open.
+
+    Raises:
+        UserError: there are no such weights, or they do not fit.
+    """
+    preset, method = get_preset(config.preset), METHODS[config.method]
+    prompts = method.prompts(config, preset.backbone.width)
+    head = method.head(config, config.slots or -(-classes // 16) * 16)
+    model = CBPNet(preset.backbone, prompts, head, quantized=config.qat, name=config.method)
+    model.build()
+    load_preset_weights(model.backbone, preset, config.weights)
+    return model

@@ -1,0 +1,31 @@
+"""CBPNet: DualPrompt's prompts, and a block that learns by continual backpropagation."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
+from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.layers.no_prompts import NoPrompts
+from keras_cbpnet.layers.prompts import Prompts
+from keras_cbpnet.methods.method import Method
+
+
+class CBPNetMethod(Method):
+    """Prompts and block train together, then the block alone on the features of the prompts that images select.
+
+    Source: CBPNet, arXiv 2509.15785; prompts as in `dualprompt`, rebirths as in the rule `cbp`.
+    Deviations: the text at hand does not give the block's form, so it is a choice (`--block`), the default classifying
+    by class means seen through the block; the second part of the training is ours; other rules in the place of
+    continual backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations.
+    """
+
+    def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
+        if not config.prompts:
+            return NoPrompts(name="prompts")
+        return Prompts(PromptConfig(pool=config.tasks), width, name="prompts")
+
+    def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+        own = ("block", "units", "batch", "decay_rate", "replacement_rate", "maturity_threshold", "learning_rate")
+        sizes = {name: getattr(config, name) for name in own}
+        return CBPHead(HeadConfig(slots=slots, **sizes), config.plasticity, name="head")

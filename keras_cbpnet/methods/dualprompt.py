@@ -1,0 +1,22 @@
+"""DualPrompt: general and expert prompts in front of a linear classifier."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_cbpnet.config import PromptConfig, TrainConfig
+from keras_cbpnet.layers.prompts import Prompts
+from keras_cbpnet.methods.method import LinearMethod
+
+
+class DualPrompt(LinearMethod):
+    """CBPNet without its block.
+
+    Source: Wang et al., DualPrompt: complementary prompting for rehearsal-free continual learning, arXiv 2204.04799.
+    Deviations: as `cbpnet`, it ends each task with `--head-epochs` passes of the classifier alone over the features of
+    the prompts that images select (0 for the paper's training); the classifier's features are standardised; a task's
+    key starts at the mean direction of its queries.
+    """
+
+    def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
+        return Prompts(PromptConfig(pool=config.tasks), width, name="prompts")

@@ -1,0 +1,27 @@
+"""Nearest class mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_cbpnet.config import HeadConfig, TrainConfig
+from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.methods.method import Method, Row
+
+
+class NearestClassMean(Method):
+    """The class whose mean of frozen features has the largest cosine; nothing is trained.
+
+    Source: Mensink et al., Distance-based image classification, TPAMI 2013; by cosine, as in Zhou et al., Revisiting
+    class-incremental learning with pre-trained models, arXiv 2303.07338 (SimpleCIL).
+    Deviations: features standardised by the first task's images. It is the head `prototype` before its first step.
+    """
+
+    def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+        return CBPHead(HeadConfig(block="prototype", units=1, slots=slots, batch=config.batch), "none", name="head")
+
+    def learn_head(self, *_: Any) -> Iterator[Row]:
+        return iter(())

@@ -1,0 +1,120 @@
+"""What is frozen is computed once: arrays on disk that a killed computation goes on filling."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_cbpnet.data import Dataset
+from keras_cbpnet.models.backbone import Backbone
+from keras_cbpnet.training.run import write_json
+
+# Dimensions: N images, D feature size.
+
+ROWS = 400  # computed between two records on disk
+BATCH = 50  # images of a forward pass
+Say = Callable[[str], None]
+
+
+def cache_folder() -> Path:
+    """Return the folder of cached features: KERAS_CBPNET_CACHE, or keras_cbpnet in the user's cache folder."""
+    if named := os.environ.get("KERAS_CBPNET_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_cbpnet"
+
+
+class FrozenFeatures:
+    """Prompt-free features of a data set's images under a backbone that no longer changes.
+
+    Args:
+        backbone: in the state that counts.
+        data: the images.
+        say: takes a line of progress.
+    """
+
+    def __init__(self, backbone: Backbone, data: Dataset, say: Say = lambda line: None) -> None:
+        self.backbone, self.data, self.say = backbone, data, say
+        weights = b"".join(np.asarray(v).tobytes() for v in backbone.weights)
+        self._model = fingerprint(json.dumps(backbone.get_config(), sort_keys=True), weights)
+        self._parts: dict[str, NDArray[np.float32]] = {}
+
+    def rows(self, part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return the features [n, D] of the images `rows` of `part`, `train` or `test`."""
+        if part not in self._parts:
+            self._parts[part] = self._computed(part)
+        return np.asarray(self._parts[part][rows])
+
+    def _computed(self, part: str) -> NDArray[np.float32]:
+        import tensorflow as tf
+
+        run = tf.function(self.backbone.features, reduce_retracing=True)
+
+        def compute(start: int, end: int) -> NDArray[np.float32]:
+            ends = [*range(start, end, BATCH), end]
+            images = (self.data.images(part, np.arange(a, b)) for a, b in zip(ends, ends[1:], strict=False))
+            return np.concatenate([run(batch).numpy() for batch in images])
+
+        pixels = self.data.x_train if part == "train" else self.data.x_test
+        identity = fingerprint(self._model, str(self.data.image_size), pixels.tobytes())
+        shape = (len(pixels), self.backbone.config.width)
+        file = cache_folder() / f"features-{identity}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+
+        def say(line: str) -> None:
+            self.say(f"{part} features: {line}")
+
+        return computed_once(file, identity, shape, np.float32, compute, say)
+
+
+def computed_once(
+    file: Path,
+    identity: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    compute: Callable[[int, int], NDArray[Any]],
+    say: Say = lambda line: None,
+) -> NDArray[Any]:
+    """Return an array that lies in `file` (.npy, mapped into memory), filled now or by an earlier call.
+
+    A record beside it counts the rows done, so that a computation that was killed goes on; a lock file keeps two
+    processes from filling it at once.
+
+    Args:
+        file: to write or to read.
+        identity: of all that the result depends on; a file of another identity is computed anew.
+        shape: of the array; the first dimension counts rows.
+        dtype: of the array.
+        compute: returns the rows from its first argument to before its second.
+        say: takes a line of progress, one for each tenth.
+    """
+    record, total = file.with_suffix(".json"), shape[0]
+    wanted = {"identity": identity, "shape": list(shape)}
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = json.loads(record.read_text()) if record.exists() and file.exists() else {}
+        done = found.pop("done", 0) if found.get("identity") == identity and found.get("shape") == list(shape) else 0
+        array = np.lib.format.open_memmap(file, "r+" if done else "w+", dtype, shape)
+        for start in range(done, total, ROWS):
+            end = min(start + ROWS, total)
+            array[start:end] = compute(start, end)
+            array.flush()
+            write_json(record, {**wanted, "done": end})
+            if end == total or end * 10 // total > start * 10 // total:
+                say(f"{end} of {total} images")
+    return array
+
+
+def fingerprint(*parts: bytes | str) -> str:
+    """Return a short name of what `parts` hold."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,56 @@
+"""The features that a model gives for a task's images, with what is frozen taken from the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from numpy.typing import NDArray
+
+from keras_cbpnet.data import Task
+from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.training.cache import FrozenFeatures
+
+BATCH = 50
+
+
+class TaskFeatures:
+    """Features by task and part, computed as the model stands.
+
+    Args:
+        model: backbone and prompts.
+        frozen: prompt-free features, or None where the backbone still changes.
+    """
+
+    def __init__(self, model: CBPNet, frozen: FrozenFeatures | None) -> None:
+        self.model, self.frozen = model, frozen
+        self._prompted = tf.function(lambda *x: model.features(*x)[0], reduce_retracing=True)
+
+    def query(self, task: Task, part: str) -> NDArray[np.float32]:
+        """Return the prompt-free features, float32 [N, D], of the task's images of `part`, `train` or `test`."""
+        rows = task.train_rows if part == "train" else task.test_rows
+        if self.frozen is not None:
+            return self.frozen.rows(part, rows)
+        return self.model.batched(self.model.query, task.data.images(part, rows))
+
+    def __call__(self, task: Task, part: str, prompt: Any = None) -> NDArray[np.float32]:
+        """Return the features behind the prompts, float32 [N, D].
+
+        Args:
+            task: whose images.
+            part: `train` or `test`.
+            prompt: the expert prompt to use for all, int32 []; None for the one that each image selects.
+        """
+        if not self.model.prompts.reads_tokens:
+            return self.query(task, part)
+        rows = task.train_rows if part == "train" else task.test_rows
+        if self.frozen is None:
+            return self.model.batched(lambda x: self.model.features(x, prompt)[0], task.data.images(part, rows))
+        query = self.query(task, part)
+        parts = []
+        for start in range(0, len(rows), BATCH):
+            images = task.data.images(part, rows[start : start + BATCH]).astype(np.float32)
+            parts.append(ops.convert_to_numpy(self._prompted(images, prompt, query[start : start + BATCH])))
+        return np.concatenate(parts)

@@ -1,0 +1,56 @@
+"""One configuration under several seeds: a run folder each, and what they have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_cbpnet.config import TrainConfig, read_config
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.metrics import over_seeds
+from keras_cbpnet.training.report import write_comparison
+from keras_cbpnet.training.run import write_json
+from keras_cbpnet.training.trainer import train
+
+
+def train_seeds(
+    config: TrainConfig,
+    seeds: Sequence[int],
+    output: Path,
+    progress: Callable[[str], None] = lambda line: None,
+    board: bool = False,
+) -> dict[str, Any]:
+    """Train `config` under each of `seeds` in turn, into `output`/seed-S; write summary.json and report.html.
+
+    Args:
+        config: of every run, but for its seed.
+        seeds: all different.
+        output: folder; runs that a killed command finished or began there are taken up.
+        progress: as for `train`.
+        board: as for `train`.
+
+    Returns:
+        The contents of summary.json: `config`, `seeds`, and `mean` and `std` of every metric by its name.
+
+    Raises:
+        UserError: as `train`; or `output` holds something else.
+    """
+    if output.exists() and any(not entry.name.startswith("seed-") for entry in output.iterdir()):
+        raise UserError(f"{output} exists and is no unfinished run of several seeds; choose another --output")
+    runs = []
+    for seed in seeds:
+        folder, own = output / f"seed-{seed}", dataclasses.replace(config, seed=seed)
+        finished = folder / "metrics.json"
+        if finished.exists() and read_config(folder) == own:
+            runs.append(json.loads(finished.read_text()))
+            continue
+        progress(f"seed {seed}")
+        runs.append(train(own, folder, progress, board))
+    settings = {key: value for key, value in config.to_dict().items() if key != "seed"}
+    summary = {"config": settings, "seeds": list(seeds), **over_seeds(runs)}
+    write_comparison(output / "report.html", f"{output.name}: {config.method}", {config.method: runs})
+    write_json(output / "summary.json", summary)
+    return summary
