@@ -12,7 +12,7 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.plasticity import RULES, Rule
 
 LINEAR = "linear"
-NAMES = (*RULES, LINEAR)
+NAMES = (*(name for name in RULES if name != "cbp_random"), LINEAR)  # without the ablation
 
 
 @dataclasses.dataclass(frozen=True)

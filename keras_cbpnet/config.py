@@ -83,13 +83,15 @@ class PromptConfig(Config):
     """DualPrompt's prompts (Wang et al., arXiv 2204.04799), prefix tuning on keys and values.
 
     Attributes:
-        length: rows of every prefix.
+        length: rows of the general prompt's prefixes.
+        expert_length: rows of the expert prompts' prefixes.
         g_blocks: encoder blocks with the general prompt, which all tasks share.
         e_blocks: encoder blocks with the expert prompt, one a task.
         pool: number of expert prompts, at least the number of tasks.
     """
 
     length: int = 5
+    expert_length: int = 5
     g_blocks: tuple[int, ...] = (0, 1)
     e_blocks: tuple[int, ...] = (2, 3, 4)
     pool: int = 5
@@ -150,6 +152,7 @@ class TrainConfig(Config):
         method: what is trained; see `keras_cbpnet.methods`.
         plasticity: the block's learning rule, with hyper-parameters if other than its defaults; see `parse_rule`.
         prompts: whether method cbpnet has prompts.
+        expert_length: rows of an expert prompt's prefixes.
         stream: `class` (classes split into tasks), `drifting` (tasks drawn with replacement, labels used again) or
             `domain` (the same classes in one domain after another).
         ways, shots: classes of a drifting task, and training images of each.
@@ -172,6 +175,7 @@ class TrainConfig(Config):
     method: str = "cbpnet"
     plasticity: str = "cbp"
     prompts: bool = True
+    expert_length: int = 5
     stream: str = "class"
     ways: int = 10
     shots: int = 50

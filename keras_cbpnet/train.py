@@ -18,7 +18,7 @@ from keras_cbpnet.presets import PRESETS, check_weights, get_preset
 
 
 def build_parser() -> cli.ArgumentParser:
-    """Return the command line's parser; its defaults are those of `TrainConfig`."""
+    """Return the command line's parser; its defaults are those of `TrainConfig`, where the preset has no own."""
     c = TrainConfig()
     parser = cli.ArgumentParser(prog="python -m keras_cbpnet.train", description=__doc__)
     add = parser.add_argument
@@ -33,6 +33,7 @@ def build_parser() -> cli.ArgumentParser:
         help="the block's rule: cbp, none, l2:decay=1, ...",
     )
     add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="whether cbpnet has prompts")
+    add("--expert-length", type=int, default=c.expert_length, help="rows of an expert prompt's prefixes")
     add("--stream", choices=STREAMS, default=c.stream, help="new classes, labels used again, or new domains")
     add("--tasks", type=int, default=c.tasks, help="number of tasks of the stream; of domains, or 0")
     add("--ways", type=int, default=c.ways, help="classes of a task of the drifting stream")
@@ -63,7 +64,12 @@ def build_parser() -> cli.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, write the run folder, print where it is and how good it became."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if own := get_preset(args.preset).training.get(args.dataset):
+        parser.set_defaults(**own)
+        args = parser.parse_args(argv)
+        print("defaults of the paper's run: " + ", ".join(f"{key} {own[key]}" for key in own), file=sys.stderr)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(args, name) for name in names})
     check(config)
@@ -96,6 +102,7 @@ def check(config: TrainConfig) -> None:
         "tasks": 0 if config.stream == "domain" else 1,
         "epochs": 0,
         "head_epochs": 0,
+        "expert_length": 1,
         "units": 1,
         "batch": 1,
         "slots": 0,

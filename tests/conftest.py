@@ -10,6 +10,12 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """No test writes into the user's cache."""
+    os.environ["KERAS_CBPNET_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def randomise(layer, seed=0):
     """Give every trained float variable a value that no initializer gives, biases and offsets included."""
     rng = np.random.default_rng(seed)

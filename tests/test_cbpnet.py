@@ -14,7 +14,7 @@ from keras_cbpnet.plasticity.step import masked
 
 # Dimensions: B images, D feature size, C class slots.
 SIZES = BackboneConfig(image_size=16, stem=((8, 2),), patch_size=4, width=16, depth=2, heads=2, mlp_width=32)
-PROMPTS = PromptConfig(length=2, g_blocks=(0,), e_blocks=(1,), pool=3)
+PROMPTS = PromptConfig(length=2, expert_length=2, g_blocks=(0,), e_blocks=(1,), pool=3)
 RATES = {"maturity_threshold": 2, "replacement_rate": 0.05, "learning_rate": 5e-3, "logit_scale": 5.0}
 C = 6
 

@@ -199,7 +199,7 @@ def test_the_folded_weights_are_what_is_quantized(layer, shape, kind, randomised
 # A whole model --------------------------------------------------------------------------------------------------------
 
 SIZES = BackboneConfig(image_size=16, stem=((8, 2),), patch_size=4, width=16, depth=2, heads=2, mlp_width=32)
-PROMPTS = PromptConfig(length=2, g_blocks=(0,), e_blocks=(1,), pool=2)
+PROMPTS = PromptConfig(length=2, expert_length=2, g_blocks=(0,), e_blocks=(1,), pool=2)
 HEAD = HeadConfig(units=4, slots=4, batch=8)
 
 

@@ -49,21 +49,22 @@ def changed(before, now):
 
 
 def test_registry_is_complete_and_its_settings_round_trip():
-    names = "cbp none l2 l2_init shrink_perturb redo swr adalin head_reset"
+    names = "cbp cbp_random none l2 l2_init shrink_perturb redo swr adalin head_reset"
     assert list(RULES) == names.split()
     for rule in RULES.values():
         assert rule.from_dict(rule().to_dict()) == rule()
         assert "Source" in (rule.__doc__ or "") or rule is RULES["none"]
     with pytest.raises(UserError, match="unknown key decya"):
         RULES["l2"].from_dict({"decya": 1})
-    with pytest.raises(ValueError, match="decay must be from 0 on, got -1"):
+    with pytest.raises(UserError, match="decay must be from 0 on, got -1"):
         RULES["l2"](decay=-1)
 
 
 def test_only_cbp_replaces_units():
     config = HeadConfig(**CASE.settings)
     for name, rule in RULES.items():
-        assert rule().settings(config).replacement_rate == (config.replacement_rate if name == "cbp" else 0)
+        rate = config.replacement_rate if name in ("cbp", "cbp_random") else 0
+        assert rule().settings(config).replacement_rate == rate
     assert RULES["cbp"]().settings(config) == config
 
 

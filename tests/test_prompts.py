@@ -10,7 +10,7 @@ from keras_cbpnet.layers.prompts import Prompts, assemble
 
 # Dimensions: B images, P expert prompts, L rows of a prefix, D width.
 P, L, D = 4, 3, 6
-CONFIG = PromptConfig(length=L, g_blocks=(0, 2), e_blocks=(1, 4, 5), pool=P)
+CONFIG = PromptConfig(length=L, expert_length=L, g_blocks=(0, 2), e_blocks=(1, 4, 5), pool=P)
 
 
 def unit(x):

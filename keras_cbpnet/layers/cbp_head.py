@@ -13,6 +13,7 @@ from keras import ops
 
 from firmware_host.bundle import ClassStatistics, state_shapes
 from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.layers.standardise import mean_and_scale
 from keras_cbpnet.plasticity import Rule, format_rule, parse_rule
 from keras_cbpnet.plasticity.step import Head, masked
 
@@ -41,7 +42,8 @@ class CBPHead(keras.layers.Layer):
         self.rule = parse_rule(rule) if isinstance(rule, str) else rule
         config = config if isinstance(config, HeadConfig) else HeadConfig.from_dict(config or {})
         self.config = self.rule.settings(config)
-        self.compiled = False  # whether `learn_many` goes through XLA: faster steps, seconds before the first
+        # Whether `learn_many` goes through XLA: faster steps, seconds before the first, other random numbers.
+        self.compiled = False
         self._loops = {compiled: tf.function(self._learn_steps, jit_compile=compiled) for compiled in (False, True)}
 
     def build(self, input_shape: Any) -> None:
@@ -80,14 +82,10 @@ class CBPHead(keras.layers.Layer):
             self.state[name].assign(value)
 
     def standardise(self, features: np.ndarray) -> None:
-        """Take mean and standard deviation of `features` [N, d] as the constants of x = (feature - mean) / scale.
-
-        A dimension that hardly varies is scaled like the average one, so that it cannot explode later.
-        """
-        deviation = features.std(axis=0)
-        typical = float(np.sqrt(np.mean(deviation**2))) or 1.0
-        self.feature_mean.assign(features.mean(axis=0))
-        self.feature_scale.assign(np.maximum(deviation, 0.1 * typical))
+        """Take the constants of x = (feature - mean) / scale from `features` [N, d]; see `mean_and_scale`."""
+        mean, scale = mean_and_scale(features)
+        self.feature_mean.assign(mean)
+        self.feature_scale.assign(scale)
 
     def call(self, feature: Any) -> Any:
         """Return the logits, float32 [B, C], of `feature`, float32 [B, d]; -1e9 for classes not seen yet."""
@@ -136,7 +134,7 @@ class CBPHead(keras.layers.Layer):
         return result
 
     def learn_many(self, feature: np.ndarray, label: np.ndarray, class_mask: Any) -> dict[str, float]:
-        """Do one training step on each batch of feature [S, B, d] and label [S, B], in one compiled loop.
+        """Do one training step on each batch of feature [S, B, d] and label [S, B], in one loop.
 
         Returns:
             The means of `loss` and `accuracy`, and the number of units `replaced`.

@@ -42,7 +42,7 @@ class Prompts(keras.layers.Layer):
         c = self.config
         start = keras.initializers.RandomUniform(-0.02, 0.02)
         g_shape = (2 * len(c.g_blocks), c.length, self.width)
-        e_shape = (c.pool, 2 * len(c.e_blocks), c.length, self.width)
+        e_shape = (c.pool, 2 * len(c.e_blocks), c.expert_length, self.width)
         self.general = self.add_weight(name="general", shape=g_shape, initializer=start)
         self.expert = self.add_weight(name="expert", shape=e_shape, initializer=start)
         self.key = self.add_weight(name="key", shape=(c.pool, self.width), initializer=start)

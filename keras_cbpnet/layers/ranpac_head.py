@@ -10,6 +10,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_cbpnet.layers.closed_form import ClosedFormHead
+from keras_cbpnet.layers.standardise import mean_and_scale
 
 # Dimensions: N images, B of a batch, d feature size, M random features, C class slots.
 
@@ -21,8 +22,9 @@ class RanPACHead(ClosedFormHead):
     """z = relu(x R) W with a fixed random R [d, M]; W = (G + lambda I)^-1 Q, G = sum h h', Q = sum h y'.
 
     McDonnell et al., RanPAC: random projections and pre-trained models for continual learning, arXiv 2307.02251. As
-    there, each task chooses its lambda on a fifth of its images, which are held out for that. Ours: M is 2,000 for
-    features of 192 numbers (there 10,000 for 768); x is standardised by the first task's images.
+    there, each task chooses its lambda by the squared error on a fifth of its images, which are held out for that.
+    Ours: what is tried on them is fitted to all tasks so far instead of the task alone; M is 2,000 for features of 192
+    numbers (there 10,000 for 768); x is standardised by the first task's images.
 
     Args:
         slots: C.
@@ -48,9 +50,10 @@ class RanPACHead(ClosedFormHead):
         return self.projected
 
     def standardise(self, features: np.ndarray) -> None:
-        """Take mean and standard deviation of `features` [N, d]."""
-        self.mean.assign(features.mean(axis=0))
-        self.scale.assign(features.std(axis=0) + 1e-6)
+        """Take mean and scale of x from `features` [N, d]; see `mean_and_scale`."""
+        mean, scale = mean_and_scale(features)
+        self.mean.assign(mean)
+        self.scale.assign(scale)
 
     def expand(self, feature: Any) -> Any:
         return ops.relu(ops.matmul((feature - self.mean) / self.scale, self.projection))

@@ -31,6 +31,8 @@ class SLDAHead(ClosedFormHead):
     def learn(self, statistics: ClassStatistics) -> None:
         """Take the weights that `statistics` of all images so far give."""
         covariance = statistics.covariance(self.shrinkage)  # (d, d)
+        if not np.trace(covariance) > 0:  # one image a class: nothing is known but the means
+            covariance = np.eye(len(covariance))
         kernel = np.linalg.solve(covariance, statistics.mean.T)  # (d, C)
         self.kernel.assign(kernel.astype(np.float32))
         self.bias.assign((-0.5 * np.sum(kernel * statistics.mean.T, axis=0)).astype(np.float32))

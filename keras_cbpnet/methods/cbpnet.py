@@ -23,7 +23,7 @@ class CBPNetMethod(Method):
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
         if not config.prompts:
             return NoPrompts(name="prompts")
-        return Prompts(PromptConfig(pool=config.tasks), width, name="prompts")
+        return Prompts(PromptConfig(expert_length=config.expert_length, pool=config.tasks), width, name="prompts")
 
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         own = ("block", "units", "batch", "decay_rate", "replacement_rate", "maturity_threshold", "learning_rate")

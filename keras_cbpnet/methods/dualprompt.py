@@ -19,4 +19,4 @@ class DualPrompt(LinearMethod):
     """
 
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
-        return Prompts(PromptConfig(pool=config.tasks), width, name="prompts")
+        return Prompts(PromptConfig(expert_length=config.expert_length, pool=config.tasks), width, name="prompts")

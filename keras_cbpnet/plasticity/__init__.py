@@ -37,21 +37,26 @@ def parse_rule(text: str) -> Rule:
     """Return the rule that `text` names, such as `cbp`, `l2` or `redo:threshold=0.2,interval=80`.
 
     Raises:
-        UserError: no such rule or hyper-parameter, or a value that is no number from 0 on.
+        UserError: no such rule or hyper-parameter, one given twice, or a value that is no number it can have.
     """
-    name, _, rest = text.partition(":")
+    name, colon, rest = text.partition(":")
     if name not in RULES:
         raise UserError(f"no plasticity rule {name!r}; known are {', '.join(RULES)}")
     kinds = {field.name: field.type for field in dataclasses.fields(RULES[name])}
-    values = {}
-    for part in filter(None, rest.split(",")):
+    values: dict[str, float] = {}
+    for part in rest.split(",") if colon else ():
         key, _, value = part.partition("=")
         if key not in kinds:
             raise UserError(f"rule {name} has no {key!r}; it has {', '.join(kinds) or 'no hyper-parameters'}")
+        if key in values:
+            raise UserError(f"{key} of rule {name} is given twice; give it once")
+        whole = kinds[key] == "int"
         try:
-            values[key] = int(value) if kinds[key] == "int" else float(value)
+            values[key] = int(value) if whole else float(value)
         except ValueError:
-            raise UserError(f"{key} of rule {name} is {value!r}; give a number") from None
+            raise UserError(f"{key} of rule {name} is {value!r}; give a {'whole ' * whole}number") from None
+        if whole and values[key] < 1:
+            raise UserError(f"{key} of rule {name} is {value}; give a whole number from 1 on")
     return RULES[name](**values)
 
 

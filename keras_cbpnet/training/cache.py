@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 def cache_folder() -> Path:
     """Return the folder of cached features: KERAS_CBPNET_CACHE, or keras_cbpnet in the user's cache folder."""
     if named := os.environ.get("KERAS_CBPNET_CACHE"):
-        return Path(named)
+        return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_cbpnet"
 
 
@@ -55,7 +55,8 @@ class FrozenFeatures:
     def _computed(self, part: str) -> NDArray[np.float32]:
         import tensorflow as tf
 
-        run = tf.function(self.backbone.features, reduce_retracing=True)
+        size = self.backbone.config.image_size
+        run = tf.function(self.backbone.features, input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
 
         def compute(start: int, end: int) -> NDArray[np.float32]:
             ends = [*range(start, end, BATCH), end]
@@ -63,7 +64,8 @@ class FrozenFeatures:
             return np.concatenate([run(batch).numpy() for batch in images])
 
         pixels = self.data.x_train if part == "train" else self.data.x_test
-        identity = fingerprint(self._model, str(self.data.image_size), pixels.tobytes())
+        sizes = f"{pixels.shape} {self.data.image_size}"
+        identity = fingerprint(self._model, sizes, np.ascontiguousarray(pixels).data)
         shape = (len(pixels), self.backbone.config.width)
         file = cache_folder() / f"features-{identity}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -82,10 +84,10 @@ def computed_once(
     compute: Callable[[int, int], NDArray[Any]],
     say: Say = lambda line: None,
 ) -> NDArray[Any]:
-    """Return an array that lies in `file` (.npy, mapped into memory), filled now or by an earlier call.
+    """Return an array that lies in `file` (.npy, mapped into memory, read-only), filled now or by an earlier call.
 
     A record beside it counts the rows done, so that a computation that was killed goes on; a lock file keeps two
-    processes from filling it at once.
+    processes from filling it at once. Where record or file are damaged, everything is computed anew.
 
     Args:
         file: to write or to read.
@@ -99,21 +101,36 @@ def computed_once(
     wanted = {"identity": identity, "shape": list(shape)}
     with file.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = json.loads(record.read_text()) if record.exists() and file.exists() else {}
-        done = found.pop("done", 0) if found.get("identity") == identity and found.get("shape") == list(shape) else 0
-        array = np.lib.format.open_memmap(file, "r+" if done else "w+", dtype, shape)
-        for start in range(done, total, ROWS):
-            end = min(start + ROWS, total)
-            array[start:end] = compute(start, end)
-            array.flush()
-            write_json(record, {**wanted, "done": end})
-            if end == total or end * 10 // total > start * 10 // total:
-                say(f"{end} of {total} images")
-    return array
+        done = _rows_done(file, record, wanted, dtype)
+        if done < total:
+            if not done:  # a new file, not the old one emptied: another process may still read that
+                record.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
+            array = np.lib.format.open_memmap(file, "r+" if done else "w+", dtype, shape)
+            for start in range(done, total, ROWS):
+                end = min(start + ROWS, total)
+                array[start:end] = compute(start, end)
+                array.flush()
+                write_json(record, {**wanted, "done": end})
+                if end == total or end * 10 // total > start * 10 // total:
+                    say(f"{end} of {total} images")
+        return np.load(file, mmap_mode="r")
 
 
-def fingerprint(*parts: bytes | str) -> str:
-    """Return a short name of what `parts` hold."""
+def _rows_done(file: Path, record: Path, wanted: Mapping[str, Any], dtype: Any) -> int:
+    """Return how many rows of `file` are there; 0 where it or its `record` is missing, damaged or of something else."""
+    try:
+        found = json.loads(record.read_text())
+        done = found.pop("done")
+        array = np.load(file, mmap_mode="r")  # raises where the file is shorter than its header says
+        same = found == wanted and (array.dtype, list(array.shape)) == (np.dtype(dtype), wanted["shape"])
+        return int(done) if same and 0 < done <= len(array) else 0
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, EOFError):
+        return 0
+
+
+def fingerprint(*parts: bytes | memoryview | str) -> str:
+    """Return a short name of what `parts` hold; bytes or a contiguous buffer of them, or text."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)

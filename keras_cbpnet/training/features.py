@@ -26,7 +26,11 @@ class TaskFeatures:
 
     def __init__(self, model: CBPNet, frozen: FrozenFeatures | None) -> None:
         self.model, self.frozen = model, frozen
-        self._prompted = tf.function(lambda *x: model.features(*x)[0], reduce_retracing=True)
+        size, width = model.backbone.config.image_size, model.backbone.config.width
+        rows = (tf.TensorSpec((None, size, size, 3)), tf.TensorSpec((None, width)))  # any number, traced once
+        self._selected = tf.function(lambda x, q: model.features(x, None, q)[0], input_signature=rows)
+        one = (*rows, tf.TensorSpec((), tf.int32))
+        self._prompted = tf.function(lambda x, q, prompt: model.features(x, prompt, q)[0], input_signature=one)
 
     def query(self, task: Task, part: str) -> NDArray[np.float32]:
         """Return the prompt-free features, float32 [N, D], of the task's images of `part`, `train` or `test`."""
@@ -52,5 +56,7 @@ class TaskFeatures:
         parts = []
         for start in range(0, len(rows), BATCH):
             images = task.data.images(part, rows[start : start + BATCH]).astype(np.float32)
-            parts.append(ops.convert_to_numpy(self._prompted(images, prompt, query[start : start + BATCH])))
+            batch = (images, query[start : start + BATCH])
+            found = self._selected(*batch) if prompt is None else self._prompted(*batch, prompt)
+            parts.append(ops.convert_to_numpy(found))
         return np.concatenate(parts)

@@ -42,14 +42,14 @@ class Run:
                 raise UserError(f"{path} holds a run of another configuration; choose another --output or remove it")
             if (path / "metrics.json").exists():
                 raise UserError(f"{path} holds a finished run; choose another --output or remove it")
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and any(entry.name != f"{known.name}.part" for entry in path.iterdir()):
             raise UserError(f"{path} exists and is no run folder; choose another --output")
         else:
             path.mkdir(parents=True, exist_ok=True)
             write_json(known, {"version": __version__, **config.to_dict()})
 
     def _checkpoints(self) -> list[Path]:
-        return sorted(self.path.glob("checkpoint-[0-9][0-9][0-9][0-9]"))
+        return sorted(self.path.glob("checkpoint-[0-9]*"), key=lambda folder: int(folder.name.partition("-")[2]))
 
     def is_due(self) -> bool:
         """Return whether the last checkpoint is old enough for another one."""

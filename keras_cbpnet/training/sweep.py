@@ -38,14 +38,16 @@ def train_seeds(
     Raises:
         UserError: as `train`; or `output` holds something else.
     """
-    if output.exists() and any(not entry.name.startswith("seed-") for entry in output.iterdir()):
+    if (output / "summary.json").exists():
+        raise UserError(f"{output} holds a finished run of several seeds; choose another --output or remove it")
+    left = ("report.html", "report.html.tmp", "summary.json.part")  # by a kill just before the end
+    if output.exists() and any(e.name not in left and not e.name.startswith("seed-") for e in output.iterdir()):
         raise UserError(f"{output} exists and is no unfinished run of several seeds; choose another --output")
     runs = []
     for seed in seeds:
         folder, own = output / f"seed-{seed}", dataclasses.replace(config, seed=seed)
-        finished = folder / "metrics.json"
-        if finished.exists() and read_config(folder) == own:
-            runs.append(json.loads(finished.read_text()))
+        if (folder / "metrics.json").exists() and _without_count(read_config(folder), own) == own:
+            runs.append(_metrics(folder))
             continue
         progress(f"seed {seed}")
         runs.append(train(own, folder, progress, board))
@@ -54,3 +56,16 @@ def train_seeds(
     write_comparison(output / "report.html", f"{output.name}: {config.method}", {config.method: runs})
     write_json(output / "summary.json", summary)
     return summary
+
+
+def _without_count(stored: TrainConfig, given: TrainConfig) -> TrainConfig:
+    """Return the configuration of a run as it was given: 0 tasks stand for as many as there are domains."""
+    return stored if given.tasks else dataclasses.replace(stored, tasks=0)
+
+
+def _metrics(run: Path) -> dict[str, Any]:
+    file = run / "metrics.json"
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error}); remove {run} to train it again") from None
