@@ -1,7 +1,7 @@
 """Loss of plasticity over a thousand tasks, rule by rule.
 
     python -m benchmarks.plasticity --features FILE.npz --tasks 1000 --seeds 0,1,2 --json OUT
-    python -m benchmarks.plasticity --features FILE.npz --tasks 200 --tune          # what the rules' settings come from
+    python -m benchmarks.plasticity --features FILE.npz --tasks 200 --tune --seeds 100 # where settings come from
     python -m benchmarks.plasticity --features FILE.npz --rules cbp --engine tflite # the exported head, same batches
 
 FILE holds x_train [N, d], y_train, x_test, y_test: features of a frozen backbone. Tasks of ten classes drawn with
@@ -36,6 +36,7 @@ from keras_cbpnet.errors import UserError
 LAST = 100  # tasks that the summary averages over
 FIRST = 20
 TUNING_SEEDS = [100, 101]
+TRIALS = 12
 TUNING_FILE = ROOT / "benchmarks" / "results" / "plasticity_tuning.json"
 ENGINES = ("keras", "tflite")
 
@@ -46,11 +47,12 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python -m benchmarks.plasticity", description=summary)
     add = parser.add_argument
     add("--features", type=Path, required=True, metavar="FILE", help="features of a frozen backbone, .npz")
-    add("--tasks", type=task_count, default=1000, metavar="T", help="tasks of the stream")
+    add("--tasks", type=count, default=1000, metavar="T", help="tasks of the stream")
     add("--seeds", type=cli.seed_list, metavar="S,S,...", help="streams; default 0,1,2, with --tune 100,101")
     add("--rules", type=lambda text: text.split(","), metavar="R,R,...", help="default: " + ",".join(NAMES))
     add("--engine", choices=ENGINES, default="keras", help="tflite: head.tflite under tflite-runtime, cbp and none")
-    add("--tune", action="store_true", help="try every rule's grid of settings, name the best")
+    add("--tune", action="store_true", help="try settings of every rule drawn at random, name the best")
+    add("--trials", type=count, default=TRIALS, metavar="N", help="with --tune: settings that each rule tries")
     add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
@@ -83,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seeds": seeds,
     }
     if args.tune:
-        record["rules"] = tune(rules, seeds, runs)
+        record["rules"] = tune(rules, seeds, args.trials, runs)
         print(render_tuning(record))
     else:
         record["rules"] = measure(rules, seeds, runs)
@@ -181,14 +183,13 @@ def measure(rules: Sequence[str], seeds: Sequence[int], runs: Runs) -> dict[str,
     return found
 
 
-def tune(rules: Sequence[str], seeds: Sequence[int], runs: Runs) -> dict[str, Any]:
+def tune(rules: Sequence[str], seeds: Sequence[int], trials: int, runs: Runs) -> dict[str, Any]:
     """Return each rule's tried settings, best first, by the mean over the second half of the stream and the seeds."""
     found = {}
-    total = sum(len(configurations(name)) for name in rules) * len(seeds) * runs.tasks
-    with progress(total) as (step, say):
+    with progress(len(rules) * trials * len(seeds) * runs.tasks) as (step, say):
         for name in rules:
             tried = []
-            for values in configurations(name):
+            for values in configurations(name, trials):
                 kind = setting(name, **values)
                 engine = runs.new_engine(kind)
                 curves = [runs.curve(kind, seed, engine, step)[0] for seed in seeds]
@@ -231,10 +232,10 @@ def render_tuning(record: dict[str, Any]) -> str:
     return markdown(rows)
 
 
-def task_count(text: str) -> int:
-    """Return the number of tasks in `text`."""
+def count(text: str) -> int:
+    """Return the number in `text`."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tasks from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
 
 

@@ -76,7 +76,13 @@ class KerasEngine:
         for index in range(tasks):
             t = stream.task(index)
             test = features.x_test[t.test_rows]
-            rows = (features.x_train[t.rows], t.label, t.fresh, test, t.test_label)
+            rows = (
+                features.x_train[t.rows],
+                t.label,
+                t.fresh * np.float32(self.setting.fresh_scale),
+                test,
+                t.test_label,
+            )
             state, accuracy = self._task(state, tf.constant(stream.seed), *rows)
             yield float(accuracy)
 
@@ -106,7 +112,7 @@ def run_tflite(
         model = Path(folder, "head.tflite")
         model.write_bytes(convert_head(head))
         arguments = [runtime, str(model), str(file.resolve()), str(stream.seed), str(tasks)]
-        arguments.append(repr(setting.config.learning_rate))
+        arguments += [repr(setting.config.learning_rate), repr(setting.fresh_scale)]
         command = [sys.executable, "-m", "benchmarks.plasticity_device", *arguments]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout or ():
