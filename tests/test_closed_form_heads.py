@@ -101,7 +101,8 @@ def test_slda_is_that_of_all_images_at_once(data, tasks):
 
 def test_slda_does_not_depend_on_the_order(data, tasks):
     rng = np.random.default_rng(1)
-    shuffled = [tuple(part[order] for part in task) for task in tasks[::-1] for order in [rng.permutation(len(task[1]))]]
+    orders = [rng.permutation(len(label)) for _, label in tasks]
+    shuffled = [(feature[order], label[order]) for (feature, label), order in zip(tasks, orders)][::-1]
     np.testing.assert_allclose(slda(shuffled)(data[0]), slda(tasks)(data[0]), rtol=1e-4, atol=1e-3)
 
 
@@ -134,8 +135,8 @@ def test_ranpac_is_the_ridge_regression_of_all_images(data, tasks):
         ridge = head.learn(feature, label, np.random.default_rng(index))
         held = np.random.default_rng(index).permutation(len(label))[: len(label) // 5]
         kept = np.setdiff1d(np.arange(len(label)), held)
-        tried = [h.T @ hidden(feature[kept]) + g for h, g in [(hidden(feature[kept]), gram)]][0]
-        answer = hidden(feature[kept]).T @ target[label[kept]] + cross
+        rows = hidden(feature[kept])
+        tried, answer = rows.T @ rows + gram, rows.T @ target[label[kept]] + cross
         errors = []
         for power in range(-4, 9):
             weights = np.linalg.solve(tried + 10.0**power * np.eye(M), answer)

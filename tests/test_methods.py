@@ -18,7 +18,8 @@ from keras_cbpnet.training.trainer import train
 # Dimensions: T tasks, N images, C class slots.
 T, C = 2, 16
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the")  # tf.data is never eager
-PROMPTED = {"cbpnet": ("general", "expert", "key"), "dualprompt": ("general", "expert", "key"), "l2p": ("prompt", "key")}
+DUAL = ("general", "expert", "key")
+PROMPTED = {"cbpnet": DUAL, "dualprompt": DUAL, "l2p": ("prompt", "key")}
 
 
 class Trained:
@@ -37,6 +38,8 @@ class Trained:
         self.built.load_weights(self.again / "checkpoint-0001" / "model.weights.h5")
         self.first = values(self.built)
         train(self.config, self.again)
+        self.built.load_weights(self.again / "model.keras")
+        self.taken_up = values(self.built)
         data = open_dataset(self.config.dataset, 16)
         self.tasks = make_stream("class", data, T, self.config.seed)
         self.images = np.concatenate([task.x_test for task in self.tasks])
@@ -68,7 +71,8 @@ def stream(tmp_path_factory, tiny_backbone):
 def trained(request, stream, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         small = lambda config, slots: RanPACHead(slots, projected=30, name="head")  # noqa: E731
-        patch.setattr(METHODS["ranpac"], "head", small, raising=False)
+        patch.setattr(METHODS["ranpac"], "head", small)
+        patch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)  # its plots take long
         yield Trained(request.param, stream, tmp_path_factory.mktemp(request.param))
 
 
@@ -155,8 +159,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(trained):
     assert (trained.again / "metrics.json").read_bytes() == (trained.run / "metrics.json").read_bytes()
     assert (trained.again / "log.csv").read_bytes() == (trained.run / "log.csv").read_bytes()
     assert {path.name for path in trained.again.iterdir()} == {path.name for path in trained.run.iterdir()}
-    trained.built.load_weights(trained.again / "model.keras")
-    for path, value in values(trained.built).items():
+    for path, value in trained.taken_up.items():
         np.testing.assert_array_equal(value, trained.last[path], err_msg=str(path))
 
 
@@ -164,7 +167,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(trained):
 
 
 def test_each_image_counts_on_its_own(trained):
-    for i in range(0, len(trained.images), 4):
+    for i in range(0, len(trained.images), 7):
         alone = np.asarray(trained.model(trained.images[i : i + 1]))[0, :4]
         np.testing.assert_allclose(alone, trained.logits[i, :4], rtol=1e-4, atol=1e-3)
 
@@ -174,12 +177,13 @@ def test_classes_not_seen_have_no_chance(trained):
     assert np.all(trained.logits[:, 4:] == -1e9)
     assert np.abs(trained.logits[:, :4]).max() < 1e4
     class_mask = next(variable for variable in trained.built.head.variables if variable.name == "class_mask")
+    seen = np.array(class_mask)
     class_mask.assign(np.eye(C)[0])
     assert np.all(np.asarray(trained.built(trained.images[:2]))[:, 1:] == -1e9)
+    class_mask.assign(seen)
 
 
 def test_a_reloaded_model_predicts_what_the_metrics_say(trained):
     found = [np.mean(trained.model(task.x_test).numpy().argmax(axis=1) == task.y_test) for task in trained.tasks]
     assert found == pytest.approx(trained.metrics["accuracy_matrix"][-1], abs=1e-9)
-    trained.built.load_weights(trained.run / "model.keras")
     np.testing.assert_array_equal(trained.built(trained.images), trained.logits)

@@ -44,7 +44,9 @@ class CBPHead(keras.layers.Layer):
         self.config = self.rule.settings(config)
         # Whether `learn_many` goes through XLA: faster steps, seconds before the first, other random numbers.
         self.compiled = False
-        self._loops = {compiled: tf.function(self._learn_steps, jit_compile=compiled) for compiled in (False, True)}
+        # Without autograph, which translates every line of the step before it is traced: half of the seconds.
+        loops = {c: tf.function(self._learn_steps, jit_compile=c, autograph=False) for c in (False, True)}
+        self._loops = loops
 
     def build(self, input_shape: Any) -> None:
         c, d = self.config, input_shape[-1]

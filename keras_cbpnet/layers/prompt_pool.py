@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_cbpnet.layers.projection import without_mean
 from keras_cbpnet.layers.prompts import unit
 
 # Dimensions: B images, N tokens, P prompts, K chosen ones, L tokens of a prompt, D width.
@@ -53,7 +54,8 @@ class PromptPool(keras.layers.Layer):
         similarity = ops.matmul(unit(query), ops.transpose(unit(self.key)))  # (B, P)
         cosine, index = ops.top_k(similarity, self.chosen)  # (B, K)
         extra = ops.take(self.prompt, index, axis=0)  # (B, K, L, D)
-        extra = ops.reshape(extra, (-1, self.chosen * self.length, self.width))
+        # Less their mean: so are all tokens here, which layer normalization relies on and cannot tell.
+        extra = ops.reshape(without_mean(extra), (-1, self.chosen * self.length, self.width))
         feature = backbone.encode_extended(tokens, extra, training=training)
         return feature, ops.cast(index[:, 0], "int32"), ops.sum(cosine, axis=1)
 

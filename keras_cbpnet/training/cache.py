@@ -56,17 +56,18 @@ class FrozenFeatures:
         import tensorflow as tf
 
         size = self.backbone.config.image_size
-        run = tf.function(self.backbone.features, input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+        pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)  # any number, traced once
+        run = tf.function(lambda x: self.backbone.features(x), (pixels,), autograph=False)
 
         def compute(start: int, end: int) -> NDArray[np.float32]:
             ends = [*range(start, end, BATCH), end]
             images = (self.data.images(part, np.arange(a, b)) for a, b in zip(ends, ends[1:], strict=False))
             return np.concatenate([run(batch).numpy() for batch in images])
 
-        pixels = self.data.x_train if part == "train" else self.data.x_test
-        sizes = f"{pixels.shape} {self.data.image_size}"
-        identity = fingerprint(self._model, sizes, np.ascontiguousarray(pixels).data)
-        shape = (len(pixels), self.backbone.config.width)
+        stored = self.data.x_train if part == "train" else self.data.x_test
+        sizes = f"{stored.shape} {self.data.image_size}"
+        identity = fingerprint(self._model, sizes, np.ascontiguousarray(stored).data)
+        shape = (len(stored), self.backbone.config.width)
         file = cache_folder() / f"features-{identity}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
 

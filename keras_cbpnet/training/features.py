@@ -28,9 +28,12 @@ class TaskFeatures:
         self.model, self.frozen = model, frozen
         size, width = model.backbone.config.image_size, model.backbone.config.width
         rows = (tf.TensorSpec((None, size, size, 3)), tf.TensorSpec((None, width)))  # any number, traced once
-        self._selected = tf.function(lambda x, q: model.features(x, None, q)[0], input_signature=rows)
-        one = (*rows, tf.TensorSpec((), tf.int32))
-        self._prompted = tf.function(lambda x, q, prompt: model.features(x, prompt, q)[0], input_signature=one)
+
+        def behind(images: Any, query: Any, prompt: Any = None) -> Any:
+            return model.features(images, prompt, query)[0]
+
+        self._selected = tf.function(behind, rows, autograph=False)
+        self._prompted = tf.function(behind, (*rows, tf.TensorSpec((), tf.int32)), autograph=False)
 
     def query(self, task: Task, part: str) -> NDArray[np.float32]:
         """Return the prompt-free features, float32 [N, D], of the task's images of `part`, `train` or `test`."""

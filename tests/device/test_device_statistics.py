@@ -30,6 +30,40 @@ def test_one_image_at_a_time_equals_the_batch(observed):
     np.testing.assert_allclose(statistics.covariance(), expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_many_at_once_equal_one_by_one(observed, parts):
+    statistics, feature, label = observed
+    joined = ClassStatistics.empty(5, 4)
+    for rows in np.array_split(np.arange(len(label)), parts):
+        joined.update_all(feature[rows], label[rows])
+    np.testing.assert_array_equal(joined.count, statistics.count)
+    np.testing.assert_allclose(joined.mean, statistics.mean, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(joined.scatter, statistics.scatter, rtol=1e-10, atol=1e-8)
+    joined.update(feature[0], 0)  # and one by one from there
+    statistics.update(feature[0], 0)
+    np.testing.assert_allclose(joined.covariance(), statistics.covariance(), rtol=1e-10, atol=1e-10)
+
+
+def test_many_at_once_reach_the_next_sample():
+    statistics = ClassStatistics.empty(1, 2)
+    statistics.update_all(np.array([[1.0, 2.0]]), np.array([0]))
+    np.testing.assert_array_equal(statistics.sample(np.random.default_rng(0), 3)[0], [[1, 2]] * 3)
+    statistics.update_all(np.array([[5.0, 2.0]]), np.array([0]))
+    assert statistics.sample(np.random.default_rng(0), 500)[0].std(axis=0).min() > 0.1
+    before = statistics.arrays()
+    statistics.update_all(np.zeros((0, 2)), np.zeros(0, int))
+    for name, value in statistics.arrays().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_far_from_zero_the_scatter_keeps_its_digits():
+    feature = 1e6 + np.random.default_rng(2).normal(size=(60, 3)).astype(np.float64)
+    statistics = ClassStatistics.empty(1, 3)
+    for rows in (feature[:20], feature[20:21], feature[21:]):
+        statistics.update_all(rows, np.zeros(len(rows), int))
+    np.testing.assert_allclose(statistics.covariance(), np.cov(feature, rowvar=False), rtol=1e-6, atol=1e-6)
+
+
 def test_one_class_gives_numpys_covariance():
     feature = np.random.default_rng(1).normal(size=(30, 3))
     statistics = ClassStatistics.empty(2, 3)
@@ -104,6 +138,8 @@ def test_bad_input_is_refused():
     for label in (-1, 2):
         with pytest.raises(ValueError, match=f"label {label} is no slot: give 0 to 1"):
             statistics.update(np.zeros(3), label)
+        with pytest.raises(ValueError, match=f"label {label} is no slot: give 0 to 1"):
+            statistics.update_all(np.zeros((3, 3)), np.array([0, 1, label]))
     with pytest.raises(ValueError, match="do not fit"):
         ClassStatistics(np.zeros((2, 3)), np.zeros(2), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="shrinkage is 2"):

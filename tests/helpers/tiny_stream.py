@@ -21,7 +21,7 @@ COLOURS = np.array([[190, 70, 60], [70, 180, 80], [60, 80, 200], [140, 140, 140]
 TRAIN, TEST = 8, 5  # images of a class
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """What stands for a kill."""
 
 
@@ -85,7 +85,7 @@ def killed_at(line: str) -> Any:
 
     def progress(shown: str) -> None:
         if shown.startswith(line):
-            raise Killed(shown)
+            raise KilledError(shown)
 
     return progress
 

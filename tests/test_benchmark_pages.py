@@ -1,0 +1,70 @@
+"""The class-incremental benchmark's arithmetic and resumption, and the page of all results."""
+
+import json
+import math
+
+import pytest
+
+from benchmarks import class_incremental, page
+from keras_cbpnet import cli
+from keras_cbpnet.config import TrainConfig
+
+
+def row(*accuracy):
+    return {"average_accuracy": list(accuracy), "mean": sum(accuracy) / len(accuracy), "std": 0.01}
+
+
+def test_the_interval_is_that_of_paired_differences():
+    found = class_incremental.paired({"cbpnet": row(0.65, 0.66, 0.70), "dualprompt": row(0.62, 0.62, 0.65)})
+    # Differences 0.03, 0.04, 0.05: deviation 0.01, and 4.3027 is Student's quantile for two degrees of freedom.
+    half = 4.302652729911275 * 0.01 / math.sqrt(3)
+    assert found == pytest.approx({"difference": 0.04, "low": 0.04 - half, "high": 0.04 + half})
+    assert class_incremental.paired({"cbpnet": row(0.5), "dualprompt": row(0.4)})["low"] == -math.inf
+
+
+def test_every_row_is_a_run_of_the_trainer():
+    for settings in class_incremental.ROWS.values():
+        TrainConfig(**{**class_incremental.COMMON, **settings})
+
+
+def test_rows_are_measured_once_and_written(tmp_path, monkeypatch, capsys):
+    from keras_cbpnet.training import trainer
+
+    runs = []
+
+    def train(config, folder):
+        runs.append((config.method, config.tasks, config.seed))
+        metrics = {
+            "average_accuracy": 0.5 + 0.01 * config.seed + (config.method == "slda") / 10,
+            "average_incremental_accuracy": 0.6,
+            "forgetting": 0.1,
+        }
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(config.to_dict()))
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        return metrics
+
+    monkeypatch.setattr(trainer, "train", train)
+    output = tmp_path / "out.json"
+    arguments = ["--data", "digits", "--tasks", "2,5", "--rows", "ncm,slda", "--work", str(tmp_path / "work")]
+    for seeds in ("0,1", "0,1,2"):
+        assert cli.run(class_incremental.main, [*arguments, "--seeds", seeds, "--json", str(output)]) == 0
+    assert len(runs) == len(set(runs)) == 2 * 2 * 3  # those of seeds 0 and 1 were not run again
+    record = json.loads(output.read_text())
+    assert record["tasks"]["5"]["slda"]["average_accuracy"] == pytest.approx([0.6, 0.61, 0.62])
+    assert record["tasks"]["5"]["slda"]["std"] == pytest.approx(0.01)
+    assert record["paired"] == {}
+    shown = capsys.readouterr().out
+    assert shown.index("slda") < shown.index("ncm")  # best first
+    assert "61.0 ± 1.0" in shown
+
+
+def test_an_unknown_row_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        class_incremental.main(["--data", "digits", "--rows", "ncm,lda"])
+    assert ended.value.code == 2
+    assert "no row 'lda'" in capsys.readouterr().err
+
+
+def test_the_page_is_that_of_the_result_files():
+    assert page.PAGE.read_text() == page.page(page.FOLDER)
