@@ -114,10 +114,10 @@ def test_pretraining_learns(arguments, tmp_path):
     assert records[-1]["accuracy"] == 1.0
     assert records[7]["loss"] < 0.8 * records[0]["loss"]
     further = tmp_path / "further.npz"
-    started = ["--start", str(output), "--qat-epochs", "0", "--learning-rate", "1e-6"]
+    started = ["--start", str(output), "--qat-epochs", "0", "--learning-rate", "1e-4"]
     assert main([*arguments, "--output", str(further), *started]) == 0
-    change = [np.abs(values - read(output)[name]).max() for name, values in read(further).items() if "mlp" in name]
-    assert 0 < max(change) < 0.01
+    change = [np.abs(values - read(output)[name]).max() for name, values in read(further).items() if "expand" in name]
+    assert 0 < max(change) < 0.02  # random weights would differ by more than 0.1
 
 
 def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
