@@ -153,6 +153,7 @@ class TrainConfig(Config):
         plasticity: the block's learning rule, with hyper-parameters if other than its defaults; see `parse_rule`.
         prompts: whether method cbpnet has prompts.
         expert_length: rows of an expert prompt's prefixes.
+        prompt_tasks: number of first tasks that have and train prompts, which stay as they are from then on; 0: all.
         stream: `class` (classes split into tasks), `drifting` (tasks drawn with replacement, labels used again) or
             `domain` (the same classes in one domain after another).
         ways, shots: classes of a drifting task, and training images of each.
@@ -176,6 +177,7 @@ class TrainConfig(Config):
     plasticity: str = "cbp"
     prompts: bool = True
     expert_length: int = 5
+    prompt_tasks: int = 0
     stream: str = "class"
     ways: int = 10
     shots: int = 50

@@ -35,14 +35,15 @@ def vit_nano_32() -> Preset:
     python -m keras_cbpnet.pretrain --preset vit_nano_32 --data npz:tiny_imagenet_32.npz --output OUT.npz
         --teacher deit_tiny_16_224 --teacher-weights deit_tiny.npz --epochs 12 --learning-rate 1.5e-3 --shift 2
         --label-weight 0.5 --qat-epochs 0 (in one line)
-    python -m keras_cbpnet.pretrain --preset vit_nano_32 --data npz:tiny_imagenet_32.npz --output OUT2.npz --start OUT.npz
-        --teacher deit_tiny_16_224 --teacher-weights deit_tiny.npz --epochs 16 --learning-rate 1e-3 --area 0.4 --cutmix 1
-        --label-weight 0.5 (in one line)
+    python -m keras_cbpnet.pretrain --preset vit_nano_32 --data npz:tiny_imagenet_32.npz --output OUT2.npz
+        --start OUT.npz --teacher deit_tiny_16_224 --teacher-weights deit_tiny.npz --epochs 16 --learning-rate 1e-3
+        --area 0.4 --cutmix 1 --label-weight 0.5 (in one line)
 
     55 minutes on 2 busy CPU cores for the first, 120 on busier ones for the second, and 25 for the teacher's outputs,
-    which were computed beforehand with another bicubic filter (mean cosine to those of the commands above 0.99). Top-1 on
-    the 5,000 held-out Tiny-ImageNet images (200 classes) 41.1 % after the first and 36.7 % after the second, whose
-    features are the better ones on other images. What was tried, with numbers: benchmarks/NOTES.md, entries 8 to 14, 17.
+    which were computed beforehand with another bicubic filter (mean cosine to those of the commands above 0.99). Top-1
+    on the 5,000 held-out Tiny-ImageNet images (200 classes) 41.1 % after the first and 36.7 % after the second, whose
+    features are the better ones on other images. Logs: benchmarks/pretraining. What was tried, with numbers:
+    benchmarks/NOTES.md, entries 8 to 14 and 17.
     """
     stem = ((32, 2), (64, 1), (128, 2), (128, 1))
     return Preset("vit_nano_32", _hybrid(stem, width=192, heads=6, mlp_width=384), "vit_nano_32.npz")

@@ -34,6 +34,7 @@ def build_parser() -> cli.ArgumentParser:
     )
     add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="whether cbpnet has prompts")
     add("--expert-length", type=int, default=c.expert_length, help="rows of an expert prompt's prefixes")
+    add("--prompt-tasks", type=int, default=c.prompt_tasks, help="first tasks that train prompts; 0: all")
     add("--stream", choices=STREAMS, default=c.stream, help="new classes, labels used again, or new domains")
     add("--tasks", type=int, default=c.tasks, help="number of tasks of the stream; of domains, or 0")
     add("--ways", type=int, default=c.ways, help="classes of a task of the drifting stream")
@@ -103,6 +104,7 @@ def check(config: TrainConfig) -> None:
         "epochs": 0,
         "head_epochs": 0,
         "expert_length": 1,
+        "prompt_tasks": 0,
         "units": 1,
         "batch": 1,
         "slots": 0,
@@ -123,6 +125,8 @@ def check(config: TrainConfig) -> None:
     for name in ("plasticity", "prompts"):
         if config.method != "cbpnet" and getattr(config, name) != getattr(default, name):
             raise UserError(f"--{name} is for --method cbpnet, not {config.method}")
+    if (config.method, config.stream) == ("ranpac", "drifting"):
+        raise UserError("--method ranpac sums over all tasks: --stream drifting, which re-uses labels, is not for it")
     check_weights(get_preset(config.preset), config.weights)
     from keras_cbpnet.plasticity import parse_rule
 

@@ -76,9 +76,9 @@ class ClassStatistics:
         Sums of squares of two groups are joined as in Chan, Golub and LeVeque (1979).
         """
         feature, label = np.asarray(feature, np.float64), np.asarray(label)
+        if len(wrong := label[(label < 0) | (label >= len(self.count))]):
+            raise ValueError(f"label {wrong[0]} is no slot: give 0 to {len(self.count) - 1}")
         for slot in np.unique(label):
-            if not 0 <= slot < len(self.count):
-                raise ValueError(f"label {slot} is no slot: give 0 to {len(self.count) - 1}")
             rows = feature[label == slot]  # (n, d)
             mean, old, n = rows.mean(axis=0), self.count[slot], float(len(rows))
             shift = mean - self.mean[slot]

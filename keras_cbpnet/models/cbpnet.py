@@ -97,15 +97,19 @@ class CBPNet(keras.Model):
 
     # Learning ----------------------------------------------------------------------------------------------------
 
-    def begin_task(self, query: np.ndarray, slots: Sequence[int], compete: Sequence[int] | None = None) -> None:
+    def begin_task(
+        self, query: np.ndarray, slots: Sequence[int], compete: Sequence[int] | None = None, new_prompt: bool = True
+    ) -> None:
         """Take a new expert prompt and open the slots of the task's classes.
 
         Args:
             query: prompt-free features of the task's training images, float32 [N, D].
             slots: the task's class slots.
             compete: the slots that compete in the training loss; default: the task's own.
+            new_prompt: whether the task has an expert prompt of its own.
         """
-        self.prompts.begin_task(query)
+        if new_prompt:
+            self.prompts.begin_task(query)
         self.head.begin_task()
         self.head.open(slots)
         loss_mask = np.zeros(self.loss_mask.shape, np.float32)

@@ -34,6 +34,8 @@ class Rule(Config):
             value = getattr(self, field.name)
             if not 0 <= value < math.inf:
                 raise UserError(f"{type(self).__name__}: {field.name} must be from 0 on, got {value}")
+            if field.type == "int" and value < 1:
+                raise UserError(f"{type(self).__name__}: {field.name} must be at least 1, got {value}")
 
     def head(self, config: HeadConfig, feature_mean: Any, feature_scale: Any) -> Head:
         """Return the head's mathematics under this rule; arguments as `Head`."""

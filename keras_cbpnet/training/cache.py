@@ -31,19 +31,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_cbpnet"
 
 
-class FrozenFeatures:
-    """Prompt-free features of a data set's images under a backbone that no longer changes.
+class CachedFeatures:
+    """Features of a data set's images under a model that no longer changes.
 
     Args:
-        backbone: in the state that counts.
         data: the images.
+        identity: of the model.
+        width: D.
+        forward: returns the features [n, D] of the images `rows` [n] of `part`, `train` or `test`.
         say: takes a line of progress.
     """
 
-    def __init__(self, backbone: Backbone, data: Dataset, say: Say = lambda line: None) -> None:
-        self.backbone, self.data, self.say = backbone, data, say
-        weights = b"".join(np.asarray(v).tobytes() for v in backbone.weights)
-        self._model = fingerprint(json.dumps(backbone.get_config(), sort_keys=True), weights)
+    def __init__(
+        self,
+        data: Dataset,
+        identity: str,
+        width: int,
+        forward: Callable[[str, NDArray[np.integer[Any]]], NDArray[np.float32]],
+        say: Say = lambda line: None,
+    ) -> None:
+        self.data, self.identity, self.width, self.forward, self.say = data, identity, width, forward, say
         self._parts: dict[str, NDArray[np.float32]] = {}
 
     def rows(self, part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
@@ -53,28 +60,44 @@ class FrozenFeatures:
         return np.asarray(self._parts[part][rows])
 
     def _computed(self, part: str) -> NDArray[np.float32]:
-        import tensorflow as tf
-
-        size = self.backbone.config.image_size
-        pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)  # any number, traced once
-        run = tf.function(lambda x: self.backbone.features(x), (pixels,), autograph=False)
-
-        def compute(start: int, end: int) -> NDArray[np.float32]:
-            ends = [*range(start, end, BATCH), end]
-            images = (self.data.images(part, np.arange(a, b)) for a, b in zip(ends, ends[1:], strict=False))
-            return np.concatenate([run(batch).numpy() for batch in images])
-
         stored = self.data.x_train if part == "train" else self.data.x_test
         sizes = f"{stored.shape} {self.data.image_size}"
-        identity = fingerprint(self._model, sizes, np.ascontiguousarray(stored).data)
-        shape = (len(stored), self.backbone.config.width)
+        identity = fingerprint(self.identity, sizes, np.ascontiguousarray(stored).data)
         file = cache_folder() / f"features-{identity}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
+
+        def compute(start: int, end: int) -> NDArray[np.float32]:
+            return self.forward(part, np.arange(start, end))
 
         def say(line: str) -> None:
             self.say(f"{part} features: {line}")
 
-        return computed_once(file, identity, shape, np.float32, compute, say)
+        return computed_once(file, identity, (len(stored), self.width), np.float32, compute, say)
+
+
+class FrozenFeatures(CachedFeatures):
+    """Prompt-free features of a data set's images under a backbone that no longer changes.
+
+    Args:
+        backbone: in the state that counts.
+        data: the images.
+        say: takes a line of progress.
+    """
+
+    def __init__(self, backbone: Backbone, data: Dataset, say: Say = lambda line: None) -> None:
+        import tensorflow as tf
+
+        weights = b"".join(np.asarray(v).tobytes() for v in backbone.weights)
+        identity = fingerprint(json.dumps(backbone.get_config(), sort_keys=True), weights)
+        size = backbone.config.image_size
+        pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)  # any number, traced once
+        run = tf.function(lambda x: backbone.features(x), (pixels,), autograph=False)
+
+        def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+            starts = range(0, len(rows), BATCH)
+            return np.concatenate([run(data.images(part, rows[i : i + BATCH])).numpy() for i in starts])
+
+        super().__init__(data, identity, backbone.config.width, forward, say)
 
 
 def computed_once(

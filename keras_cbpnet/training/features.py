@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.data import Task
 from keras_cbpnet.models.cbpnet import CBPNet
-from keras_cbpnet.training.cache import FrozenFeatures
-
-BATCH = 50
+from keras_cbpnet.training.cache import BATCH, CachedFeatures, FrozenFeatures, fingerprint
 
 
 class TaskFeatures:
@@ -26,6 +24,7 @@ class TaskFeatures:
 
     def __init__(self, model: CBPNet, frozen: FrozenFeatures | None) -> None:
         self.model, self.frozen = model, frozen
+        self._final: CachedFeatures | None = None
         size, width = model.backbone.config.image_size, model.backbone.config.width
         rows = (tf.TensorSpec((None, size, size, 3)), tf.TensorSpec((None, width)))  # any number, traced once
 
@@ -34,6 +33,19 @@ class TaskFeatures:
 
         self._selected = tf.function(behind, rows, autograph=False)
         self._prompted = tf.function(behind, (*rows, tf.TensorSpec((), tf.int32)), autograph=False)
+
+    def freeze_prompts(self) -> None:
+        """Take it that the prompts change no more: from now on the features behind them are computed once too."""
+        if self.frozen is None or self._final is not None:
+            return
+        weights = b"".join(np.asarray(v).tobytes() for v in self.model.prompts.weights)
+        identity = fingerprint(self.frozen.identity, repr(self.model.prompts.get_config()), weights)
+        width = self.model.backbone.config.width
+
+        def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+            return self._behind(part, rows, None)
+
+        self._final = CachedFeatures(self.frozen.data, identity, width, forward, self.frozen.say)
 
     def query(self, task: Task, part: str) -> NDArray[np.float32]:
         """Return the prompt-free features, float32 [N, D], of the task's images of `part`, `train` or `test`."""
@@ -55,10 +67,15 @@ class TaskFeatures:
         rows = task.train_rows if part == "train" else task.test_rows
         if self.frozen is None:
             return self.model.batched(lambda x: self.model.features(x, prompt)[0], task.data.images(part, rows))
-        query = self.query(task, part)
-        parts = []
+        if self._final is not None and prompt is None:
+            return self._final.rows(part, rows)
+        return self._behind(part, rows, prompt)
+
+    def _behind(self, part: str, rows: NDArray[np.integer[Any]], prompt: Any) -> NDArray[np.float32]:
+        assert self.frozen is not None  # noqa: S101
+        query, parts = self.frozen.rows(part, rows), []
         for start in range(0, len(rows), BATCH):
-            images = task.data.images(part, rows[start : start + BATCH]).astype(np.float32)
+            images = self.frozen.data.images(part, rows[start : start + BATCH]).astype(np.float32)
             batch = (images, query[start : start + BATCH])
             found = self._selected(*batch) if prompt is None else self._prompted(*batch, prompt)
             parts.append(ops.convert_to_numpy(found))

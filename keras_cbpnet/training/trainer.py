@@ -83,6 +83,8 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
             epoch = len(done["history"]) + len(rows) - 1
             events.on_epoch_end(epoch, {key: value for key, value in row.items() if isinstance(value, float)})
 
+        if config.stream == "drifting":  # a label is the name of something else now
+            statistics = ClassStatistics.empty(model.head.slots, model.backbone.config.width)
         statistics = learn_task(model, task, statistics, features, config, record, progress)
         done["history"] += rows
         # Where labels are used again, the tasks before are gone.
@@ -132,14 +134,19 @@ def learn_task(
     method = METHODS[config.method]
     replay = config.replay == "statistics"
     query = features.query(task, "train")
-    model.begin_task(query, task.slots, range(max(task.slots) + 1) if replay else task.slots)
+    learns = model.prompts.reads_tokens and (not config.prompt_tasks or task.index < config.prompt_tasks)
+    if model.prompts.reads_tokens and not learns:
+        features.freeze_prompts()
+    model.begin_task(query, task.slots, range(max(task.slots) + 1) if replay else task.slots, new_prompt=learns)
     if task.index == 0:
         model.head.standardise(features(task, "train"))
     method.begin_task(model)
     batches = TaskBatches(task, config.batch, (config.seed, task.index), query if features.frozen else None)
-    if model.prompts.reads_tokens and config.epochs:
-        model.compile(optimizer=keras.optimizers.Adam(config.prompt_learning_rate), jit_compile=False)  # anew each task
-        model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
+    if learns and config.epochs:
+        if not model.compiled:
+            model.compile(optimizer=keras.optimizers.Adam(config.prompt_learning_rate), jit_compile=False)
+            model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
+        restart(model.optimizer)
         for epoch in range(config.epochs):
             # The prompts move, and with them the features: the task's class means are taken anew before every epoch.
             current, _ = observe(model, task, past, features, model.prompts.newest)
@@ -148,6 +155,8 @@ def learn_task(
             row = {name: float(values[-1]) for name, values in result.items()}
             record({"part": "prompts", "epoch": epoch, **row})
             progress(f"task {task.index + 1} prompts epoch {epoch + 1}/{config.epochs}: loss {row['loss']:.4f}")
+    if learns and task.index + 1 == config.prompt_tasks:
+        features.freeze_prompts()
     current, rows = observe(model, task, past, features, None)
     row = {}
     for epoch, row in enumerate(method.learn_head(model, rows, task.y_train, current, config, batches.rng)):
@@ -155,6 +164,13 @@ def learn_task(
     if "loss" in row:
         progress(f"task {task.index + 1} head epoch {config.head_epochs}: loss {row['loss']:.4f}")
     return current
+
+
+def restart(optimizer: keras.optimizers.Optimizer) -> None:
+    """Set moments and number of steps to zero: every task begins with an optimizer as good as new."""
+    for variable in optimizer.variables:
+        if variable.name != "learning_rate":
+            variable.assign(np.zeros(variable.shape))
 
 
 def observe(
