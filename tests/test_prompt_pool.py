@@ -116,7 +116,7 @@ class Frozen:
 
     def __init__(self, model, data):
         self.query = {part: np.asarray(model.query(data.images(part, np.arange(10)))) for part in ("train", "test")}
-        self.asked = 0
+        self.data, self.asked = data, 0
 
     def rows(self, part, rows):
         self.asked += len(rows)
