@@ -11,7 +11,7 @@ from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.layers.ranpac_head import RIDGES, RanPACHead
 from keras_cbpnet.layers.slda_head import SLDAHead
 from keras_cbpnet.layers.standardise import mean_and_scale
-from keras_cbpnet.methods import METHODS
+from keras_cbpnet.methods import METHODS, Seen
 
 # Dimensions: N images, d feature size, M random features, C class slots.
 d, C, M = 6, 8, 25
@@ -176,7 +176,7 @@ def test_ncm_is_the_nearest_class_mean_by_cosine(data, tasks):
     head.standardise(tasks[0][0])
     head.open(range(6))
     head.observe_all(observed(tasks))
-    assert list(METHODS["ncm"].learn_head(SimpleNamespace(head=head), *data, None, CONFIG, None)) == []
+    assert list(METHODS["ncm"].learn_head(SimpleNamespace(head=head), Seen(*data, None, None), CONFIG)) == []
     mean, scale = tasks[0][0].mean(axis=0), tasks[0][0].std(axis=0)
     x = (data[0] - mean) / scale
     prototype = np.stack([x[data[1] == c].mean(axis=0) for c in range(6)])
@@ -224,7 +224,7 @@ def test_finetune_is_softmax_regression_task_after_task(data, tasks):
         head.open(np.unique(label))
         method.begin_task(model)
         rng = np.random.default_rng(index)
-        found = list(method.learn_head(model, feature, label, None, CONFIG, rng))
+        found = list(method.learn_head(model, Seen(feature, label, None, rng), CONFIG))
         x = (feature.astype(np.float64) - mean) / scale
         expected = softmax_regression(x, label, model.loss_mask, weights, np.random.default_rng(index))
         assert expected[-1]["loss"] < expected[0]["loss"]

@@ -1,36 +1,20 @@
 """The head's step: against the NumPy engine at every step, against finite differences, against cases worked by hand."""
 
-import json
 import math
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.head_case import Case
+from helpers.head_steps import head_layer, numpy_of, random_case, train
 
-from firmware_host.bundle import BLOCKS, weight_shapes
+from firmware_host.bundle import BLOCKS
 from keras_cbpnet.config import HeadConfig
-from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.plasticity.step import Head, masked, one_hot, one_minus_power, weight_names
 
 # Dimensions: B rows, d features, h hidden units, C class slots.
 LARGE = {"d": 32, "h": 16, "C": 12, "B": 8, "changes": {}}
 SMALL = {"d": 7, "h": 3, "C": 5, "B": 1, "changes": {"replacement_rate": 0.02}}
-
-
-def head_layer(case, state):
-    layer = CBPHead(HeadConfig(**case.settings))
-    layer.build((None, case.d))
-    mean, scale = case.constants
-    layer.feature_mean.assign(mean)
-    layer.feature_scale.assign(scale)
-    layer.assign(state)
-    return layer
-
-
-def numpy_of(state):
-    return {name: np.array(value) for name, value in state.items()}
 
 
 # The same 500 batches to both implementations -------------------------------------------------------------------------
@@ -108,29 +92,6 @@ def differences(function, value, epsilon=1e-6):
             sides.append(function(moved))
         result[index] = (sides[0] - sides[1]) / (2 * epsilon)
     return result
-
-
-def random_case(block, **changes):
-    """Head, state, feature, label and class mask with every value somewhere, two empty rows, two classes left out."""
-    d, h, C, B = 6, 5, 6, 8
-    rng = np.random.default_rng(3)
-    config = HeadConfig(block=block, units=h, slots=C, batch=B, logit_scale=3.0, **changes)
-    constants = rng.normal(size=d).astype(np.float32), rng.uniform(0.5, 2, d).astype(np.float32)
-    state = Case(block, d, h, C, B, {}).start()
-    for name, shape in weight_shapes(block, d, h, C).items():
-        state[name] = rng.normal(0, 0.5, shape).astype(np.float32)
-    state["class_mean"] = rng.normal(size=(C, d)).astype(np.float32)
-    feature = rng.normal(size=(B, d)).astype(np.float32)
-    mask, label = np.array([1, 1, 0, 1, 1, 0], np.float32), np.array([0, 1, 3, -1, 4, 0, -1, 3], np.int32)
-    return Head(config, *constants), state, feature, label, mask
-
-
-def train(head, state, feature, label, mask, rate=1e-3, fresh=None):
-    """One step of `head`; inputs and results as NumPy arrays."""
-    fresh = np.zeros(np.shape(feature)[1], np.float32) if fresh is None else fresh
-    arguments = (tf.constant(value) for value in (feature, label, mask, np.float32(rate), fresh))
-    new, result = head.train({name: tf.constant(value) for name, value in state.items()}, *arguments)
-    return numpy_of(new), numpy_of(result)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -337,217 +298,3 @@ def test_masked_keeps_the_competing_logits_bit_by_bit():
     logits = np.float32([[1.2345678, -3e4, 7e-8]])
     np.testing.assert_array_equal(masked(logits, np.float32([1, 1, 1])), logits)
     np.testing.assert_array_equal(masked(logits, np.float32([0, 1, 0])), np.float32([[-1e9, -3e4, -1e9]]))
-
-
-# Rebirth --------------------------------------------------------------------------------------------------------------
-
-
-def two_units(**changes):
-    """mlp, one feature, two units, two classes: logits [relu(x), -3 relu(2 x)]."""
-    settings = {"decay_rate": 0.5, "replacement_rate": 0.5, "maturity_threshold": 0, **changes}
-    config = HeadConfig(block="mlp", units=2, slots=2, batch=1, **settings)
-    state = Case("mlp", 1, 2, 2, 1, {}).start()
-    state["class_mask"][:] = 1
-    state["w1"], state["w2"] = np.float32([[1, 2]]), np.float32([[1, 0], [0, -3]])
-    return Head(config, np.zeros(1, np.float32), np.ones(1, np.float32)), state
-
-
-def step_of(head, state, rate=0.0, fresh=7.0):
-    return train(head, state, np.float32([[1]]), np.int32([0]), np.ones(2, np.float32), rate, np.float32([fresh]))
-
-
-def test_rebirth_worked_by_hand():
-    head, state = two_units()
-    slots = [slot + name for slot in ("m_", "v_") for name in ("w1", "b1", "w2")]
-    for name in slots:
-        state[name][:] = 0.25
-    new, result = step_of(head, state)
-    # hidden [1, 2]; utility 0.5 * [1 * 1, 2 * 3] = [0.5, 3], corrected by 1 - 0.5**1: [1, 6]: unit 0 goes.
-    # debt 0 + 0.5 * 2 units - 1 = 0; b2 += w2[0] * (0.5 * 1) / 0.5 = [1, 0].
-    assert result["replaced"] == 0
-    np.testing.assert_array_equal(new["b2"], [1, 0])
-    np.testing.assert_array_equal(new["w1"], [[7, 2]])
-    np.testing.assert_array_equal(new["w2"], [[0, 0], [0, -3]])
-    np.testing.assert_array_equal(new["utility"], [0, 3])
-    np.testing.assert_array_equal(new["mean_activation"], [0, 1])
-    np.testing.assert_array_equal(new["age"], [0, 1])
-    assert new["replacement_debt"] == 0
-    assert new["step"] == 1
-    for name in slots:
-        units = new[name] if name[2:] == "w1" else new[name].T  # the unit on the last axis
-        assert np.all(units[..., 0] == 0), name
-        assert np.all(units[..., 1] != 0), name
-    # The unit was as active as on average, so nothing changes for this input.
-    before, after = (head.infer(s, tf.constant([[1.0]]))["logits"].numpy() for s in (state, new))
-    np.testing.assert_array_equal(before, after)
-
-
-def test_rebirth_clears_the_bias_of_the_unit():
-    head, state = two_units()
-    state["b1"] = np.float32([0.5, 0.5])
-    new, result = step_of(head, state)
-    assert result["replaced"] == 0
-    np.testing.assert_array_equal(new["b1"], [0, 0.5])
-
-
-def test_the_lowest_index_goes_on_a_tie_and_only_one_a_step():
-    head, state = two_units(replacement_rate=0.5)
-    state["w1"] = np.float32([[-1, -1]])  # both silent: utility 0
-    state["replacement_debt"] = np.float32(3)
-    replaced, debts = [], []
-    for _ in range(3):
-        state, result = step_of(head, state, fresh=-1.0)
-        replaced.append(int(result["replaced"]))
-        debts.append(float(state["replacement_debt"]))
-    # A reborn unit is of age 1 > 0 again one step later.
-    assert replaced == [0, 0, 0]
-    assert debts == [3, 3, 3]  # 1 more due in every step, 1 paid
-
-
-def test_a_unit_must_be_older_than_the_maturity_threshold():
-    head, state = two_units(maturity_threshold=3, replacement_rate=0.5)
-    replaced, debts = [], []
-    for _ in range(6):
-        state, result = step_of(head, state)
-        replaced.append(int(result["replaced"]))
-        debts.append(float(state["replacement_debt"]))
-    # Ages 4, 4 in the fourth step: 2 units are due half each; then unit 1 alone, which pays every second step.
-    assert replaced == [-1, -1, -1, 0, -1, 1]
-    assert debts == [0, 0, 0, 0, 0.5, 0]
-
-
-def test_the_debt_waits_until_a_unit_is_eligible():
-    head, state = two_units(maturity_threshold=1)
-    state["replacement_debt"] = np.float32(1.5)
-    state, result = step_of(head, state)
-    assert result["replaced"] == -1
-    assert state["replacement_debt"] == 1.5
-    state["age"] = np.float32([0, 5])
-    state, result = step_of(head, state)
-    assert result["replaced"] == 1  # the only eligible one, though the other's utility is lower
-    assert state["replacement_debt"] == 1.0
-
-
-def test_the_utility_is_corrected_by_the_units_age():
-    head, state = two_units(maturity_threshold=0)
-    # After the step: utility [0.5 * 2.2 + 0.5 * 1, 0.5 * -4 + 0.5 * 6] = [1.6, 1]; ages [6, 1] correct by [63/64, 1/2].
-    state["utility"], state["age"] = np.float32([2.2, -4]), np.float32([5, 0])
-    _, result = step_of(head, state)
-    assert result["replaced"] == 0  # 1.63 against 2, though 1.6 against 1 before the correction
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_rebirth_moves_the_function_by_the_activations_deviation_only(block):
-    changes = {"maturity_threshold": 0, "replacement_rate": 0.2, "decay_rate": 0.0}  # trace = mean of this batch
-    head, state, feature, label, mask = random_case(block, **changes)
-    fresh = np.full(6, 0.3, np.float32)
-    new, result = train(head, state, feature, label, mask, rate=0.0, fresh=fresh)
-    j, valid = int(result["replaced"]), label >= 0
-    activation = head.hidden(state, tf.constant(feature)).numpy()
-    assert j == np.argmin(activation[valid].mean(axis=0) * np.abs(state["w2"]).sum(axis=1))
-    shift = state["w2"][j] * activation[valid, j].mean()
-    assert np.abs(shift).max() > 1e-2
-    np.testing.assert_allclose(new["b2"], state["b2"] + shift, rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(new["w1"][:, j], fresh)
-    others = np.arange(5) != j
-    for name in ("w1", "b1"):
-        np.testing.assert_array_equal(new[name][..., others], state[name][..., others])
-    np.testing.assert_array_equal(new["w2"][others], state["w2"][others])
-
-
-# The Keras layer ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_head_layer(block, checked):
-    layer = CBPHead(HeadConfig(block=block, units=4, slots=3, batch=2), name="head")
-    layer.build((None, 5))
-    rng = np.random.default_rng(4)
-    layer.standardise(rng.normal(2, 3, (50, 5)).astype(np.float32))
-    state = {name: rng.normal(size=variable.shape) for name, variable in layer.state.items()}
-    layer.assign({**state, "class_mask": [1, 0, 1]})
-    logits = checked(layer, rng.normal(size=(4, 5)).astype(np.float32), (4, 3))
-    assert np.all(logits[:, 1] == -1e9)
-    assert np.abs(logits[:, [0, 2]]).max() < 1e3
-    assert layer.trainable_variables == []
-
-
-def test_head_layer_passes_a_gradient_to_the_feature():
-    layer = CBPHead(HeadConfig(units=4, slots=3))
-    layer.build((None, 5))
-    layer.assign({"class_mask": np.ones(3), "class_mean": np.eye(3, 5), "w2": np.ones((4, 5))})
-    feature = tf.constant(np.random.default_rng(1).normal(size=(2, 5)).astype(np.float32))
-    with tf.GradientTape() as tape:
-        tape.watch(feature)
-        loss = tf.reduce_sum(layer(feature)[:, 0])
-    assert np.abs(tape.gradient(loss, feature)).max() > 1e-3
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_head_starts_as_the_contract_says(block):
-    keras.utils.set_random_seed(1)
-    layer = CBPHead(HeadConfig(block=block, units=64, slots=3))
-    layer.build((None, 24))
-    bound, w1 = math.sqrt(6 / 24), layer.state["w1"].numpy()
-    assert layer.bound == pytest.approx(bound)
-    assert 0.98 * bound < np.abs(w1).max() <= bound
-    assert abs(w1.mean()) < 0.05
-    for name, variable in layer.state.items():
-        if name != "w1":
-            assert np.all(variable.numpy() == 0), name
-
-
-def test_standardise_keeps_flat_dimensions_from_exploding():
-    layer = CBPHead(HeadConfig(units=2, slots=2))
-    layer.build((None, 3))
-    features = np.random.default_rng(0).normal([5, 0, 1], [2, 1, 0], (400, 3)).astype(np.float32)
-    layer.standardise(features)
-    x = (features - layer.feature_mean.numpy()) / layer.feature_scale.numpy()
-    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(x[:, :2].std(axis=0), 1, atol=1e-5)
-    typical = np.sqrt(np.mean(features.std(axis=0) ** 2))
-    np.testing.assert_allclose(layer.feature_scale[2], 0.1 * typical, rtol=1e-5)
-
-
-def test_head_layer_learns_in_place_with_any_number_of_rows():
-    case = Case("prototype", **LARGE)
-    layer, engine = head_layer(case, case.start()), case.numpy_head(case.start())
-    learn = tf.function(
-        lambda *batch: (layer.observe(*batch[:2]), layer.learn(*batch))[1],
-        input_signature=[
-            tf.TensorSpec([None, case.d]),
-            tf.TensorSpec([None], tf.int32),
-            tf.TensorSpec([case.C]),
-            tf.TensorSpec([]),
-            tf.TensorSpec([case.d]),
-        ],
-    )
-    for rows, (feature, label, *rest) in zip((8, 3, 1, 5), case.stream(4), strict=True):
-        engine.observe(feature[:rows], label[:rows])
-        expected = engine.train(feature[:rows], label[:rows], *rest)
-        result = learn(feature[:rows], label[:rows], *rest)
-        assert abs(float(result["loss"]) - expected.loss) <= 1e-5
-        assert result["feature_gradient"].shape == (rows, case.d)
-    for name, value in engine.state.items():
-        np.testing.assert_allclose(layer.state[name], value, rtol=0, atol=1e-5, err_msg=name)
-
-
-# The configuration ----------------------------------------------------------------------------------------------------
-
-
-def test_head_config_survives_json():
-    config = HeadConfig(block="mlp", units=3, replacement_rate=0.25)
-    assert HeadConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"block": "linear"}, "block must be prototype, mlp or residual, got 'linear'"),
-        ({"units": 20, "replacement_rate": 0.1}, r"replacement_rate \* units must be at most 1"),
-        ({"unit": 3, "seed": 1}, "unknown key seed, unit; known keys: block, units"),
-    ],
-)
-def test_a_bad_head_config_is_refused(values, message):
-    with pytest.raises(ValueError, match=message):
-        HeadConfig.from_dict(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -19,6 +19,22 @@ from keras_cbpnet.models.cbpnet import CBPNet
 # Dimensions: N images, d feature size, C class slots.
 
 Row = dict[str, float]
+
+
+class Seen(NamedTuple):
+    """What a task gives a head to learn from.
+
+    Attributes:
+        features: of the task's images, [N, d].
+        labels: their slots, [N].
+        statistics: of the images of this task and of all before it.
+        rng: of order and replay.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    statistics: ClassStatistics
+    rng: np.random.Generator
 
 
 class Method:
@@ -41,27 +57,16 @@ class Method:
     def begin_task(self, model: CBPNet) -> None:
         """Do what is due before every task."""
 
-    def learn_head(
-        self,
-        model: CBPNet,
-        features: NDArray[np.float32],
-        labels: NDArray[np.int32],
-        statistics: ClassStatistics,
-        config: TrainConfig,
-        rng: np.random.Generator,
-    ) -> Iterator[Row]:
+    def learn_head(self, model: CBPNet, seen: Seen, config: TrainConfig) -> Iterator[Row]:
         """Train the head alone on a task; yield a row of numbers an epoch.
 
         Args:
             model: whose prompts have learned the task.
-            features: of the task's images, [N, d].
-            labels: their slots, [N].
-            statistics: of the images of this task and of all before it.
+            seen: what the task gives.
             config: of the run.
-            rng: of order and replay.
         """
-        replayed = statistics if config.replay == "statistics" else None
-        batches = FeatureBatches(features, labels, config.batch, replayed, rng)
+        replayed = seen.statistics if config.replay == "statistics" else None
+        batches = FeatureBatches(seen.features, seen.labels, config.batch, replayed, seen.rng)
         for _ in range(config.head_epochs):
             yield model.head.learn_many(*batches.epoch(), model.loss_mask)
 
@@ -70,7 +75,7 @@ class LinearMethod(Method):
     """A masked linear classifier z = x w3 + b3 whose optimizer is made anew for each task.
 
     It is the head `residual` with a block of one unit that is not trained and adds nothing, so that it goes into a
-    bundle as it is. As for all methods, x is the feature standardised by the first task's images.
+    bundle as it is; x is the feature standardised by the first task's images, as for every head that is trained.
     """
 
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
-from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.layers.ranpac_head import RanPACHead
-from keras_cbpnet.methods.method import Method, Row
+from keras_cbpnet.methods.method import Method, Row, Seen
 from keras_cbpnet.models.cbpnet import CBPNet
 
 
@@ -27,13 +24,5 @@ class RanPAC(Method):
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         return RanPACHead(slots, name="head")
 
-    def learn_head(
-        self,
-        model: CBPNet,
-        features: NDArray[np.float32],
-        labels: NDArray[np.int32],
-        statistics: ClassStatistics,
-        config: TrainConfig,
-        rng: np.random.Generator,
-    ) -> Iterator[Row]:
-        yield {"ridge": model.head.learn(features, labels, rng)}
+    def learn_head(self, model: CBPNet, seen: Seen, config: TrainConfig) -> Iterator[Row]:
+        yield {"ridge": model.head.learn(seen.features, seen.labels, seen.rng)}

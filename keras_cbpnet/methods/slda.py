@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
-from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.layers.slda_head import SLDAHead
-from keras_cbpnet.methods.method import Method, Row
+from keras_cbpnet.methods.method import Method, Row, Seen
 from keras_cbpnet.models.cbpnet import CBPNet
 
 
@@ -29,13 +25,6 @@ class SLDA(Method):
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         return SLDAHead(slots, name="head")
 
-    def learn_head(
-        self,
-        model: CBPNet,
-        features: NDArray[np.float32],
-        labels: NDArray[np.int32],
-        statistics: ClassStatistics,
-        *_: Any,
-    ) -> Iterator[Row]:
-        model.head.learn(statistics)
+    def learn_head(self, model: CBPNet, seen: Seen, config: TrainConfig) -> Iterator[Row]:
+        model.head.learn(seen.statistics)
         return iter(())

@@ -15,7 +15,7 @@ from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Task, make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import float32, set_mode
-from keras_cbpnet.methods import METHODS
+from keras_cbpnet.methods import METHODS, Seen
 from keras_cbpnet.methods.batches import TaskBatches
 from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.metrics import summarize, summarize_drifting
@@ -158,8 +158,8 @@ def learn_task(
     if learns and task.index + 1 == config.prompt_tasks:
         features.freeze_prompts()
     current, rows = observe(model, task, past, features, None)
-    row = {}
-    for epoch, row in enumerate(method.learn_head(model, rows, task.y_train, current, config, batches.rng)):
+    seen, row = Seen(rows, task.y_train, current, batches.rng), {}
+    for epoch, row in enumerate(method.learn_head(model, seen, config)):
         record({"part": "head", "epoch": epoch, **row})
     if "loss" in row:
         progress(f"task {task.index + 1} head epoch {config.head_epochs}: loss {row['loss']:.4f}")
