@@ -28,7 +28,7 @@ from keras_cbpnet.config import TrainConfig, read_config
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset
 
-# What each row changes of the trainer's defaults and of COMMON; rates and epochs were chosen on seeds 100 and 101.
+# What each row changes of the trainer's defaults and of COMMON; rates from earlier sketches, not tuned yet.
 COMMON: dict[str, Any] = {"qat": False, "epochs": 1, "head_epochs": 5, "batch": 24}
 BLOCK: dict[str, Any] = {"learning_rate": 2e-4}
 LINEAR: dict[str, Any] = {"learning_rate": 1e-3}
