@@ -7,6 +7,7 @@ the bundle's file gives it under LiteRT.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,12 +122,14 @@ def int8_file(backbone: Any, images: NDArray[np.uint8]) -> bytes:
 
     from keras_cbpnet.export.backbone import convert
     from keras_cbpnet.models.backbone import Backbone
+    from keras_cbpnet.models.rotation import spread_outliers
     from keras_cbpnet.models.weights import copy_weights
     from keras_cbpnet.training.qat import calibrate
 
-    quantized = Backbone(backbone.config, quantized=True)
+    quantized = Backbone(dataclasses.replace(backbone.config, whitening=True), quantized=True)
     quantized.build()
     copy_weights(backbone, quantized)
+    spread_outliers(quantized, images)
     calibrate(quantized, quantized.features, images)
 
     class Graph(tf.Module):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.methods import METHODS
+from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.cbpnet import CBPNet
-from keras_cbpnet.models.weights import load_preset_weights
+from keras_cbpnet.models.weights import copy_weights
 from keras_cbpnet.presets import get_preset
 
 
@@ -22,7 +25,10 @@ def build_model(config: TrainConfig, classes: int) -> CBPNet:
     preset, method = get_preset(config.preset), METHODS[config.method]
     prompts = method.prompts(config, preset.backbone.width)
     head = method.head(config, config.slots or -(-classes // 16) * 16)
-    model = CBPNet(preset.backbone, prompts, head, quantized=config.qat, name=config.method)
+    source = Backbone.from_preset(config.preset, config.weights)
+    # A rotation of the tokens, before quantization, is undone by a dense layer.
+    form = dataclasses.replace(preset.backbone, whitening=config.qat or preset.backbone.whitening)
+    model = CBPNet(form, prompts, head, quantized=config.qat, name=config.method)
     model.build()
-    load_preset_weights(model.backbone, preset, config.weights)
+    copy_weights(source, model.backbone)
     return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,9 +26,16 @@ def named_variables(layer: keras.layers.Layer, prefix: str = "") -> dict[str, ke
 
 
 def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
-    """Give `target` the weights of `source`, whatever fake quantizers either has."""
-    values = named_variables(source)
-    for name, variable in named_variables(target).items():
+    """Give `target` the weights of `source`, whatever fake quantizers either has.
+
+    Where only `target` has a dense layer behind the last norm, it takes over that norm's scale and offset.
+    """
+    values: dict[str, Any] = dict(named_variables(source))
+    wanted = named_variables(target)
+    if "norm/scale" in values and "whitening/kernel" in wanted:
+        values["whitening/kernel"] = np.diag(values["norm/scale"])
+        values["whitening/bias"] = values["norm/offset"]
+    for name, variable in wanted.items():
         variable.assign(values[name])
 
 

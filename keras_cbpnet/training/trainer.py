@@ -20,6 +20,7 @@ from keras_cbpnet.methods.batches import TaskBatches
 from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.metrics import summarize, summarize_drifting
 from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.training.cache import FrozenFeatures
 from keras_cbpnet.training.evaluate import accuracy, plasticity
@@ -70,7 +71,9 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
         statistics, done = restored
         set_mode(model, "on")
     elif config.qat:
-        calibrate(model, model.features, tasks[0].x_train[:512])
+        first = tasks[0].x_train[:512]
+        spread_outliers(model.backbone, first)
+        calibrate(model, model.features, first)
     moves = config.qat and model.prompts.reads_tokens  # ranges of the fake quantizers follow what they see
     features = TaskFeatures(model, None if moves else FrozenFeatures(model.backbone, data, progress))
     events = keras.callbacks.TensorBoard(output / "tensorboard") if board else keras.callbacks.Callback()
