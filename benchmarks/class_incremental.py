@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks import results
 from benchmarks.stages import ROOT, shown
@@ -61,6 +62,14 @@ def build_parser() -> cli.ArgumentParser:
     add("--tasks", type=cli.seed_list, default=[10], metavar="T,T,...", help="numbers of tasks")
     add("--seeds", type=cli.seed_list, default=[0, 1, 2], metavar="S,S,...", help="class orders and weights")
     add("--rows", type=row_list, default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
+    add(
+        "--per-class",
+        type=cli.seed_list,
+        metavar="N,M",
+        help="the first N training, M test images a class alone",
+    )
+    add("--prompt-tasks", type=int, default=0, metavar="N", help="first tasks that train prompts; 0: all")
+    add("--epochs", type=int, default=COMMON["epochs"], metavar="E", help="passes with the prompts")
     add("--work", type=Path, default=Path("runs/class_incremental"), help="folder of the run folders")
     add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
@@ -73,12 +82,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_weights(get_preset(args.preset), args.weights)
     if args.json and args.json.is_dir():
         raise UserError(f"--json {args.json} is a folder; give the name of a file")
+    if args.per_class and (len(args.per_class) != 2 or min(args.per_class) < 1):
+        raise UserError(f"--per-class needs two numbers from 1 on, got {','.join(map(str, args.per_class))}")
     commit = results.commit(ROOT)
+    size, dataset = get_preset(args.preset).backbone.image_size, args.data
+    if args.per_class:
+        dataset = subset(args.data, *args.per_class, args.work, size)
+    chosen = {**COMMON, "prompt_tasks": args.prompt_tasks, "epochs": args.epochs}
     found: dict[str, dict[str, Any]] = {}
     for tasks in args.tasks:
         found[str(tasks)] = {}
         for row in args.rows:
-            common = {**COMMON, "preset": args.preset, "weights": str(args.weights or ""), "dataset": args.data}
+            common = {**chosen, "preset": args.preset, "weights": str(args.weights or ""), "dataset": dataset}
             config = TrainConfig(**{**common, **ROWS[row], "tasks": tasks})
             name = f"{args.preset}-{tasks}-{row}"
             found[str(tasks)][row] = measure(config, args.seeds, args.work / name)
@@ -86,12 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = {
         **results.provenance("benchmarks.class_incremental", given, commit),
         "preset": args.preset,
-        "image_size": get_preset(args.preset).backbone.image_size,
+        "image_size": size,
         "seeds": args.seeds,
-        "common": COMMON,
+        "per_class": args.per_class,
+        "common": chosen,
         "rows": {row: ROWS[row] for row in args.rows},
         "tasks": found,
-        "paired": {tasks: paired(rows) for tasks, rows in found.items() if all(row in rows for row in PAIR)},
+        "paired": {
+            tasks: results.paired(*(rows[name]["average_accuracy"] for name in PAIR))
+            for tasks, rows in found.items()
+            if all(name in rows for name in PAIR)
+        },
     }
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +119,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"written: {shown(args.json)}")
     print(render(record))
     return 0
+
+
+def subset(spec: str, train: int, test: int, folder: Path, size: int) -> str:
+    """Return the data set of the first `train` training and `test` test images of each class of `spec`, as a file."""
+    from keras_cbpnet.data import open_dataset
+
+    data = open_dataset(spec, size)
+    rows = {
+        part: np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(len(data.class_names))])
+        for part, labels, count in (("train", data.y_train, train), ("test", data.y_test, test))
+    }
+    arrays: dict[str, Any] = {"class_names": np.array(data.class_names)}
+    for part, chosen in rows.items():
+        arrays[f"x_{part}"] = getattr(data, f"x_{part}")[np.sort(chosen)]
+        arrays[f"y_{part}"] = getattr(data, f"y_{part}")[np.sort(chosen)]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"data-{train}-{test}.npz"
+    np.savez(file, **arrays)
+    return f"npz:{file}"
 
 
 def measure(config: TrainConfig, seeds: Sequence[int], folder: Path) -> dict[str, Any]:
@@ -125,17 +164,6 @@ def run(config: TrainConfig, folder: Path) -> dict[str, Any]:
     return train(config, folder)
 
 
-def paired(rows: dict[str, Any]) -> dict[str, float]:
-    """Return the mean difference of the first row of PAIR to the second over seeds, and its 95 % interval."""
-    from scipy.stats import t
-
-    first, second = (rows[name]["average_accuracy"] for name in PAIR)
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    mean, n = statistics.fmean(differences), len(differences)
-    half = math.inf if n < 2 else float(t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
-    return {"difference": mean, "low": mean - half, "high": mean + half}
-
-
 def render(record: dict[str, Any]) -> str:
     """Return the table of a result: a row a method, a column a number of tasks, best first."""
     columns = list(record["tasks"])
@@ -148,7 +176,10 @@ def render(record: dict[str, Any]) -> str:
         for tasks, pair in record["paired"].items()
     ]
     seeds = ", ".join(map(str, record["seeds"]))
-    head = f"{record['preset']}, {record['image_size']} pixels, seeds {seeds}; final average accuracy, %"
+    images = (
+        "all images" if not (few := record.get("per_class")) else f"{few[0]} training and {few[1]} test images a class"
+    )
+    head = f"{record['preset']}, {record['image_size']} pixels, {images}, seeds {seeds}; final average accuracy, %"
     return "\n".join([head, "", markdown(table), *([""] if lines else []), *lines])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import backbones, class_incremental, plasticity, tables
+from benchmarks import backbones, class_incremental, lives, plasticity, tables
 from benchmarks.stages import ROOT
 from keras_cbpnet import cli
 
@@ -23,6 +23,7 @@ command, seeds, versions and commit. What was tried on the way, also without suc
 # Name of the files, title, and what shows one of them; in the page's order.
 SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("class_incremental_*.json", "Class-incremental learning", class_incremental.render),
+    ("lives_*.json", "Twelve lives", lives.render),
     ("plasticity.json", "Plasticity over a thousand tasks", plasticity.render),
     ("plasticity_tflite.json", "The same through head.tflite", plasticity.render),
     ("backbone_*.json", "Frozen backbones on CIFAR-100", backbones.render),

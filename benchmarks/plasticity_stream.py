@@ -24,7 +24,7 @@ Ints = NDArray[np.int32]
 
 
 class Features(NamedTuple):
-    """A feature file: x_train [N, d], y_train [N], x_test, y_test; standardised by mean and deviation of x_train."""
+    """A feature file: x_train [N, d], y_train [N], x_test, y_test."""
 
     x_train: Floats
     y_train: Ints
@@ -51,7 +51,16 @@ class Batches(NamedTuple):
 
 
 def load_features(path: Path) -> Features:
-    """Return the standardised features in `path`.
+    """Return the features in `path`, standardised by those of the training images; UserError as `load_raw`."""
+    raw = load_raw(path)
+    mean = raw.x_train.mean(axis=0, dtype=np.float64)
+    scale = np.maximum(raw.x_train.std(axis=0, dtype=np.float64), 1e-6)
+    x_train, x_test = (((x - mean) / scale).astype(np.float32) for x in (raw.x_train, raw.x_test))
+    return raw._replace(x_train=x_train, x_test=x_test)
+
+
+def load_raw(path: Path) -> Features:
+    """Return the features in `path` as they are.
 
     Raises:
         UserError: no such file, no .npz file, an array is missing or of another shape, or the classes are too few.
@@ -83,11 +92,7 @@ def load_features(path: Path) -> Features:
         )
     if absent := sorted(set(classes.tolist()) - set(arrays["y_test"].tolist())):
         raise UserError(f"--features {path}: no test image of class {absent[0]}")
-    mean = arrays["x_train"].mean(axis=0, dtype=np.float64)
-    scale = np.maximum(arrays["x_train"].std(axis=0, dtype=np.float64), 1e-6)
-    x_train, x_test = (((arrays[f"x_{part}"] - mean) / scale).astype(np.float32) for part in ("train", "test"))
-    y_train, y_test = (arrays[f"y_{part}"].astype(np.int32) for part in ("train", "test"))
-    return Features(x_train, y_train, x_test, y_test)
+    return Features(**arrays)
 
 
 class Stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shlex
@@ -69,6 +70,16 @@ def over_seeds(values: Sequence[Any], reduce: Reduce) -> Any:
     if all(isinstance(value, (int, float)) for value in values):
         return reduce(values)
     return None
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> dict[str, float]:
+    """Return the mean `difference` of `first` to `second`, pair by pair, and its 95 % interval, `low` to `high`."""
+    from scipy.stats import t
+
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    mean, n = statistics.fmean(differences), len(differences)
+    half = math.inf if n < 2 else float(t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
+    return {"difference": mean, "low": mean - half, "high": mean + half}
 
 
 def commit(folder: Path) -> str | None:

@@ -3,9 +3,10 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
-from benchmarks import class_incremental, page
+from benchmarks import class_incremental, page, results
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 
@@ -15,11 +16,11 @@ def row(*accuracy):
 
 
 def test_the_interval_is_that_of_paired_differences():
-    found = class_incremental.paired({"cbpnet": row(0.65, 0.66, 0.70), "dualprompt": row(0.62, 0.62, 0.65)})
+    found = results.paired([0.65, 0.66, 0.70], [0.62, 0.62, 0.65])
     # Differences 0.03, 0.04, 0.05: deviation 0.01, and 4.3027 is Student's quantile for two degrees of freedom.
     half = 4.302652729911275 * 0.01 / math.sqrt(3)
     assert found == pytest.approx({"difference": 0.04, "low": 0.04 - half, "high": 0.04 + half})
-    assert class_incremental.paired({"cbpnet": row(0.5), "dualprompt": row(0.4)})["low"] == -math.inf
+    assert results.paired([0.5], [0.4])["low"] == -math.inf
 
 
 def test_every_row_is_a_run_of_the_trainer():
@@ -57,6 +58,19 @@ def test_rows_are_measured_once_and_written(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert shown.index("slda") < shown.index("ncm")  # best first
     assert "61.0 ± 1.0" in shown
+
+
+def test_a_part_of_the_images_is_a_data_set_of_its_own(tmp_path):
+    from keras_cbpnet.data import open_dataset
+
+    spec = class_incremental.subset("digits", 7, 3, tmp_path / "work", 32)
+    whole, part = open_dataset("digits", 32), open_dataset(spec, 32)
+    assert part.class_names == whole.class_names
+    for name, count in (("train", 7), ("test", 3)):
+        labels, all_labels = getattr(part, f"y_{name}"), getattr(whole, f"y_{name}")
+        assert [int(np.sum(labels == c)) for c in range(10)] == [count] * 10
+        of_four = getattr(whole, f"x_{name}")[all_labels == 4][:count]
+        np.testing.assert_array_equal(getattr(part, f"x_{name}")[labels == 4], of_four)
 
 
 def test_an_unknown_row_is_one_line(capsys):

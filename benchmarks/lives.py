@@ -1,0 +1,178 @@
+"""Twelve lives of one block: class-incremental streams in succession, while the inputs drift.
+
+    python -m benchmarks.lives --features FILE.npz --seeds 0,1,2,3,4 --json benchmarks/results/lives.json
+
+FILE holds x_train [N, d], y_train, x_test, y_test: features of a frozen backbone, none of them whitened or scaled. A
+life is one stream of tasks over all classes in random order, no rehearsal, one pass, loss over the task's own classes;
+then class means and slots are cleared for the next, and block and optimizer go on. From life to life every feature's
+gain and offset take a random step, as a camera that ages. Final average accuracy of each life, by rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import results
+from benchmarks.plasticity_stream import Features, load_raw
+from benchmarks.stages import ROOT, shown
+from benchmarks.tables import markdown
+from keras_cbpnet import cli
+from keras_cbpnet.errors import UserError
+
+RULES = ("cbp", "none", "cbp_random")
+PAIR = ("cbp", "none")
+STEP = 0.1  # of the random walks of log gain and of offset, in deviations of the feature
+BATCH = 24
+
+
+def build_parser() -> cli.ArgumentParser:
+    """Return the command line's parser."""
+    parser = cli.ArgumentParser(prog="python -m benchmarks.lives", description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--features", type=Path, required=True, metavar="FILE", help="features of a frozen backbone, .npz")
+    add("--lives", type=int, default=12, metavar="L", help="streams in succession")
+    add("--tasks", type=int, default=10, metavar="T", help="tasks of each")
+    add("--seeds", type=cli.seed_list, default=[0, 1, 2, 3, 4], metavar="S,S,...", help="orders and drifts")
+    add("--rules", type=rule_list, default=list(RULES), metavar="R,R,...", help="of " + ", ".join(RULES))
+    add("--units", type=int, default=64, metavar="h", help="hidden units of the block")
+    add("--learning-rate", type=float, default=2e-4, metavar="RATE", help="of the block")
+    add("--replacement-rate", type=float, default=1e-4, metavar="RATE", help="rebirths per step and mature unit")
+    add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Live through every stream under every rule, print the table, write the results."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(given)
+    if args.json and args.json.is_dir():
+        raise UserError(f"--json {args.json} is a folder; give the name of a file")
+    data = load(args.features)
+    classes = int(data.y_train.max()) + 1
+    if args.lives < 1 or args.tasks < 1 or classes % args.tasks:
+        raise UserError(f"--tasks {args.tasks} does not divide {classes} classes, or --lives {args.lives} is none")
+    record: dict[str, Any] = {
+        **results.provenance("benchmarks.lives", given, results.commit(ROOT)),
+        **{name: getattr(args, name) for name in ("lives", "tasks", "seeds", "units", "learning_rate")},
+        "replacement_rate": args.replacement_rate,
+        "drift": STEP,
+        "rules": {},
+    }
+    for rule in args.rules:
+        lives = [live(data, rule, seed, args) for seed in args.seeds]  # (S, L)
+        means = [statistics.fmean(each) for each in lives]
+        record["rules"][rule] = {
+            "lives": lives,
+            "average": means,
+            "mean": statistics.fmean(means),
+            "std": statistics.stdev(means) if len(means) > 1 else None,
+        }
+        print(f"{rule}: {100 * record['rules'][rule]['mean']:.2f} %", file=sys.stderr, flush=True)
+    if all(rule in record["rules"] for rule in PAIR):
+        record["paired"] = results.paired(*(record["rules"][rule]["average"] for rule in PAIR))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        results.write(args.json, record)
+        print(f"written: {shown(args.json)}", file=sys.stderr)
+    print(render(record))
+    return 0
+
+
+def load(path: Path) -> Features:
+    """Return the features in `path`, labels from 0 on; UserError as `plasticity_stream.load_raw`."""
+    raw = load_raw(path)
+    names = np.unique(raw.y_train)
+    train, test = (np.searchsorted(names, labels).astype(np.int32) for labels in (raw.y_train, raw.y_test))
+    return raw._replace(y_train=train, y_test=test)
+
+
+def live(data: Features, rule: str, seed: int, args: argparse.Namespace) -> list[float]:
+    """Return the final average accuracy of each life, in 0..1."""
+    import keras
+
+    from firmware_host.bundle import ClassStatistics
+    from keras_cbpnet.config import HeadConfig
+    from keras_cbpnet.layers.cbp_head import CBPHead
+    from keras_cbpnet.methods.batches import FeatureBatches
+
+    keras.utils.set_random_seed(seed)
+    width, classes = data.x_train.shape[1], int(data.y_train.max()) + 1
+    size = classes // args.tasks
+    config = HeadConfig(
+        units=args.units,
+        slots=classes,
+        batch=BATCH,
+        learning_rate=args.learning_rate,
+        replacement_rate=args.replacement_rate,
+    )
+    head = CBPHead(config, rule, name="head")
+    head.build((None, width))
+    head.compiled = True
+    rng = np.random.default_rng(seed)
+    deviation = data.x_train.std(axis=0)
+    log_gain, offset, found = np.zeros(width), np.zeros(width), []
+    for life in range(args.lives):
+        slot = rng.permutation(classes).astype(np.int32)  # of each class
+        train, test = (
+            (x * np.exp(log_gain) + offset * deviation).astype(np.float32) for x in (data.x_train, data.x_test)
+        )
+        y_train, y_test = slot[data.y_train], slot[data.y_test]
+        counts = ClassStatistics.empty(classes, width)
+        head.assign({"class_mask": np.zeros(classes, np.float32)})
+        for task in range(args.tasks):
+            slots = range(task * size, (task + 1) * size)
+            rows = np.flatnonzero(y_train // size == task)
+            if life == 0 and task == 0:
+                head.standardise(train[rows])
+            counts.update_all(train[rows], y_train[rows])
+            head.observe_all(counts)
+            head.begin_task()
+            head.open(slots)
+            mask = np.isin(np.arange(classes), slots).astype(np.float32)
+            head.learn_many(*FeatureBatches(train[rows], y_train[rows], BATCH, None, rng).epoch(), mask)
+        guess = np.asarray(head(test)).argmax(axis=1)
+        found.append(float(np.mean([np.mean(guess[y_test == c] == c) for c in range(classes)])))
+        log_gain += STEP * rng.normal(size=width)
+        offset += STEP * rng.normal(size=width)
+    return found
+
+
+def render(record: dict[str, Any]) -> str:
+    """Return the table of the rules, best first."""
+    last = record["lives"]
+    table = [["rule", "all lives, %", "first", f"life {last}"]]
+    for name, found in sorted(record["rules"].items(), key=lambda item: -item[1]["mean"]):
+        deviation = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
+        ends = (100 * statistics.fmean(each[i] for each in found["lives"]) for i in (0, -1))
+        table.append([name, f"{100 * found['mean']:.2f}{deviation}", *(f"{end:.2f}" for end in ends)])
+    lines = []
+    if pair := record.get("paired"):
+        low, high = (f"{100 * pair[end]:+.2f}" if math.isfinite(pair[end]) else "unknown" for end in ("low", "high"))
+        lines = ["", f"{' over '.join(PAIR)}: {100 * pair['difference']:+.2f} points, 95 % confidence {low} to {high}"]
+    seeds = ", ".join(map(str, record["seeds"]))
+    head = (
+        f"{last} lives of {record['tasks']} tasks, h {record['units']}, rate {record['learning_rate']:g}, replacement "
+        f"rate {record['replacement_rate']:g}, seeds {seeds}; final average accuracy, mean over lives"
+    )
+    return "\n".join([head, "", markdown(table), *lines])
+
+
+def rule_list(text: str) -> list[str]:
+    """Return the rules named in `text`, such as `cbp,none`."""
+    rules = text.split(",")
+    if unknown := [rule for rule in rules if rule not in RULES]:
+        raise argparse.ArgumentTypeError(f"no rule {unknown[0]!r}; known are {', '.join(RULES)}")
+    return rules
+
+
+if __name__ == "__main__":
+    cli.hide_native_output()
+    sys.exit(cli.run(main))
