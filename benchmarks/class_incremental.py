@@ -202,5 +202,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.hide_native_output()
     sys.exit(cli.run(main))

@@ -101,5 +101,4 @@ def final_accuracy(tasks: Sequence[FeatureTask], config: HeadConfig, epochs: int
 
 
 if __name__ == "__main__":
-    cli.hide_native_output()
     sys.exit(cli.run(main))

@@ -113,7 +113,7 @@ def live(data: Features, rule: str, seed: int, args: argparse.Namespace) -> list
         learning_rate=args.learning_rate,
         replacement_rate=args.replacement_rate,
     )
-    head = CBPHead(config, rule, name="head")
+    head = CBPHead(config, rule, seed, name="head")
     head.build((None, width))
     head.compiled = True
     rng = np.random.default_rng(seed)
@@ -174,5 +174,4 @@ def rule_list(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.hide_native_output()
     sys.exit(cli.run(main))

@@ -55,5 +55,4 @@ def page(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.hide_native_output()
     sys.exit(cli.run(main))

@@ -107,5 +107,4 @@ def multiply_adds(config: BackboneConfig) -> int:
 
 
 if __name__ == "__main__":
-    cli.hide_native_output()
     sys.exit(cli.run(main))

@@ -240,5 +240,4 @@ def count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    cli.hide_native_output()
     sys.exit(cli.run(main))

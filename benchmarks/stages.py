@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -62,14 +63,24 @@ class Stages:
         words = [shown(word) if isinstance(word, Path) else word for word in arguments]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, *words]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": _stderr()}
+        done = subprocess.run(command, cwd=ROOT, env=environment, text=True, **pipes)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
         last = (done.stdout.splitlines() or [""])[-1]
         if done.returncode:
             code = done.returncode if done.returncode > 0 else 128 - done.returncode  # as a shell reports a signal
-            command = shlex.join(["python", *words])
-            raise StageError("" if code in EXPLAINED else f"exit code {code} of: {command} {last}".rstrip(), code)
+            shown_command = shlex.join(["python", *words])
+            raise StageError("" if code in EXPLAINED else f"exit code {code} of: {shown_command} {last}".rstrip(), code)
         return dict(json.loads(last))
+
+
+def _stderr() -> int | None:
+    """Return where this process's own lines go, which may be beside file descriptor 2; None for that one."""
+    try:
+        return sys.stderr.fileno()
+    except io.UnsupportedOperation:
+        return None
 
 
 def shown(path: Path) -> str:

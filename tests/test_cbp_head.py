@@ -110,3 +110,15 @@ def test_head_config_survives_json():
 def test_a_bad_head_config_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         HeadConfig.from_dict(values)
+
+
+def test_what_a_reborn_unit_draws_depends_on_seed_and_step():
+    heads = [CBPHead(HeadConfig(units=2, slots=2), seed=seed) for seed in (3, 3, 4)]
+    for head in heads:
+        head.build((None, 50))
+    first, again, other = (np.asarray(head.fresh(7.0)) for head in heads)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first).max() <= heads[0].bound
+    for different in (other, np.asarray(heads[0].fresh(8.0))):
+        assert np.abs(different - first).max() > 0.1 * heads[0].bound
+    assert CBPHead.from_config(heads[2].get_config()).seed == 4

@@ -19,7 +19,6 @@ from keras_cbpnet.plasticity.step import Head, masked
 
 # Dimensions: S steps, B rows, d feature size, h hidden units, C class slots.
 
-SEED = 0  # of what a rule and a reborn unit draw; the number of steps decides the rest
 STEPS = 128  # the compiled loop takes a multiple of these, so that few lengths are compiled
 
 
@@ -33,12 +32,18 @@ class CBPHead(keras.layers.Layer):
     Args:
         config: block, sizes and rates; a `HeadConfig` or its dictionary.
         rule: how the block keeps its plasticity; a `plasticity.Rule` or what `parse_rule` reads.
+        seed: of what the rule and a reborn unit draw; the number of steps decides the rest.
     """
 
     def __init__(
-        self, config: HeadConfig | Mapping[str, Any] | None = None, rule: Rule | str = "cbp", **kwargs: Any
+        self,
+        config: HeadConfig | Mapping[str, Any] | None = None,
+        rule: Rule | str = "cbp",
+        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.seed = seed
         self.rule = parse_rule(rule) if isinstance(rule, str) else rule
         config = config if isinstance(config, HeadConfig) else HeadConfig.from_dict(config or {})
         self.config = self.rule.settings(config)
@@ -103,7 +108,7 @@ class CBPHead(keras.layers.Layer):
     def begin_task(self) -> None:
         """Let the rule do what it does between two tasks."""
         if float(self.state["step"]) > 0:
-            self.assign(self.rule.begin_task(self.values(), SEED))
+            self.assign(self.rule.begin_task(self.values(), self.seed))
 
     def restart_optimizer(self) -> None:
         """Forget Adam's moments and its number of steps."""
@@ -122,7 +127,7 @@ class CBPHead(keras.layers.Layer):
 
     def fresh(self, step: Any) -> Any:
         """Return incoming weights for a unit reborn in `step`, float32 [d]: a reloaded model goes on as the saved."""
-        key = ops.stack([SEED, ops.cast(step, "int32")])
+        key = ops.stack([self.seed, ops.cast(step, "int32")])
         return tf.random.stateless_uniform((self.width,), key, -self.bound, self.bound)
 
     def learn(self, feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any = None) -> dict[str, Any]:
@@ -130,7 +135,7 @@ class CBPHead(keras.layers.Layer):
         state = self.values()
         fresh = self.fresh(state["step"]) if fresh is None else fresh
         new, result = self.rule.learn(
-            self.equations, state, feature, label, class_mask, learning_rate, fresh, ops.convert_to_tensor(SEED)
+            self.equations, state, feature, label, class_mask, learning_rate, fresh, ops.convert_to_tensor(self.seed)
         )
         self.assign(new)
         return result
@@ -168,7 +173,7 @@ class CBPHead(keras.layers.Layer):
                 class_mask,
                 self.config.learning_rate,
                 self.fresh(now["step"]),
-                tf.constant(SEED),
+                tf.constant(self.seed),
             )
             gained = (result["loss"], result["accuracy"], ops.cast(result["replaced"] >= 0, "float32"))
             return i + 1, [new[name] for name in names], [a + b for a, b in zip(sums, gained, strict=True)]
@@ -178,4 +183,9 @@ class CBPHead(keras.layers.Layer):
         return dict(zip(names, values, strict=True)), sums
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "config": self.config.to_dict(), "rule": format_rule(self.rule)}
+        return {
+            **super().get_config(),
+            "config": self.config.to_dict(),
+            "rule": format_rule(self.rule),
+            "seed": self.seed,
+        }

@@ -28,4 +28,4 @@ class CBPNetMethod(Method):
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         own = ("block", "units", "batch", "decay_rate", "replacement_rate", "maturity_threshold", "learning_rate")
         sizes = {name: getattr(config, name) for name in own}
-        return CBPHead(HeadConfig(slots=slots, **sizes), config.plasticity, name="head")
+        return CBPHead(HeadConfig(slots=slots, **sizes), config.plasticity, config.seed, name="head")
