@@ -29,7 +29,7 @@ from keras_cbpnet.errors import UserError
 
 RULES = ("cbp", "none", "cbp_random")
 PAIR = ("cbp", "none")
-STEP = 0.1  # of the random walks of log gain and of offset, in deviations of the feature
+STEP = 0.1  # of the random walks of log gain and of offset
 BATCH = 24
 
 
@@ -45,6 +45,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--units", type=int, default=64, metavar="h", help="hidden units of the block")
     add("--learning-rate", type=float, default=2e-4, metavar="RATE", help="of the block")
     add("--replacement-rate", type=float, default=1e-4, metavar="RATE", help="rebirths per step and mature unit")
+    add("--drift", type=float, default=STEP, metavar="S", help="step of the random walks, in deviations of a feature")
     add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **results.provenance("benchmarks.lives", given, results.commit(ROOT)),
         **{name: getattr(args, name) for name in ("lives", "tasks", "seeds", "units", "learning_rate")},
         "replacement_rate": args.replacement_rate,
-        "drift": STEP,
+        "drift": args.drift,
         "rules": {},
     }
     for rule in args.rules:
@@ -140,8 +141,8 @@ def live(data: Features, rule: str, seed: int, args: argparse.Namespace) -> list
             head.learn_many(*FeatureBatches(train[rows], y_train[rows], BATCH, None, rng).epoch(), mask)
         guess = np.asarray(head(test)).argmax(axis=1)
         found.append(float(np.mean([np.mean(guess[y_test == c] == c) for c in range(classes)])))
-        log_gain += STEP * rng.normal(size=width)
-        offset += STEP * rng.normal(size=width)
+        log_gain += args.drift * rng.normal(size=width)
+        offset += args.drift * rng.normal(size=width)
     return found
 
 
@@ -160,7 +161,7 @@ def render(record: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, record["seeds"]))
     head = (
         f"{last} lives of {record['tasks']} tasks, h {record['units']}, rate {record['learning_rate']:g}, replacement "
-        f"rate {record['replacement_rate']:g}, seeds {seeds}; final average accuracy, mean over lives"
+        f"rate {record['replacement_rate']:g}, drift {record['drift']:g}, seeds {seeds}; final average accuracy, mean over lives"
     )
     return "\n".join([head, "", markdown(table), *lines])
 
