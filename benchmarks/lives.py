@@ -160,8 +160,9 @@ def render(record: dict[str, Any]) -> str:
         lines = ["", f"{' over '.join(PAIR)}: {100 * pair['difference']:+.2f} points, 95 % confidence {low} to {high}"]
     seeds = ", ".join(map(str, record["seeds"]))
     head = (
-        f"{last} lives of {record['tasks']} tasks, h {record['units']}, rate {record['learning_rate']:g}, replacement "
-        f"rate {record['replacement_rate']:g}, drift {record['drift']:g}, seeds {seeds}; final average accuracy, mean over lives"
+        f"Final average accuracy, mean over {last} lives of {record['tasks']} tasks: h {record['units']}, rate "
+        f"{record['learning_rate']:g}, replacement rate {record['replacement_rate']:g}, drift "
+        f"{record['drift']:g}, seeds {seeds}"
     )
     return "\n".join([head, "", markdown(table), *lines])
 
