@@ -64,7 +64,7 @@ class CBPNet(keras.Model):
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.replaced_tracker = keras.metrics.Sum(name="replaced")
         self.learn_step = tf.function(self.learn_features)
-        self.optimizer = None  # until `compile`; Keras' TensorBoard asks for it where only the head is trained
+        self.optimizer: Any = None  # until `compile`; Keras' TensorBoard asks for it where only the head is trained
 
     def build(self, input_shape: Any = None) -> None:
         width, slots = self.backbone.config.width, self.head.slots

@@ -66,7 +66,8 @@ def rotate(backbone: Backbone, rotation: NDArray[np.float64]) -> None:
     embedding, blocks = backbone.embedding, backbone.blocks
     for token in (embedding.class_token, embedding.position):
         assign(token, mean_free(token) @ rotation)
-    for writer in (embedding.convolutions[-1], *(w for b in blocks for w in (b.output_projection, b.contract))):
+    writers: list[Any] = [embedding.convolutions[-1]]
+    for writer in (*writers, *(w for b in blocks for w in (b.output_projection, b.contract))):
         for variable in (writer.kernel, writer.bias):
             assign(variable, mean_free(variable) @ rotation)
     readers = (reader for b in blocks for reader in (b.query, b.key, b.value, b.expand))
