@@ -136,8 +136,9 @@ def _upright_rgb(file: PillowImage, size: tuple[int, int]) -> Array:
     """Decode, make small, then turn: what a large image needs beside its pixels stays small too."""
     from PIL import Image
 
-    file.load()  # a TIFF is turned here
-    turn = TURNS.get(file.getexif().get(EXIF_ORIENTATION, 1))
+    exif = file.getexif()  # before the file is closed
+    file.load()  # a newer Pillow turns a TIFF here, and then takes that out of `exif`
+    turn = TURNS.get(exif.get(EXIF_ORIENTATION, 1))
     turned = turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
     small = _rgb_of_size(file, size[::-1] if turned else size)
     if turn is not None:

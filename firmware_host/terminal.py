@@ -47,7 +47,7 @@ class ProgressLine:
 
 @contextmanager
 def without_runtime_chatter(start: bytes = b"INFO:") -> Iterator[None]:
-    """Hold back the lines with this start that C++ writes to stderr, as an interpreter does when it opens, no others."""
+    """Hold back the lines with this start that C++ writes to stderr, as an interpreter does on opening, no others."""
     sys.stderr.flush()
     try:
         kept = os.dup(2)
