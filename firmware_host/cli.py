@@ -105,12 +105,16 @@ def _parser() -> _Parser:
         nargs="*",
         help="image file, folder (all files in it), or - for paths on standard input, one a line",
     )
-    predict.add_argument("--source", help="instead of IMAGE: camera:NUMBER or video:FILE (needs OpenCV)")
-    predict.add_argument("--every", metavar="N", type=int, default=1, help="of --source, take each N-th frame")
-    predict.add_argument("--frames", metavar="N", type=int, help="of --source, end after N frames (default: all)")
+    _add_source(predict, "IMAGE")
     _add_max_memory(predict)
     learn = command("learn", commands.run_learn, "learn labelled images and save the state")
-    learn.add_argument("data", metavar="DATA", help=DATA_HELP)
+    learn.add_argument("data", metavar="DATA", nargs="?", help=DATA_HELP)
+    learn.add_argument(
+        "--label",
+        metavar="NAME",
+        help="every image is of this class: DATA is a file, a folder or - (paths), or --source",
+    )
+    _add_source(learn, "DATA")
     learn.add_argument(
         "--replay",
         choices=REPLAYS,
@@ -126,6 +130,14 @@ def _parser() -> _Parser:
     bench = command("bench", commands.run_bench, "time predictions and training steps, measure memory")
     bench.add_argument("--repeat", type=int, default=50, help="how often each is timed")
     return parser
+
+
+def _add_source(parser: argparse.ArgumentParser, instead_of: str) -> None:
+    parser.add_argument(
+        "--source", help=f"camera:NUMBER (0 is the first) or video:FILE instead of {instead_of}; needs OpenCV"
+    )
+    parser.add_argument("--every", metavar="N", type=int, default=1, help="of --source, take each N-th frame")
+    parser.add_argument("--frames", metavar="N", type=int, help="of --source, end after N frames (default: all)")
 
 
 def _add_max_memory(parser: argparse.ArgumentParser) -> None:

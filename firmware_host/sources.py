@@ -1,4 +1,4 @@
-"""Where images to predict come from: files, folders, paths on standard input, a camera or a video; one at a time."""
+"""Where images come from: files, folders, paths on standard input, a camera or a video; one at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firmware_host.images import ImageLike
 from firmware_host.memory import check_fits
 from firmware_host.terminal import without_runtime_chatter
 
-__all__ = ["NamedImage", "frames", "is_one_file", "named_images"]
+__all__ = ["NamedImage", "frames", "good_images", "is_one_file", "named_images"]
 
 CAMERA = re.compile("[0-9]{1,3}")
 SOURCE = "use camera:NUMBER (0 is the first) or video:FILE"
@@ -32,6 +32,14 @@ class NamedImage(NamedTuple):
 def is_one_file(paths: Sequence[str]) -> bool:
     """Whether these name one image and no more: then a bad one is the end, and not one among many."""
     return len(paths) == 1 and paths[0] != STANDARD_INPUT and not os.path.isdir(paths[0])
+
+
+def good_images(images: Iterable[NamedImage]) -> Iterator[ImageLike]:
+    """Yield the images without their names; raises the DeviceError of the first that is in place of one."""
+    for _, image in images:
+        if isinstance(image, DeviceError):
+            raise image
+        yield image
 
 
 def named_images(paths: Iterable[str]) -> Iterator[NamedImage]:

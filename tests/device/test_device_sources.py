@@ -242,6 +242,58 @@ def test_a_camera(predict, opencv):
     assert predict("--source", "camera:0", "--frames", 5)[0] == 0
 
 
+@pytest.fixture
+def learn(bundle, capfd):
+    def learn(*arguments):
+        code = main(["learn", str(bundle), *map(str, arguments), "--runtime", "numpy", "--json"])
+        out, err = capfd.readouterr()
+        return code, [json.loads(line) for line in out.splitlines()], err.splitlines()
+
+    return learn
+
+
+def test_a_class_is_shown_to_the_camera(learn, predict, opencv, monkeypatch, make, tmp_path):
+    blue = np.full((48, 64, 3), (220, 30, 30), np.uint8)  # BGR
+    monkeypatch.setattr(Video, "frames", [blue] * 30)
+    code, [result], _ = learn("--source", "camera:0", "--label", "blue", "--frames", 4, "--every", 5)
+    assert (code, result["images"]) == (0, 4)
+    assert [video.released for video in Video.opened] == [True]
+    root = make.folder_of_images(tmp_path / "data", names=("blue", "red"), each=2)
+    assert [record["label"] for record in predict(root)[1]] == ["blue", "blue", "red", "red"]
+
+
+def test_a_folder_of_one_class(learn, predict, standard_input, make, bundle, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", names=("blue", "white"), each=3)
+    code, [result], _ = learn(root / "blue", "--label", "cold")
+    assert (code, result["images"]) == (0, 3)
+    standard_input("".join(f"{path}\n" for path in (root / "white").iterdir()).encode())
+    code, [result], _ = learn("-", "--label", "warm")
+    assert (code, result["images"]) == (0, 3)
+    assert [record["label"] for record in predict(root)[1]] == ["cold"] * 3 + ["warm"] * 3
+
+
+def test_bad_things_to_learn(learn, opencv, monkeypatch, make, bundle, standard_input, tmp_path):
+    (tmp_path / "a.avi").write_text("")
+    (tmp_path / "empty").mkdir()
+    video = ("--source", f"video:{tmp_path / 'a.avi'}")
+    monkeypatch.setattr(Video, "frames", [Video.frames[0], False])
+    standard_input(b"")
+    for arguments, message in {
+        (): "required: DATA or --source",
+        video: "a.avi shows is unknown: give --label NAME",
+        (tmp_path, *video, "--label", "a"): "are given: use one of them",
+        ("--source", "camera:0", "--label", "a"): "source camera:0 has no end: give --frames N",
+        (*video, "--label", "a"): "a.avi#1 is damaged: leave it out",
+        (tmp_path / "empty", "--label", "a"): "empty holds no image",
+        (tmp_path / "none.png", "--label", "a"): "none.png does not exist",
+        ("-", "--label", "a"): "data - names no image: give at least one",
+    }.items():
+        code, records, err = learn(*arguments)
+        assert (code, records, len(err)) == (2, [], 1)
+        assert message in err[0]
+    assert not bundle.with_name(bundle.name + ".state").exists()
+
+
 def test_bad_sources(predict, opencv, monkeypatch, tmp_path):
     (tmp_path / "a.avi").write_text("")
     monkeypatch.chdir(tmp_path)
