@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING
 
+from firmware_host.bundle.pixels import has_alpha
 from firmware_host.memory import MIB
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["FORMATS", "bytes_to_decode", "has_alpha"]
+__all__ = ["FORMATS", "bytes_to_decode"]
 
 # Not all that Pillow knows: EPS would start Ghostscript, ICO and ICNS hold images larger than their headers say.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
@@ -23,11 +24,6 @@ STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 CONVERTED = 4  # a second image of 4 bytes a pixel
 TO_8_BITS = 8  # from 16, in NumPy
 DECODER = {"WEBP": 12, "AVIF": 16, "JPEG2000": 16, "TIFF": 8, "PPM": 4}  # bytes a pixel besides
-
-
-def has_alpha(image: PillowImage) -> bool:
-    """Whether some of the image may be transparent."""
-    return image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
 
 
 def bytes_to_decode(image: PillowImage, full: tuple[int, int], size: tuple[int, int]) -> int:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Optional, Union
 import numpy as np
 
 from firmware_host.bundle import DeviceError
-from firmware_host.decoding import FORMATS, bytes_to_decode, has_alpha
+from firmware_host.bundle.pixels import draft, resized, upright_rgb
+from firmware_host.decoding import FORMATS, bytes_to_decode
 from firmware_host.memory import check_fits
 from firmware_host.protocol import Array
 
@@ -27,17 +28,6 @@ __all__ = ["ImageLike", "load_image"]
 
 ImageLike = Union[str, "os.PathLike[str]", Array]
 
-DRAFT = 4  # a JPEG is decoded at 1/2, 1/4 or 1/8 when it stays this many times as large as wanted
-EXIF_ORIENTATION = 0x0112
-TURNS = {  # Image.Transpose by EXIF orientation
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
 _PILLOW_LIMIT = threading.Lock()
 
 
@@ -64,7 +54,7 @@ def load_image(image: ImageLike, size: tuple[int, int], max_memory_mb: Optional[
             return image
         from PIL import Image
 
-        return np.array(_resized(Image.fromarray(image), size), np.uint8)
+        return np.array(resized(Image.fromarray(image), size), np.uint8)
     return _load_file(image, size, max_memory_mb)
 
 
@@ -79,10 +69,10 @@ def _load_file(path: str | os.PathLike[str], size: tuple[int, int], max_memory_m
             _check_file(name, max_memory_mb)
             with _opened(name, max_memory_mb) as file:
                 full = file.size
-                file.draft(None, (DRAFT * max(size), DRAFT * max(size)))
+                draft(file, size)
                 if max_memory_mb is not None:
                     check_fits(f"image {name} ({_kind(file, full)})", bytes_to_decode(file, full, size), max_memory_mb)
-                return _upright_rgb(file, size)
+                return upright_rgb(file, size)
     except DeviceError:
         raise
     except FileNotFoundError:
@@ -130,44 +120,3 @@ def _opened(name: str, max_memory_mb: float | None) -> Iterator[PillowImage]:
 
 def _kind(file: PillowImage, full: tuple[int, int]) -> str:
     return f"{file.format}, {full[0]} x {full[1]} pixels, mode {file.mode}"
-
-
-def _upright_rgb(file: PillowImage, size: tuple[int, int]) -> Array:
-    """Decode, make small, then turn: what a large image needs beside its pixels stays small too."""
-    from PIL import Image
-
-    exif = file.getexif()  # before the file is closed
-    file.load()  # a newer Pillow turns a TIFF here, and then takes that out of `exif`
-    turn = TURNS.get(exif.get(EXIF_ORIENTATION, 1))
-    turned = turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
-    small = _rgb_of_size(file, size[::-1] if turned else size)
-    if turn is not None:
-        small = small.transpose(Image.Transpose[turn])
-    return np.array(small, np.uint8)
-
-
-def _rgb_of_size(image: PillowImage, size: tuple[int, int]) -> PillowImage:
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):  # 16 bits in either
-        grey = np.right_shift(np.asarray(image), 8)
-        return _resized(Image.fromarray(grey.astype(np.uint8)), size).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise DeviceError(f"image {image.filename} has 32 bits a pixel and no known range: save it with 8 or 16 bits")  # type: ignore[attr-defined]
-    if has_alpha(image):
-        small = _resized(image if image.mode == "RGBA" else image.convert("RGBA"), size)
-        white = Image.new("RGBA", small.size, "white")
-        white.alpha_composite(small)
-        return white.convert("RGB")
-    if image.mode == "L":
-        return _resized(image, size).convert("RGB")
-    return _resized(image.convert("RGB") if image.mode != "RGB" else image, size)
-
-
-def _resized(image: PillowImage, size: tuple[int, int]) -> PillowImage:
-    from PIL import Image
-
-    height, width = size
-    if image.size == (width, height):
-        return image
-    return image.resize((width, height), Image.Resampling.BICUBIC)
