@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.memory import peak_memory_mb
 from firmware_host.runtime import Runtime, open_backbone, open_head
 
-__all__ = ["bench", "peak_memory_mb"]
+__all__ = ["bench"]
 
 
 def bench(bundle: Bundle, runtime: Runtime, threads: int = 1, repeat: int = 50, seed: int = 0) -> dict[str, Any]:
@@ -56,19 +55,6 @@ def bench(bundle: Bundle, runtime: Runtime, threads: int = 1, repeat: int = 50, 
         "open_ms": open_ms,
         "peak_memory_mb": peak_memory_mb(),
     }
-
-
-def peak_memory_mb() -> float | None:
-    """Return the largest resident size of this process so far in MiB; None where the system does not say."""
-    if sys.platform == "linux":  # where getrusage starts at the size of the process that started this one
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / (1 << 10)  # KiB
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB elsewhere
 
 
 def _median_ms(call: Callable[[], object], repeat: int) -> float:

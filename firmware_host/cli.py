@@ -21,7 +21,11 @@ BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
-DATA_HELP = "a folder with one folder of images per class (or train/ and test/ of such), or npz:PATH"
+DATA_HELP = (
+    "a folder with one folder of images per class (or train/ and test/ of such), - for paths CLASS/IMAGE on standard "
+    "input, or npz:PATH"
+)
+DEFAULT_MAX_MEMORY_MB = 512
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser().parse_args(argv)
         exit_code = 0
         for output in args.run(args):
-            print(json.dumps(output.record) if args.json else output.text, flush=True)
+            if output.error and not args.json:
+                _complain(output.text, output.exit_code)
+            else:
+                print(json.dumps(output.record) if args.json else _printable(output.text), flush=True)
             exit_code = max(exit_code, output.exit_code)
         return exit_code
     except DeviceError as error:
@@ -58,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"{error.filename}: {error.strerror}: check that it is there and may be read", BAD_INPUT)
     except KeyboardInterrupt:
         return _complain("interrupted, nothing was saved", INTERRUPTED)
+
+
+def _printable(text: str) -> str:
+    """Return `text` with what stdout cannot show, such as a file name of another encoding, escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _complain(message: str, exit_code: int) -> int:
@@ -86,9 +99,22 @@ def _parser() -> _Parser:
     command("info", commands.run_info, "print the manifest and what was learned since")
     command("selftest", commands.run_selftest, "check that this machine computes what the bundle was verified with")
     predict = command("predict", commands.run_predict, "name the class of each image, a line an image")
-    predict.add_argument("images", metavar="IMAGE", nargs="+", help="image file")
+    predict.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        help="image file, folder (all files in it), or - for paths on standard input, one a line",
+    )
+    _add_source(predict, "IMAGE")
+    _add_max_memory(predict)
     learn = command("learn", commands.run_learn, "learn labelled images and save the state")
-    learn.add_argument("data", metavar="DATA", help=DATA_HELP)
+    learn.add_argument("data", metavar="DATA", nargs="?", help=DATA_HELP)
+    learn.add_argument(
+        "--label",
+        metavar="NAME",
+        help="every image is of this class: DATA is a file, a folder or - (paths), or --source",
+    )
+    _add_source(learn, "DATA")
     learn.add_argument(
         "--replay",
         choices=REPLAYS,
@@ -97,11 +123,31 @@ def _parser() -> _Parser:
     )
     learn.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the images")
     learn.add_argument("--learning-rate", type=float, help="Adam's step size (default: the bundle's)")
+    _add_max_memory(learn)
     evaluate = command("evaluate", commands.run_evaluate, "measure the accuracy on labelled images")
     evaluate.add_argument("data", metavar="DATA", help=DATA_HELP)
+    _add_max_memory(evaluate)
     bench = command("bench", commands.run_bench, "time predictions and training steps, measure memory")
     bench.add_argument("--repeat", type=int, default=50, help="how often each is timed")
     return parser
+
+
+def _add_source(parser: argparse.ArgumentParser, instead_of: str) -> None:
+    parser.add_argument(
+        "--source", help=f"camera:NUMBER (0 is the first) or video:FILE instead of {instead_of}; needs OpenCV"
+    )
+    parser.add_argument("--every", metavar="N", type=int, default=1, help="of --source, take each N-th frame")
+    parser.add_argument("--frames", metavar="N", type=int, help="of --source, end after N frames (default: all)")
+
+
+def _add_max_memory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-memory",
+        metavar="MIB",
+        type=int,
+        default=DEFAULT_MAX_MEMORY_MB,
+        help="of the whole process in MiB; an image that would not fit is refused before it is decoded",
+    )
 
 
 def _common() -> _Parser:

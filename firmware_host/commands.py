@@ -8,24 +8,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from firmware_host.bench import bench, peak_memory_mb
-from firmware_host.bundle import Bundle, read_bundle
-from firmware_host.data import read_data
+from firmware_host.bench import bench
+from firmware_host.bundle import Bundle, DeviceError, read_bundle
+from firmware_host.data import LabelledImages, read_data
 from firmware_host.device import Device
+from firmware_host.images import ImageLike, load_image
+from firmware_host.memory import peak_memory_mb
 from firmware_host.runtime import find_runtime
 from firmware_host.selftest import selftest
+from firmware_host.sources import NamedImage, frames, good_images, is_one_file, named_images
 from firmware_host.state import LearnedState, default_folder, read_state
 from firmware_host.terminal import ProgressLine, without_runtime_chatter
 
 __all__ = ["Output", "run_bench", "run_evaluate", "run_info", "run_learn", "run_predict", "run_selftest"]
 
+BAD_IMAGE = 2  # exit code: bad input
+REQUIRED = "the following arguments are required: {what} or --source (see python -m firmware_host {command} --help)"
+
 
 class Output(NamedTuple):
-    """One thing to print: a record (`--json`) or its text; `exit_code` says whether the command succeeded."""
+    """One thing to print: a record (`--json`) or its text; `exit_code` says whether the command succeeded.
+
+    The text of an `error` goes to stderr.
+    """
 
     record: dict[str, Any]
     text: str
     exit_code: int = 0
+    error: bool = False
 
 
 def run_info(args: argparse.Namespace) -> Iterator[Output]:
@@ -55,17 +65,29 @@ def run_selftest(args: argparse.Namespace) -> Iterator[Output]:
 
 
 def run_predict(args: argparse.Namespace) -> Iterator[Output]:
-    """A line an image."""
+    """A line an image, as soon as it is known; a bad image among many has a line of its own and stops no other."""
+    images = _images_to_predict(args)
     device = _open_device(args)
-    for image in args.images:
-        label, probability, latency_ms = device.predict(image)
-        record = {"image": image, "label": label, "probability": probability, "latency_ms": latency_ms}
-        yield Output(record, f"{image}: {label} ({probability:.1%}, {latency_ms:.2f} ms)")
+    if not device.classes:
+        raise DeviceError(f"bundle {args.bundle} knows no class yet: teach it some with learn")
+    for name, image in images:
+        try:
+            if isinstance(image, DeviceError):
+                raise image
+            pixels = load_image(image, device.bundle.image_size, args.max_memory)  # (H, W, 3)
+        except DeviceError as error:
+            if args.source is None and is_one_file(args.images):
+                raise
+            yield Output({"image": name, "error": str(error)}, str(error), BAD_IMAGE, error=True)
+            continue
+        label, probability, latency_ms = device.predict(pixels)
+        record = {"image": name, "label": label, "probability": probability, "latency_ms": latency_ms}
+        yield Output(record, f"{name}: {label} ({probability:.1%}, {latency_ms:.2f} ms)")
 
 
 def run_learn(args: argparse.Namespace) -> Iterator[Output]:
     """Learn the images of DATA and save the state."""
-    images, labels = read_data(args.data, "train")
+    images, labels = _images_to_learn(args)
     device = _open_device(args)
     progress = ProgressLine(sys.stderr)
     try:
@@ -82,7 +104,7 @@ def run_learn(args: argparse.Namespace) -> Iterator[Output]:
 
 def run_evaluate(args: argparse.Namespace) -> Iterator[Output]:
     """Accuracy on the images of DATA, over all classes known."""
-    images, labels = read_data(args.data, "test")
+    images, labels = read_data(args.data, "test", args.max_memory)
     device = _open_device(args)
     progress = ProgressLine(sys.stderr)
     try:
@@ -107,9 +129,44 @@ def run_bench(args: argparse.Namespace) -> Iterator[Output]:
     yield Output(record, text)
 
 
+def _images_to_predict(args: argparse.Namespace) -> Iterator[NamedImage]:
+    if args.source is None:
+        if not args.images:
+            raise DeviceError(REQUIRED.format(what="IMAGE", command="predict"))
+        return named_images(args.images)
+    if args.images:
+        raise DeviceError(f"IMAGE {args.images[0]} and --source {args.source} are given: use one of them")
+    return frames(args.source, args.every, args.frames, args.max_memory)
+
+
+def _images_to_learn(args: argparse.Namespace) -> LabelledImages:
+    """Return the images of DATA or --source; a frame is resized at once, so that none is held at its own size."""
+    if args.source is None and args.data is None:
+        raise DeviceError(REQUIRED.format(what="DATA", command="learn"))
+    if args.source is None and args.label is None:
+        return read_data(args.data, "train", args.max_memory)
+    if args.source is None:
+        found: list[ImageLike] = list(good_images(named_images([args.data])))
+    elif args.data is not None:
+        raise DeviceError(f"DATA {args.data} and --source {args.source} are given: use one of them")
+    elif args.label is None:
+        raise DeviceError(f"the class that source {args.source} shows is unknown: give --label NAME")
+    elif args.frames is None and args.source.startswith("camera:"):
+        raise DeviceError(f"source {args.source} has no end: give --frames N")
+    else:
+        size = read_bundle(args.bundle).image_size
+        shown = frames(args.source, args.every, args.frames, args.max_memory)
+        found = [load_image(frame, size) for frame in good_images(shown)]
+    if not found:
+        raise DeviceError(f"data {args.data} names no image: give at least one")
+    return LabelledImages(found, [args.label] * len(found))
+
+
 def _open_device(args: argparse.Namespace) -> Device:
     with without_runtime_chatter():
-        return Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed)
+        device = Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed)
+    device.max_memory_mb = args.max_memory
+    return device
 
 
 def _state_record(folder: Path, learned: LearnedState) -> dict[str, Any]:

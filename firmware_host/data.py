@@ -1,22 +1,28 @@
-"""Labelled images on disk: a folder with one folder per class, or `npz:PATH`."""
+"""Labelled images on disk: a folder with one folder per class, paths on standard input, or `npz:PATH`."""
 
 from __future__ import annotations
 
 import os
+import sys
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
 from firmware_host.bundle import DeviceError
 from firmware_host.images import ImageLike
+from firmware_host.memory import check_fits
 from firmware_host.protocol import Array
 
-__all__ = ["LabelledImages", "read_data"]
+__all__ = ["STANDARD_INPUT", "LabelledImages", "image_files", "read_data", "standard_input_paths"]
 
 SPLITS = ("train", "test")
 NOT_IMAGES = {"thumbs.db", "desktop.ini"}  # what file managers leave behind, besides hidden files
 LAYOUT = "give a folder with one folder of images per class, or npz:PATH"
+STANDARD_INPUT = "-"
+LONGEST_LINE = 1 << 16  # bytes; what comes without line ends is no path and not held
 
 
 class LabelledImages(NamedTuple):
@@ -26,18 +32,22 @@ class LabelledImages(NamedTuple):
     labels: list[str]
 
 
-def read_data(source: str, split: str) -> LabelledImages:
+def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) -> LabelledImages:
     """Read the images that DATA on the command line names; files are listed, not opened.
 
     Args:
-        source: a folder with one folder per class, a folder with train/ and test/ folders of such, or `npz:PATH` with
-            x_train, y_train, x_test, y_test (x uint8 [N, h, w, 3], y integer [N]) and class_names.
+        source: a folder with one folder per class, a folder with train/ and test/ folders of such, `-` for paths on
+            standard input, each in a folder named after its class, or `npz:PATH` with x_train, y_train, x_test, y_test
+            (x uint8 [N, h, w, 3], y integer [N]) and class_names.
         split: `train` or `test`; which part to take where there are two.
+        max_memory_mb: limit of the whole process in MiB, which the arrays of an .npz are checked against; None: none.
 
-    Raises DeviceError for no classes, a class without images, or a file that is no such .npz.
+    Raises DeviceError for no classes, a class without images, or a file that is no such .npz or too large.
     """
     if source.startswith("npz:"):
-        return _read_npz(Path(source[len("npz:") :]), split)
+        return _read_npz(Path(source[len("npz:") :]), split, max_memory_mb)
+    if source == STANDARD_INPUT:
+        return _read_listing(standard_input_paths())
     root = Path(source)
     if not root.is_dir():
         raise DeviceError(f"data {source} is not a folder: {LAYOUT}")
@@ -46,6 +56,46 @@ def read_data(source: str, split: str) -> LabelledImages:
         if not root.is_dir():
             raise DeviceError(f"data {source} has no folder {split}: add it, or {LAYOUT}")
     return _read_folder(root)
+
+
+def image_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the files in `folder` and its folders, sorted, hidden ones left out; one folder's names are held at a time.
+
+    Raises OSError for a folder that cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        visible = sorted((entry for entry in entries if _counts(entry.name)), key=lambda entry: entry.name)
+    for entry in visible:
+        if entry.is_dir(follow_symlinks=False):
+            yield from image_files(entry.path)
+        elif not entry.is_dir():  # a link to a folder may lead in circles
+            yield Path(entry.path)
+
+
+def standard_input_paths() -> Iterator[str]:
+    """Yield the paths on standard input, one a line, as they come; raises DeviceError when it is closed."""
+    if sys.stdin is None:
+        raise DeviceError("standard input is closed: write paths into it, one a line, or give files")
+    for line in iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE), b""):
+        path = os.fsdecode(line.rstrip(b"\r\n"))
+        if path:
+            yield path
+
+
+def _read_listing(names: Iterator[str]) -> LabelledImages:
+    images: list[ImageLike] = []
+    labels: list[str] = []
+    for name in names:
+        path = Path(name)
+        if not path.parent.name:
+            raise DeviceError(
+                f"path {name} on standard input names no class: give FOLDER/IMAGE, the folder is the class"
+            )
+        images.append(path)
+        labels.append(path.parent.name)
+    if not images:
+        raise DeviceError("data - : standard input holds no path: give one a line, FOLDER/IMAGE")
+    return LabelledImages(images, labels)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -61,7 +111,7 @@ def _read_folder(root: Path) -> LabelledImages:
     images: list[ImageLike] = []
     labels: list[str] = []
     for folder in classes:
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and _counts(path.relative_to(folder))]
+        files = list(image_files(folder))
         if not files:
             raise DeviceError(f"class folder {folder} is empty: add images or remove it")
         images += files
@@ -69,18 +119,22 @@ def _read_folder(root: Path) -> LabelledImages:
     return LabelledImages(images, labels)
 
 
-def _counts(path: Path) -> bool:
-    return path.name.lower() not in NOT_IMAGES and not any(part.startswith(".") for part in path.parts)
+def _counts(name: str) -> bool:
+    return name.lower() not in NOT_IMAGES and not name.startswith(".")
 
 
-def _read_npz(path: Path, split: str) -> LabelledImages:
+def _read_npz(path: Path, split: str, max_memory_mb: float | None) -> LabelledImages:
     wanted = (f"x_{split}", f"y_{split}", "class_names")
     if not path.is_file():
         raise DeviceError(f"data {path} does not exist: give the path of an .npz file after npz:")
     try:
+        if max_memory_mb is not None:
+            check_fits(f"data {path}", _npz_bytes(path, wanted), max_memory_mb)
         with np.load(os.fspath(path), allow_pickle=False) as arrays:
             missing = [name for name in wanted if name not in arrays.files]
             x, y, names = (None, None, None) if missing else (arrays[name] for name in wanted)
+    except DeviceError:
+        raise
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for one cause
         reason = " ".join(str(error).split())
         raise DeviceError(f"data {path} is not a readable .npz ({reason}): write it again with numpy.savez") from error
@@ -88,6 +142,21 @@ def _read_npz(path: Path, split: str) -> LabelledImages:
         raise DeviceError(f"data {path} lacks {', '.join(missing)}: write x_{split}, y_{split} and class_names")
     _check_npz(path, split, x, y, names)
     return LabelledImages(list(x), [str(names[label]) for label in y])
+
+
+def _npz_bytes(path: Path, wanted: tuple[str, ...]) -> int:
+    """Return the bytes that these arrays take when loaded, from their headers alone."""
+    size = 0
+    with zipfile.ZipFile(path) as archive:
+        members = set(archive.namelist())
+        for name in wanted:
+            if f"{name}.npy" in members:
+                with archive.open(f"{name}.npy") as file:
+                    one = np.lib.format.read_magic(file) == (1, 0)  # type: ignore[no-untyped-call]
+                    read = np.lib.format.read_array_header_1_0 if one else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+                size += int(np.prod(shape, dtype=object)) * dtype.itemsize
+    return size
 
 
 def _check_npz(path: Path, split: str, x: Array, y: Array, names: Array) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -33,7 +33,8 @@ class Prediction(NamedTuple):
 class Device:
     """Predicts, learns, and keeps what it learned; make one with `Device.open`.
 
-    Nothing is written before `save()`; the bundle itself never changes.
+    Nothing is written before `save()`; the bundle itself never changes. `max_memory_mb` limits what reading an image
+    file may take the whole process to, in MiB; None leaves it to Pillow's own limit on pixels.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Device:
         self.bundle = bundle
         self.runtime = runtime
         self.state_folder = folder
+        self.max_memory_mb: Optional[float] = None
         self._backbone = backbone
         self._head = head
         self._learned = learned
@@ -95,7 +97,7 @@ class Device:
         """
         if not self._classes:
             raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
-        pixels = load_image(image, self.bundle.image_size)  # (H, W, 3)
+        pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
         started = time.perf_counter()
         feature = self._backbone(pixels).value  # (d,)
         _, probabilities = self._head.infer(feature[None])  # (1, C)
@@ -187,7 +189,7 @@ class Device:
     def _features(self, images: Sequence[ImageLike], progress: learner.Progress) -> Array:
         feature = np.empty((len(images), self.bundle.feature_size), np.float32)  # (N, d)
         for index, image in enumerate(images):
-            feature[index] = self._backbone(load_image(image, self.bundle.image_size)).value
+            feature[index] = self._backbone(load_image(image, self.bundle.image_size, self.max_memory_mb)).value
             if progress:
                 progress("reading", index + 1, len(images))
         return feature

@@ -46,8 +46,8 @@ class ProgressLine:
 
 
 @contextmanager
-def without_runtime_chatter() -> Iterator[None]:
-    """Hold back the `INFO:` lines that an interpreter's C++ writes to stderr when it opens; the rest is passed on."""
+def without_runtime_chatter(start: bytes = b"INFO:") -> Iterator[None]:
+    """Hold back the lines with this start that C++ writes to stderr, as an interpreter does on opening, no others."""
     sys.stderr.flush()
     try:
         kept = os.dup(2)
@@ -64,5 +64,5 @@ def without_runtime_chatter() -> Iterator[None]:
             os.close(kept)
             captured.seek(0)
             for line in captured.read().splitlines(keepends=True):
-                if line.strip() and not line.startswith(b"INFO:"):
+                if line.strip() and not line.startswith(start):
                     os.write(2, line)

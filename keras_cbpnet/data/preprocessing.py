@@ -11,8 +11,9 @@ from typing import Union
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
+from firmware_host.bundle.pixels import draft, resized, upright_rgb
 from keras_cbpnet.errors import UserError
 
 __all__ = ["ImageSize", "height_and_width", "read_image", "resize_images"]
@@ -41,10 +42,10 @@ def resize_images(images: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint
     height, width = height_and_width(size)
     if images.shape[1:3] == (height, width):
         return images
-    resized = np.empty((len(images), height, width, 3), np.uint8)
+    result = np.empty((len(images), height, width, 3), np.uint8)
     for index, image in enumerate(images):
-        resized[index] = _resized(Image.fromarray(image), height, width)
-    return resized
+        result[index] = resized(Image.fromarray(image), (height, width))
+    return result
 
 
 def read_image(path: str | os.PathLike[str], size: ImageSize) -> NDArray[np.uint8]:
@@ -58,13 +59,9 @@ def read_image(path: str | os.PathLike[str], size: ImageSize) -> NDArray[np.uint
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
-                upright = ImageOps.exif_transpose(file) or file
-                return np.array(_resized(upright.convert("RGB"), height, width))
+                draft(file, (height, width))
+                return upright_rgb(file, (height, width))
     except Exception as error:  # decoders of damaged files raise what they like
         raise UserError(
             f"cannot read image {os.fspath(path)}: not an image, or damaged; replace or remove it"
         ) from error
-
-
-def _resized(image: Image.Image, height: int, width: int) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)

@@ -1,8 +1,10 @@
 """Images and DATA: what is taken, and the one line for what is not."""
 
+import os
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from firmware_host.bundle import DeviceError
 from firmware_host.data import read_data
@@ -38,14 +40,99 @@ def test_other_modes_become_rgb(mode, tmp_path):
     np.testing.assert_array_equal(load_image(path, SIZE), np.full((*SIZE, 3), 255, np.uint8))
 
 
-def test_exif_orientation_is_applied(pixels, tmp_path):
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.gif", "la.png", "p.png", "rgb.png"])
+def test_transparent_parts_come_out_white(name, tmp_path):
+    """Left half: opaque, dark; right half: transparent, with another colour beneath."""
+    pixels = np.full((8, 8, 4), (40, 40, 40, 255), np.uint8)
+    pixels[:, 4:] = (80, 80, 80, 0)
+    image = Image.fromarray(pixels)
+    options = {"lossless": True, "exact": True} if name == "a.webp" else {}
+    if name == "la.png":
+        image = image.convert("LA")
+    elif name == "p.png":
+        image, options = image.convert("RGB").quantize(2), {}
+        options["transparency"] = image.getpixel((7, 0))
+    elif name == "rgb.png":
+        image, options = image.convert("RGB"), {"transparency": (80, 80, 80)}
+    image.save(tmp_path / name, **options)
+    result = load_image(tmp_path / name, (8, 8))
+    np.testing.assert_array_equal(result[:, :4], np.full((8, 4, 3), 40))
+    np.testing.assert_array_equal(result[:, 4:], np.full((8, 4, 3), 255))
+    assert load_image(tmp_path / name, (4, 4))[:, -1].min() > 245  # nothing of the colour beneath
+    np.testing.assert_array_equal(load_image(tmp_path / name, (8, 8), max_memory_mb=4000), result)
+
+
+def test_half_transparent(tmp_path):
+    Image.new("RGBA", (8, 6), (255, 0, 0, 51)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png", SIZE), np.full((*SIZE, 3), (255, 204, 204)))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.ppm"])
+def test_16_bits_lose_the_lower_8(name, tmp_path):
+    values = np.linspace(0, 65535, 48).astype(np.uint16).reshape(SIZE)
+    if name == "a.ppm":
+        (tmp_path / name).write_bytes(b"P5 6 8 65535\n" + values.astype(">u2").tobytes())
+    else:
+        Image.fromarray(values).save(tmp_path / name)
+    result = load_image(tmp_path / name, SIZE)
+    np.testing.assert_array_equal(result, np.repeat((values >> 8)[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_32_bits_are_refused(mode, tmp_path):
+    Image.new(mode, (4, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(DeviceError, match=r"a.tif has 32 bits a pixel and no known range: save it with 8 or 16 bits"):
+        load_image(tmp_path / "a.tif", SIZE)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
+def test_of_an_animation_the_first_frame(name, tmp_path):
+    first, second = Image.new("RGB", SIZE[::-1], (220, 30, 30)), Image.new("RGB", SIZE[::-1], (30, 30, 220))
+    options = {"lossless": True} if name == "a.webp" else {}
+    first.save(tmp_path / name, save_all=True, append_images=[second], **options)
+    with Image.open(tmp_path / name) as file:
+        assert file.n_frames == 2
+    np.testing.assert_array_equal(load_image(tmp_path / name, SIZE), np.full((*SIZE, 3), (220, 30, 30)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_exif_orientation_is_applied(orientation, name, tmp_path):
+    corners = np.zeros((40, 30, 3), np.uint8)
+    corners[:20, :15], corners[20:, :15], corners[:20, 15:] = (240, 0, 0), (0, 240, 0), (0, 0, 240)
     exif = Image.Exif()
-    exif[0x0112] = 3  # turned by 180 degrees
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(load_image(tmp_path / "a.png", SIZE), pixels[::-1, ::-1])
+    exif[0x0112] = orientation
+    Image.fromarray(corners).save(tmp_path / name, exif=exif)
+    with Image.open(tmp_path / name) as file:
+        expected = (ImageOps.exif_transpose(file) or file).convert("RGB").resize((6, 8), Image.Resampling.BICUBIC)
+    np.testing.assert_allclose(load_image(tmp_path / name, SIZE).astype(int), np.array(expected), rtol=0, atol=1)
 
 
-def test_what_is_no_image_gets_one_line(pixels, tmp_path):
+def test_a_jpeg_decoded_small_looks_the_same(tmp_path):
+    small = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    Image.fromarray(small).resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg", quality=95)
+    with Image.open(tmp_path / "a.jpg") as file:
+        expected = np.array(file.convert("RGB").resize((32, 24), Image.Resampling.BICUBIC)).astype(int)
+    difference = np.abs(load_image(tmp_path / "a.jpg", (24, 32)) - expected)
+    assert difference.mean() < 0.5
+    assert difference.max() <= 4
+
+
+def test_damaged_metadata_does_not_cost_the_image(pixels, tmp_path, capfd, recwarn):
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xffdamaged", quality=100)
+    assert load_image(tmp_path / "a.jpg", SIZE).shape == (*SIZE, 3)
+    assert (capfd.readouterr().err, len(recwarn)) == ("", 0)
+
+
+def test_what_is_no_image_gets_one_line(pixels, tmp_path, capfd):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("icon.ico", "page.eps"):
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    for name in ("cut.png", "cut.gif", "cut.tif", "cut.webp"):
+        noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+        noise.save(tmp_path / name, **({"compression": "tiff_lzw"} if name == "cut.tif" else {}))
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1500])
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "empty.png").write_bytes(b"")
     Image.fromarray(np.tile(pixels, (40, 40, 1))).save(tmp_path / "whole.jpg")
@@ -56,11 +143,23 @@ def test_what_is_no_image_gets_one_line(pixels, tmp_path):
         "empty.png": "is not an image",
         "cut.jpg": "cannot be read .*truncated.*: replace or remove it",
         "none.png": "does not exist: check the path",
+        "folder": "is not an image but a folder: give a file",
+        "pipe": "is not an image but a device, pipe or socket",
+        "icon.ico": "is not an image: give a file that Pillow reads",
+        "page.eps": "is not an image: give a file that Pillow reads",
+        "cut.png": "cannot be read",
+        "cut.gif": "cannot be read",
+        "cut.tif": "is not an image",  # its directory was at the end
+        "cut.webp": "cannot be read",
+        "nul\0.png": "cannot be read .*null",
+        "x" * 300: "cannot be read .*too long",
     }.items():
-        with pytest.raises(DeviceError, match=message) as error:
-            load_image(tmp_path / name, SIZE)
-        assert "\n" not in str(error.value)
-        assert name in str(error.value)
+        for limit in (None, 4000):
+            with pytest.raises(DeviceError, match=message) as error:
+                load_image(tmp_path / name, SIZE, limit)
+            assert "\n" not in str(error.value)
+            assert name in str(error.value)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_decompression_bomb_is_refused_not_warned_about(tmp_path, monkeypatch):
