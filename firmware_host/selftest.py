@@ -20,7 +20,7 @@ __all__ = ["FLOAT_QUANTUM", "MAX_HEAD_ERROR", "MAX_QUANTA", "selftest"]
 
 MAX_QUANTA = 1.0
 MAX_HEAD_ERROR = 1e-5
-FLOAT_QUANTUM = 1e-4  # what counts as one quantum where the feature is float32
+FLOAT_QUANTUM = 1e-4  # what counts as one quantum where the feature is float32 and golden.npz names no `quantum`
 
 
 def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, Any]:
@@ -28,8 +28,8 @@ def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, An
 
     Returns ok, runtime, and
         reference: the recorded runtime that the backbone agrees with best, among those with all prompts equal if any;
-        backbone_max_quanta: largest difference of a feature from it, in steps of the integer feature or of 1e-4 for a
-            float32 one;
+        backbone_max_quanta: largest difference of a feature from it, in steps of the integer feature; for a float32
+            one in steps of 1e-4, or of what int8 weights moved it by on the host, golden.npz's `quantum`;
         prompts_equal: whether the same prompts are chosen;
         head_max_error: largest absolute difference of start state, probabilities, losses and state after training, and
             of the logits, which `prototype` scales: theirs is divided by max(1, |logit_scale|), back to cosines;
@@ -81,6 +81,10 @@ class _Golden:
                 "convert with tflite/convert.py"
             )
 
+        self.quantum = float(self._arrays.get("quantum", FLOAT_QUANTUM))
+        if not 0 < self.quantum < math.inf:
+            raise BundleError(f"{self._path}: quantum is {self.quantum}, not above 0: convert with tflite/convert.py")
+
     def __getitem__(self, name: str) -> Array:
         return self._arrays[name]
 
@@ -97,7 +101,7 @@ def _best_match(backbone: Backbone, golden: _Golden, runtime: str) -> _Match:
     found = [backbone(image) for image in golden["image"]]
     raw = np.concatenate([feature.raw for feature in found])  # (n, d)
     prompts = np.array([feature.prompt for feature in found])  # (n,)
-    quantum = 1.0 if raw.dtype.kind in "iu" else FLOAT_QUANTUM
+    quantum = 1.0 if raw.dtype.kind in "iu" else golden.quantum
     matches = [
         _Match(
             reference,

@@ -32,8 +32,6 @@ def build_parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert, verify, write the bundle and print what came of it."""
     args = build_parser().parse_args(argv)
-    if args.recipe == "hybrid":
-        raise UserError("recipe hybrid is not available yet; use int8 or float32")
     if args.target == "micro":
         raise UserError("target micro is not available yet; use linux")
     # Imported late: TensorFlow takes seconds, a mistyped option should not.

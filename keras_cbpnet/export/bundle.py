@@ -21,15 +21,15 @@ from keras_cbpnet.data import make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.backbone import convert_backbone
-from keras_cbpnet.export.golden import golden_vectors
+from keras_cbpnet.export.golden import feature_quantum, golden_vectors
 from keras_cbpnet.export.head import convert_head
 from keras_cbpnet.export.ops import op_table
+from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.cbpnet import CBPNet
 
-RECIPES = ("int8", "float32")
 ON_DEVICE = ("cbp", "none")  # rules of the bundle's own step
 REPRESENTATIVE = 200
 GOLDEN = 8
@@ -50,7 +50,7 @@ def export_bundle(
         run: the run folder.
         config: its configuration.
         output: the bundle folder to write.
-        recipe: `int8` or `float32`.
+        recipe: a name in `RECIPES`.
         overwrite: whether an existing bundle may be replaced.
         progress: called with a line at every step.
 
@@ -77,7 +77,7 @@ def export_bundle(
 
     model, names, statistics = _load(run)
     train, test, labels = _host_images(config, model)
-    quantization = float32(model) if recipe == "float32" else contextlib.nullcontext()
+    quantization = contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model)
     with quantization:
         progress(f"converting the backbone ({recipe})")
         backbone = convert_backbone(model, recipe, train)
@@ -88,6 +88,7 @@ def export_bundle(
     progress("verifying")
     tables = {"backbone.tflite": op_table(backbone), "head.tflite": op_table(head)}
     verify.check_ops(tables, recipe)
+    verify.check_weights({"backbone.tflite": backbone, "head.tflite": head}, recipe)
     head_error = verify.check_head(head, model.head)
     outputs = {name: run_backbone(backbone, test, name) for name in runtimes}
     first = outputs[runtimes[0]]
@@ -111,6 +112,8 @@ def export_bundle(
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
     golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
     arrays = golden_vectors(test[sample], golden, model.head)
+    if recipe == "hybrid":
+        arrays["quantum"] = feature_quantum(golden, expected[sample])
     temporary = output.with_name(output.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -179,6 +182,7 @@ def _manifest(
         "schema_version": SCHEMA_VERSION,
         "name": config.preset,
         "recipe": recipe,
+        "quantization": RECIPES[recipe].describe(),
         "classes": names,
         "shapes": {"image": [1, size, size, 3], "feature": [1, width], "prompt": [1]},
         "dtypes": {"image": "uint8", "feature": str(feature.dtype), "prompt": "int32"},

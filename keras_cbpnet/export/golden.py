@@ -49,6 +49,18 @@ def golden_vectors(
     return arrays
 
 
+def feature_quantum(outputs: dict[str, BackboneOutput], expected: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what a float feature of int8 weights may be off on another machine: the most that int8 moved it here.
+
+    Such kernels round each activation as their processor likes, so runtimes differ, but by less than rounding itself.
+
+    Args:
+        outputs: the backbone's, by runtime.
+        expected: float32 [n, d], without any quantization.
+    """
+    return np.asarray(max(np.abs(output.feature - expected).max() for output in outputs.values()), np.float32)
+
+
 def training_stream(head: CBPHead, steps: int, seed: int) -> dict[str, NDArray[Any]]:
     """Return inputs of `steps` training steps of `head`, on features that look like its classes.
 

@@ -5,7 +5,7 @@ import pytest
 
 from firmware_host.bench import bench
 from firmware_host.bundle import BundleError, DeviceError, read_bundle, write_manifest
-from firmware_host.runtime import Runtime, find_runtime, open_backbone
+from firmware_host.runtime import Feature, Runtime, find_runtime, open_backbone
 from firmware_host.selftest import _best_match, _Golden, selftest
 
 REFERENCES = ("tflite_runtime", "ai_edge_litert")
@@ -123,6 +123,27 @@ def test_an_incomplete_golden_file_is_refused(bundle, without, named):
 def test_other_golden_images_are_refused(bundle, runtime, image):
     with pytest.raises(BundleError, match=r"golden.npz: image is .*: convert with tflite/convert.py"):
         selftest(changed(bundle, image=image), runtime)
+
+
+def test_a_recorded_quantum_widens_what_a_float_feature_may_be_off(bundle, runtime):
+    golden = read_bundle(bundle).arrays("golden.npz")
+    feature = {f"feature.{name}": golden[f"feature.{name}"].astype(np.float32) for name in REFERENCES}
+
+    def backbone(image):
+        index = int(np.flatnonzero((golden["image"] == image).all(axis=(1, 2, 3)))[0])
+        raw = feature["feature.ai_edge_litert"][index] + np.float32(0.05)
+        return Feature(raw, raw[None], int(golden["prompt.ai_edge_litert"][index]))
+
+    for quantum, quanta in ((None, 500.0), (0.1, 0.5), (0.02, 2.5)):
+        arrays = feature if quantum is None else {**feature, "quantum": np.float32(quantum)}
+        match = _best_match(backbone, _Golden(changed(bundle, **arrays)), "ai_edge_litert")
+        assert match.quanta == pytest.approx(quanta, rel=1e-3)
+
+
+@pytest.mark.parametrize("quantum", [0.0, -1.0, np.nan, np.inf])
+def test_a_quantum_that_is_none_is_refused(bundle, runtime, quantum):
+    with pytest.raises(BundleError, match=r"golden.npz: quantum is .*, not above 0: convert with"):
+        selftest(changed(bundle, quantum=np.float32(quantum)), runtime)
 
 
 def test_bench_measures(bundle, runtime):
