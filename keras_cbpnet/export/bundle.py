@@ -21,7 +21,7 @@ from keras_cbpnet.data import make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.backbone import convert_backbone
-from keras_cbpnet.export.golden import feature_quantum, golden_vectors
+from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.head import convert_head
 from keras_cbpnet.export.ops import op_table
 from keras_cbpnet.export.recipes import RECIPES
@@ -111,9 +111,7 @@ def export_bundle(
     progress("writing the bundle")
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
     golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
-    arrays = golden_vectors(test[sample], golden, model.head)
-    if recipe == "hybrid":
-        arrays["quantum"] = feature_quantum(golden, expected[sample])
+    arrays = golden_vectors(test[sample], golden, expected[sample], model.head)
     temporary = output.with_name(output.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

@@ -15,17 +15,22 @@ ROWS = 4
 
 
 def golden_vectors(
-    images: NDArray[np.uint8], outputs: dict[str, BackboneOutput], head: CBPHead, seed: int = 0
+    images: NDArray[np.uint8],
+    outputs: dict[str, BackboneOutput],
+    expected: NDArray[np.float32],
+    head: CBPHead,
+    seed: int = 0,
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of golden.npz.
 
     Args:
         images: uint8 [n, H, W, 3].
         outputs: the backbone's for these images, by runtime: integer kernels round differently.
+        expected: float32 [n, d], the model's features, by which another processor's rounding is judged.
         head: in the state that is shipped; it is not changed.
         seed: of the training steps' inputs.
     """
-    arrays: dict[str, NDArray[Any]] = {"image": images}
+    arrays: dict[str, NDArray[Any]] = {"image": images, "expected": expected}
     for runtime, output in outputs.items():
         arrays[f"feature.{runtime}"] = output.raw
         arrays[f"prompt.{runtime}"] = output.prompt
@@ -47,18 +52,6 @@ def golden_vectors(
     arrays["train.replaced"] = np.array([int(found["replaced"]) for found in results], np.int32)
     arrays.update({f"final.{name}": np.asarray(value) for name, value in values.items()})
     return arrays
-
-
-def feature_quantum(outputs: dict[str, BackboneOutput], expected: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what a float feature of int8 weights may be off on another machine: the most that int8 moved it here.
-
-    Such kernels round each activation as their processor likes, so runtimes differ, but by less than rounding itself.
-
-    Args:
-        outputs: the backbone's, by runtime.
-        expected: float32 [n, d], without any quantization.
-    """
-    return np.asarray(max(np.abs(output.feature - expected).max() for output in outputs.values()), np.float32)
 
 
 def training_stream(head: CBPHead, steps: int, seed: int) -> dict[str, NDArray[Any]]:
