@@ -122,6 +122,13 @@ def test_operators_are_builtins(bundle, recipe):
         assert (bundle / "backbone.tflite").stat().st_size < 2.4e6  # weights once, at a byte each
 
 
+def test_the_head_holds_little_but_its_numbers(bundle):
+    with np.load(bundle / "golden.npz") as golden:
+        numbers = sum(golden[name].size for name in golden.files if name.startswith("state."))
+    constants = 2 * D  # mean and scale of the features
+    assert 4 * (numbers + constants) < (bundle / "head.tflite").stat().st_size < 1.2 * 4 * (numbers + constants)
+
+
 def test_every_shape_is_static(bundle):
     for name in ("backbone.tflite", "head.tflite"):
         for part in graph(bundle / name)[0].subgraphs:
