@@ -85,8 +85,12 @@ class Backbone:
         """Return the Feature of `image`, uint8 RGB [H, W, 3] or [1, H, W, 3]."""
         outputs = self._runner(image=np.ascontiguousarray(image, np.uint8).reshape((1, *image.shape[-3:])))
         raw = outputs["feature"]  # (1, d)
-        value = (raw[0].astype(np.float32) - self._zero_point) * self._scale  # (d,)
-        return Feature(value, raw, int(outputs["prompt"][0]))
+        return Feature(self.dequantize(raw[0]), raw, int(outputs["prompt"][0]))
+
+    def dequantize(self, raw: Array) -> Array:
+        """Return what stored features of any shape stand for, float32."""
+        values: Array = (raw.astype(np.float32) - self._zero_point) * self._scale
+        return values
 
 
 class InterpreterHead:

@@ -25,6 +25,9 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--recipe", choices=("int8", "hybrid", "float32"), default="int8", help="quantization")
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
+    parser.add_argument(
+        "--report", action="store_true", help="also analyse the quantization, and print what runs where on accelerators"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
 
@@ -32,8 +35,6 @@ def build_parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert, verify, write the bundle and print what came of it."""
     args = build_parser().parse_args(argv)
-    if args.recipe == "hybrid":
-        raise UserError("recipe hybrid is not available yet; use int8 or float32")
     if args.target == "micro":
         raise UserError("target micro is not available yet; use linux")
     # Imported late: TensorFlow takes seconds, a mistyped option should not.
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = args.run.resolve() if args.run.name in ("", "..") else args.run
     output = args.output or run.with_name(run.name + ".bundle")
     with cli.progress_lines(total=0) as progress:
-        report = export_bundle(args.run, read_config(args.run), output, args.recipe, args.overwrite, progress)
+        config = read_config(args.run)
+        report = export_bundle(args.run, config, output, args.recipe, args.overwrite, progress, args.report)
     if args.json:
         print(json.dumps({"output": str(output), **report}))
         return 0
@@ -52,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"accuracy on {report['held_out_images']} held-out images: {accuracy}")
     print(f"mean cosine of the features to the model's: {report['backbone_mean_cosine']:.4f}")
     print(f"head against Keras over 200 steps: {report['head_max_error_200_steps']:.1e}")
+    if args.report:
+        from keras_cbpnet.export.report import report_lines
+
+        print("\n".join(report_lines(report)))
     print(f"next: python -m firmware_host selftest {output}")
     return 0
 

@@ -1,6 +1,14 @@
 """The bundle contract, shared by the host that writes bundles and the device that reads them (NumPy only)."""
 
-from firmware_host.bundle.contract import BLOCKS, FILES, OPTIONAL_FILES, SCHEMA_VERSION, state_shapes, weight_shapes
+from firmware_host.bundle.contract import (
+    ACCELERATOR_FILES,
+    BLOCKS,
+    FILES,
+    OPTIONAL_FILES,
+    SCHEMA_VERSION,
+    state_shapes,
+    weight_shapes,
+)
 from firmware_host.bundle.errors import BundleError, DeviceError
 from firmware_host.bundle.files import sha256_of_file, write_atomically
 from firmware_host.bundle.manifest import canonical_text, manifest_sha256, write_manifest
@@ -8,6 +16,7 @@ from firmware_host.bundle.reader import Bundle, read_bundle
 from firmware_host.bundle.statistics import ClassStatistics
 
 __all__ = [
+    "ACCELERATOR_FILES",
     "BLOCKS",
     "FILES",
     "OPTIONAL_FILES",

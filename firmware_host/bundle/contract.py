@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from firmware_host.bundle.errors import BundleError
 
-__all__ = ["BLOCKS", "FILES", "OPTIONAL_FILES", "SCHEMA_VERSION", "state_shapes", "weight_shapes"]
+__all__ = ["ACCELERATOR_FILES", "BLOCKS", "FILES", "OPTIONAL_FILES", "SCHEMA_VERSION", "state_shapes", "weight_shapes"]
 
 SCHEMA_VERSION = 1
 FILES = (
@@ -19,6 +19,7 @@ FILES = (
     "report.json",
     "statistics.npz",
 )
+ACCELERATOR_FILES = ("backbone_edgetpu.tflite",)  # beside the others where their compiler was installed
 OPTIONAL_FILES = ("statistics.npz",)  # a bundle made by another program may come without
 BLOCKS = ("prototype", "mlp", "residual")
 

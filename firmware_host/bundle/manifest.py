@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from firmware_host.bundle.contract import BLOCKS, FILES, SCHEMA_VERSION
+from firmware_host.bundle.contract import ACCELERATOR_FILES, BLOCKS, FILES, SCHEMA_VERSION
 from firmware_host.bundle.errors import BundleError
 from firmware_host.bundle.files import sha256_of_file, write_atomically
 
@@ -85,11 +85,13 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Complete `manifest` with schema version and checksums of `folder`'s files, and write manifest.json atomically.
 
-    Every file of the bundle must already be in `folder`. Returns the manifest as written.
+    Every file of the bundle must already be in `folder`; a file compiled for an accelerator may be there as well.
+    Returns the manifest as written.
     Raises BundleError when a file is missing or the manifest does not hold together; nothing is then written.
     """
     folder = Path(folder)
     names = [name for name in FILES if name != "manifest.json"]
+    names += [name for name in ACCELERATOR_FILES if (folder / name).is_file()]
     for name in names:
         if not (folder / name).is_file():
             raise BundleError(f"bundle file {folder / name} is missing: write every file before the manifest")

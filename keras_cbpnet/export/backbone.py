@@ -65,8 +65,8 @@ def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.
     Args:
         module: called with raw pixels [1, S, S, 3]; its fake quantizers, where it has them, set the ranges for `int8`.
         image_size: S.
-        recipe: `int8` (every op, uint8 image to int8 feature) or `float32`.
-        images: representative uint8 images [N, S, S, 3], which set the ranges that no fake quantizer holds.
+        recipe: `int8` (every op, uint8 image to int8 feature), `hybrid` (int8 weights, float feature) or `float32`.
+        images: representative uint8 images [N, S, S, 3], which set the ranges that no fake quantizer holds (`int8`).
     """
     kind = tf.float32 if recipe == "int8" else tf.uint8  # the converter turns the float input into uint8 itself
     signature = tf.TensorSpec([1, image_size, image_size, 3], kind, name="image")
@@ -88,10 +88,12 @@ def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.int8
-            # Per-channel dense weights crash tflite-runtime 2.14 on aarch64.
-            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         else:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if recipe == "hybrid":  # without representative images: dynamic range
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        # Per-channel dense weights crash tflite-runtime 2.14 on aarch64.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         return bytes(converter.convert())
 
 

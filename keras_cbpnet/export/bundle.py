@@ -14,22 +14,24 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from firmware_host.bundle import SCHEMA_VERSION, write_manifest
+from firmware_host.bundle import ACCELERATOR_FILES, SCHEMA_VERSION, write_manifest
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
+from keras_cbpnet.export.analysis import signal_to_noise, worst_places
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.head import convert_head
 from keras_cbpnet.export.ops import op_table
+from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
+from keras_cbpnet.export.targets import compile_edge_tpu, edge_tpu_compiler, target_rows
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.cbpnet import CBPNet
 
-RECIPES = ("int8", "float32")
 ON_DEVICE = ("cbp", "none")  # rules of the bundle's own step
 REPRESENTATIVE = 200
 GOLDEN = 8
@@ -43,6 +45,7 @@ def export_bundle(
     recipe: str,
     overwrite: bool = False,
     progress: Progress = lambda line: None,
+    analyse: bool = False,
 ) -> dict[str, Any]:
     """Convert a finished run, verify the result and write the bundle, whole or not at all.
 
@@ -50,9 +53,10 @@ def export_bundle(
         run: the run folder.
         config: its configuration.
         output: the bundle folder to write.
-        recipe: `int8` or `float32`.
+        recipe: a name in `RECIPES`.
         overwrite: whether an existing bundle may be replaced.
         progress: called with a line at every step.
+        analyse: whether the report also tells what quantization costs where, and what training for it saved.
 
     Returns:
         The contents of report.json.
@@ -77,7 +81,7 @@ def export_bundle(
 
     model, names, statistics = _load(run)
     train, test, labels = _host_images(config, model)
-    quantization = float32(model) if recipe == "float32" else contextlib.nullcontext()
+    quantization = contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model)
     with quantization:
         progress(f"converting the backbone ({recipe})")
         backbone = convert_backbone(model, recipe, train)
@@ -88,17 +92,21 @@ def export_bundle(
     progress("verifying")
     tables = {"backbone.tflite": op_table(backbone), "head.tflite": op_table(head)}
     verify.check_ops(tables, recipe)
+    verify.check_weights({"backbone.tflite": backbone, "head.tflite": head}, recipe)
     head_error = verify.check_head(head, model.head)
     outputs = {name: run_backbone(backbone, test, name) for name in runtimes}
     first = outputs[runtimes[0]]
-    cosine = min(verify.check_features(output.feature, expected) for output in outputs.values())
     with float32(model):
         hits = {"float32": _hits(model, model.batched(lambda x: model.features(x)[0], test), labels)}
     hits.update({name: _hits(model, output.feature, labels) for name, output in outputs.items()})
-    for name in runtimes:
-        verify.check_accuracy(hits[name], hits["float32"])
+    try:
+        cosine = min(verify.check_features(output.feature, expected) for output in outputs.values())
+        for name in runtimes:
+            verify.check_accuracy(hits[name], hits["float32"])
+    except UserError as error:
+        raise UserError(f"{error}{worst_places(model, test) if recipe == 'int8' else ''}") from error
 
-    report = {
+    report: dict[str, Any] = {
         "recipe": recipe,
         "operators": tables,
         "bytes": {"backbone.tflite": len(backbone), "head.tflite": len(head)},
@@ -106,17 +114,31 @@ def export_bundle(
         "accuracy": {name: float(each.mean()) for name, each in hits.items()},
         "backbone_mean_cosine": cosine,
         "head_max_error_200_steps": head_error,
+        "targets": target_rows(backbone),
     }
+    compiled = None
+    if recipe == "int8" and (compiler := edge_tpu_compiler()):
+        progress("compiling for the Edge TPU")
+        compiled = compile_edge_tpu(backbone, compiler)
+        report["targets"]["edge_tpu"] = compiled.row
+    if analyse:
+        progress("analysing the quantization")
+        report["signal_to_noise"] = signal_to_noise(model, test)
+        with float32(model):
+            calibrated = run_backbone(convert_backbone(model, "int8", train), test, runtimes[0])
+        report["accuracy_without_qat"] = float(_hits(model, calibrated.feature, labels).mean())
     progress("writing the bundle")
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
     golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
-    arrays = golden_vectors(test[sample], golden, model.head)
+    arrays = golden_vectors(test[sample], golden, expected[sample], model.head)
     temporary = output.with_name(output.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     (temporary / "backbone.tflite").write_bytes(backbone)
     (temporary / "head.tflite").write_bytes(head)
     (temporary / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    if compiled:
+        (temporary / ACCELERATOR_FILES[0]).write_bytes(compiled.model)
     np.savez(temporary / "golden.npz", **arrays)  # type: ignore[arg-type]
     np.savez(temporary / "statistics.npz", **statistics)  # type: ignore[arg-type]
     (temporary / "report.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -179,6 +201,7 @@ def _manifest(
         "schema_version": SCHEMA_VERSION,
         "name": config.preset,
         "recipe": recipe,
+        "quantization": RECIPES[recipe].describe(),
         "classes": names,
         "shapes": {"image": [1, size, size, 3], "feature": [1, width], "prompt": [1]},
         "dtypes": {"image": "uint8", "feature": str(feature.dtype), "prompt": "int32"},

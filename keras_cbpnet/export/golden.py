@@ -15,17 +15,22 @@ ROWS = 4
 
 
 def golden_vectors(
-    images: NDArray[np.uint8], outputs: dict[str, BackboneOutput], head: CBPHead, seed: int = 0
+    images: NDArray[np.uint8],
+    outputs: dict[str, BackboneOutput],
+    expected: NDArray[np.float32],
+    head: CBPHead,
+    seed: int = 0,
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of golden.npz.
 
     Args:
         images: uint8 [n, H, W, 3].
         outputs: the backbone's for these images, by runtime: integer kernels round differently.
+        expected: float32 [n, d], the model's features, by which another processor's rounding is judged.
         head: in the state that is shipped; it is not changed.
         seed: of the training steps' inputs.
     """
-    arrays: dict[str, NDArray[Any]] = {"image": images}
+    arrays: dict[str, NDArray[Any]] = {"image": images, "expected": expected}
     for runtime, output in outputs.items():
         arrays[f"feature.{runtime}"] = output.raw
         arrays[f"prompt.{runtime}"] = output.prompt

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_cbpnet.export.slim import slim
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.plasticity.step import Head
 
@@ -81,4 +82,4 @@ def convert_head(head: CBPHead) -> bytes:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.experimental_enable_resource_variables = True
-        return bytes(converter.convert())
+        return slim(converter.convert())

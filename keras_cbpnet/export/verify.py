@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.golden import training_stream
-from keras_cbpnet.export.ops import custom_ops, float_ops
+from keras_cbpnet.export.ops import custom_ops, float_ops, float_weights, per_channel_dense
 from keras_cbpnet.layers.cbp_head import CBPHead
 
 HEAD_STEPS = 200
@@ -18,6 +18,7 @@ HEAD_TOLERANCE = 1e-4
 HEAD_LEARNING_RATE = 1e-3  # at most: beyond it, Adam on random labels amplifies float32 rounding past the tolerance
 COSINE = 0.99
 ACCURACY_LOSS = 0.01
+SMALL_WEIGHTS = 1000  # entries that `hybrid` may leave in floating point
 
 
 def check_ops(tables: dict[str, list[dict[str, Any]]], recipe: str) -> None:
@@ -27,6 +28,20 @@ def check_ops(tables: dict[str, list[dict[str, Any]]], recipe: str) -> None:
             raise UserError(f"{file} needs operators that are no TFLite builtins: {', '.join(custom)}")
     if recipe == "int8" and (floating := float_ops(tables["backbone.tflite"])):
         raise UserError(f"recipe int8 left floating-point operators in backbone.tflite: {', '.join(floating)}")
+
+
+def check_weights(models: dict[str, bytes], recipe: str) -> None:
+    """Refuse per-channel int8 dense weights anywhere, and large float weights in a `hybrid` backbone."""
+    for file, model in models.items():
+        if count := per_channel_dense(model):
+            raise UserError(
+                f"{file} has {count} FULLY_CONNECTED operator(s) with per-channel int8 weights, on which "
+                "tflite-runtime 2.14 crashes on aarch64; convert dense layers with one scale a tensor"
+            )
+    if recipe == "hybrid" and (floating := float_weights(models["backbone.tflite"], SMALL_WEIGHTS)):
+        raise UserError(
+            f"recipe hybrid left float weights in backbone.tflite: {', '.join(floating[:5])}; use --recipe int8"
+        )
 
 
 def check_head(model: bytes, head: CBPHead) -> float:

@@ -7,7 +7,7 @@ The scheme is TFLite's: activations asymmetric per tensor, weights symmetric (Ja
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,7 @@ class FakeQuantize(keras.layers.Layer):
             (symmetric, one range for each index of the last axis).
         floor: no range of an activation reaches below it; None where all values count.
 
+    `watch`, None or a function, is called with every input and output, as an analysis needs them.
     Its `mode`, see `set_mode`: `off` (identity), `calibrate` (identity that widens the range to what it sees) or `on`.
     """
 
@@ -48,6 +49,7 @@ class FakeQuantize(keras.layers.Layer):
         self.kind = kind
         self.floor = floor
         self.mode = "off"
+        self.watch: Callable[[Any, Any], None] | None = None
 
     def build(self, input_shape: Any) -> None:
         from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot
@@ -64,6 +66,12 @@ class FakeQuantize(keras.layers.Layer):
             variable.assign(keras.ops.zeros_like(variable))
 
     def call(self, inputs: Any, training: bool = False) -> Any:
+        outputs = self._quantized(inputs, training)
+        if self.watch is not None:
+            self.watch(inputs, outputs)
+        return outputs
+
+    def _quantized(self, inputs: Any, training: bool) -> Any:
         if self.mode == "off":
             return inputs
         import tensorflow as tf

@@ -5,8 +5,8 @@ import pytest
 
 from firmware_host.bench import bench
 from firmware_host.bundle import BundleError, DeviceError, read_bundle, write_manifest
-from firmware_host.runtime import Runtime, find_runtime, open_backbone
-from firmware_host.selftest import _best_match, _Golden, selftest
+from firmware_host.runtime import Feature, Runtime, find_runtime, open_backbone
+from firmware_host.selftest import MAX_ERROR_RATIO, MAX_QUANTA, _best_match, _Golden, selftest
 
 REFERENCES = ("tflite_runtime", "ai_edge_litert")
 
@@ -29,6 +29,7 @@ def test_an_unchanged_bundle_passes(bundle, runtime):
         "runtime": "numpy",
         "reference": "ai_edge_litert",
         "backbone_max_quanta": 0.0,
+        "feature_error_ratio": None,
         "prompts_equal": True,
         "head_max_error": 0.0,
         "replaced_equal": True,
@@ -123,6 +124,64 @@ def test_an_incomplete_golden_file_is_refused(bundle, without, named):
 def test_other_golden_images_are_refused(bundle, runtime, image):
     with pytest.raises(BundleError, match=r"golden.npz: image is .*: convert with tflite/convert.py"):
         selftest(changed(bundle, image=image), runtime)
+
+
+class Rounding:
+    """A backbone whose features are the recorded ones and `error` more or less, in turns."""
+
+    def __init__(self, golden, error, scale=1.0):
+        self.golden, self.scale = golden, np.float32(scale)
+        rows = golden["feature.ai_edge_litert"]
+        self.features = rows + (error * (-1) ** np.arange(rows.shape[1])).astype(rows.dtype)
+
+    def dequantize(self, raw):
+        return raw.astype(np.float32) * self.scale
+
+    def __call__(self, image):
+        index = int(np.flatnonzero((self.golden["image"] == image).all(axis=(1, 2, 3)))[0])
+        raw = self.features[index]
+        return Feature(self.dequantize(raw), raw[None], int(self.golden["prompt.ai_edge_litert"][index]))
+
+
+def rounded(golden, dtype, **arrays):
+    """Recorded features of `dtype` that are within the range of int8 with room on both sides."""
+    features = {f"feature.{name}": (golden[f"feature.{name}"] // 2).astype(dtype) for name in REFERENCES}
+    return {**golden, **features, **arrays}
+
+
+@pytest.mark.parametrize(
+    ("departure", "error", "quanta", "ratio", "ok"),
+    # Recorded features lie `departure` above what the model gives; those found here another `error`, up and down.
+    [(0, 1, 1, 5000, True), (4, 2, 2, 1.118, True), (4, 4, 4, 1.414, False), (4, 50, 50, 12.54, False)],
+)
+def test_a_machine_that_rounds_as_well_as_the_recorded_one_passes(bundle, departure, error, quanta, ratio, ok):
+    arrays = rounded(read_bundle(bundle).arrays("golden.npz"), np.int8)
+    arrays["expected"] = 0.5 * (arrays["feature.ai_edge_litert"].astype(np.float32) - departure)
+    golden = _Golden(changed(bundle, **arrays))
+    match = _best_match(Rounding(arrays, np.int8(error), 0.5), golden, "ai_edge_litert")
+    assert (match.quanta, match.error_ratio) == (quanta, pytest.approx(ratio, rel=1e-3))
+    assert (match.quanta <= MAX_QUANTA or match.error_ratio <= MAX_ERROR_RATIO) is ok
+
+
+@pytest.mark.parametrize(("departure", "quanta"), [(0.0, 500.0), (0.2, 0.25), (0.02, 2.5)])
+def test_a_float_feature_is_measured_by_what_int8_weights_moved(bundle, departure, quanta):
+    arrays = rounded(read_bundle(bundle).arrays("golden.npz"), np.float32)
+    arrays["expected"] = arrays["feature.ai_edge_litert"] - np.float32(departure)
+    golden = _Golden(changed(bundle, **arrays))
+    match = _best_match(Rounding(arrays, 0.05), golden, "ai_edge_litert")
+    assert match.quanta == pytest.approx(quanta, rel=1e-3)
+
+
+def test_a_feature_that_is_no_number_fails(bundle, runtime):
+    arrays = rounded(read_bundle(bundle).arrays("golden.npz"), np.float32)
+    golden = _Golden(changed(bundle, **arrays, expected=arrays["feature.ai_edge_litert"] - np.float32(0.2)))
+    match = _best_match(Rounding(arrays, np.nan), golden, "ai_edge_litert")
+    assert (match.quanta, match.error_ratio) == (np.inf, np.inf)
+
+
+def test_other_expected_features_are_refused(bundle, runtime):
+    with pytest.raises(BundleError, match=r"golden.npz: expected is \[3, 6\], no feature for every image: convert"):
+        selftest(changed(bundle, expected=np.zeros((3, 6), np.float32)), runtime)
 
 
 def test_bench_measures(bundle, runtime):

@@ -172,7 +172,7 @@ def bundles(once, road, convert):
     return bundle
 
 
-@pytest.fixture(params=["int8", "float32"])
+@pytest.fixture(params=["int8", "hybrid", "float32"])
 def recipe(request):
     return request.param
 

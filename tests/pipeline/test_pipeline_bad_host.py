@@ -59,7 +59,6 @@ CONVERT = {
     "overwriting what is no bundle": (["run", "--output", "texts", "--overwrite"], "texts is no bundle"),
     "damaged configuration": (["damaged"], "damaged/config.json is damaged"),
     "recipe": (["run", "--recipe", "int4"], "argument --recipe: invalid choice: 'int4'"),
-    "recipe to come": (["run", "--recipe", "hybrid"], "recipe hybrid is not available yet; use int8 or float32"),
     "target to come": (["run", "--target", "micro"], "target micro is not available yet; use linux"),
     "no argument": ([], "the following arguments are required: RUN"),
 }

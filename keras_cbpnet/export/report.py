@@ -1,0 +1,31 @@
+"""The report of a conversion as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from keras_cbpnet.export.targets import describe
+
+NOISIEST = 5
+
+
+def report_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that `tflite/convert.py --report` adds: operators, targets, noise, training for quantization."""
+    yield "operators of backbone.tflite:"
+    for row in report["operators"]["backbone.tflite"]:
+        weights = f", weights {row['weights'].lower()}" if "weights" in row else ""
+        yield f"  {row['count']:4} {row['op']} {row['type'].lower()}{weights}"
+    yield "where they would run (nothing of it was run on such hardware):"
+    for target, row in report["targets"].items():
+        yield f"  {target}: {describe(row)}"
+    if report["signal_to_noise"]:
+        yield "signal to noise of the fake quantizers, dB (this rounding alone), worst first:"
+        for row in report["signal_to_noise"][:NOISIEST]:
+            yield f"  {row['place']}: {row['ratio_db']} ({row['own_db']})"
+    accuracy = report["accuracy"]
+    bundle = min(value for name, value in accuracy.items() if name != "float32")
+    yield (
+        f"accuracy lost: {accuracy['float32'] - bundle:.3f} as shipped ({report['recipe']}), "
+        f"{accuracy['float32'] - report['accuracy_without_qat']:.3f} as int8 with ranges from calibration alone"
+    )
