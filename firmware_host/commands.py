@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,8 @@ from firmware_host.bench import bench, peak_memory_mb
 from firmware_host.bundle import Bundle, read_bundle
 from firmware_host.data import read_data
 from firmware_host.device import Device
+from firmware_host.images import ImageLike
+from firmware_host.learner import Progress
 from firmware_host.runtime import find_runtime
 from firmware_host.selftest import selftest
 from firmware_host.state import LearnedState, default_folder, read_state
@@ -66,18 +68,47 @@ def run_predict(args: argparse.Namespace) -> Iterator[Output]:
 def run_learn(args: argparse.Namespace) -> Iterator[Output]:
     """Learn the images of DATA and save the state."""
     images, labels = read_data(args.data, "train")
-    device = _open_device(args)
     progress = ProgressLine(sys.stderr)
-    try:
-        record = device.learn(images, labels, args.replay, args.epochs, args.learning_rate, progress)
-    finally:
-        progress.close()
-    saved = device.save()
+    with _open_device(args) as device:
+        try:
+            if args.one_by_one:
+                record = _learn_one_by_one(device, images, labels, args, progress)
+            else:
+                rate, every = args.learning_rate, args.save_every
+                record = device.learn(images, labels, args.replay, args.epochs, rate, progress, every)
+        except KeyboardInterrupt:
+            saves = device.written["saves"]
+            raise KeyboardInterrupt("only what was saved on the way is kept" if saves else "") from None
+        finally:
+            progress.close()
+        saved = device.save()
+        written = device.written
+    loss = "unknown" if record["loss"] is None else f"{record['loss']:.4f}"
     text = (
-        f"learned {record['images']} images in {record['steps']} steps, loss {record['loss']:.4f}, "
-        f"{record['replaced']} units reborn; saved in {saved}"
+        f"learned {record['images']} images in {record['steps']} steps, loss {loss}, "
+        f"{record['replaced']} units reborn, {record['rolled_back']} steps taken back; saved in {saved}; "
+        f"{written['bytes_written_per_hour']:,.0f} bytes written per hour"
     )
-    yield Output({**record, "state": str(saved.parent), "peak_memory_mb": peak_memory_mb()}, text)
+    record.update(written, state=str(saved.parent), peak_memory_mb=peak_memory_mb())
+    yield Output(record, text)
+
+
+def _learn_one_by_one(
+    device: Device, images: Sequence[ImageLike], labels: Sequence[str], args: argparse.Namespace, progress: Progress
+) -> dict[str, Any]:
+    """Teach image by image, saving on the way; the loss is that of the last label that was not taken back."""
+    total: dict[str, Any] = {"images": 0, "steps": 0, "replaced": 0, "rolled_back": 0}
+    loss, due = None, args.save_every
+    for image, label in zip(images, labels):
+        record = device.teach(image, label, args.replay, args.learning_rate)
+        total = {name: value + record[name] for name, value in total.items()}
+        loss = loss if record["loss"] is None else record["loss"]
+        if args.save_every and total["steps"] >= due:
+            device.save()
+            due = total["steps"] + args.save_every
+        if progress:
+            progress("learning", total["images"], len(labels))
+    return {**total, "loss": loss}
 
 
 def run_evaluate(args: argparse.Namespace) -> Iterator[Output]:

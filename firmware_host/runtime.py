@@ -80,13 +80,17 @@ class Backbone:
         quantized = details["dtype"] != np.float32
         self._scale = np.float32(details["quantization"][0] if quantized else 1)
         self._zero_point = np.float32(details["quantization"][1] if quantized else 0)
+        self.dtype = np.dtype(details["dtype"])
 
     def __call__(self, image: Array) -> Feature:
         """Return the Feature of `image`, uint8 RGB [H, W, 3] or [1, H, W, 3]."""
         outputs = self._runner(image=np.ascontiguousarray(image, np.uint8).reshape((1, *image.shape[-3:])))
         raw = outputs["feature"]  # (1, d)
-        value = (raw[0].astype(np.float32) - self._zero_point) * self._scale  # (d,)
-        return Feature(value, raw, int(outputs["prompt"][0]))
+        return Feature(self.dequantize(raw[0]), raw, int(outputs["prompt"][0]))
+
+    def dequantize(self, raw: Array) -> Array:
+        """Return stored features [..., d] as float32."""
+        return (raw.astype(np.float32) - self._zero_point) * self._scale
 
 
 class InterpreterHead:
