@@ -14,6 +14,7 @@ from firmware_host import commands
 from firmware_host.bundle import DeviceError
 from firmware_host.device import DEFAULT_EPOCHS
 from firmware_host.runtime import RUNTIMES
+from firmware_host.state_commands import ACTIONS, run_state
 
 __all__ = ["main"]
 
@@ -115,6 +116,9 @@ def _parser() -> _Parser:
     learn.add_argument("--learning-rate", type=float, help="Adam's step size (default: the bundle's)")
     evaluate = command("evaluate", commands.run_evaluate, "measure the accuracy on labelled images")
     evaluate.add_argument("data", metavar="DATA", help=DATA_HELP)
+    state = command("state", run_state, "show, export, import, compare or reset what was learned")
+    state.add_argument("action", metavar="ACTION", nargs="?", default="show", help=", ".join(ACTIONS))
+    state.add_argument("file", metavar="FILE", nargs="?", help="of export, import and diff: a state kept elsewhere")
     bench = command("bench", commands.run_bench, "time predictions and training steps, measure memory")
     bench.add_argument("--repeat", type=int, default=50, help="how often each is timed")
     return parser

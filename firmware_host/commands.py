@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from firmware_host.bench import bench, peak_memory_mb
 from firmware_host.bundle import Bundle, read_bundle
@@ -16,26 +16,19 @@ from firmware_host.images import ImageLike
 from firmware_host.learner import Progress
 from firmware_host.runtime import find_runtime
 from firmware_host.selftest import selftest
-from firmware_host.state import LearnedState, default_folder, read_state
+from firmware_host.state import LearnedState, StateFolder, default_folder
+from firmware_host.state_commands import Output, state_record
 from firmware_host.terminal import ProgressLine, without_runtime_chatter
 
 __all__ = ["Output", "run_bench", "run_evaluate", "run_info", "run_learn", "run_predict", "run_selftest"]
 
 
-class Output(NamedTuple):
-    """One thing to print: a record (`--json`) or its text; `exit_code` says whether the command succeeded."""
-
-    record: dict[str, Any]
-    text: str
-    exit_code: int = 0
-
-
 def run_info(args: argparse.Namespace) -> Iterator[Output]:
     """The manifest, and what was learned since."""
     bundle = read_bundle(args.bundle)
-    folder = Path(args.state) if args.state is not None else default_folder(bundle.path)
-    learned = read_state(folder, bundle)
-    state = None if learned is None else _state_record(folder, learned)
+    folder = StateFolder(Path(args.state) if args.state is not None else default_folder(bundle.path), bundle)
+    learned = folder.read()
+    state = None if learned is None else state_record(folder, learned)
     yield Output({**bundle.manifest, "state": state}, _info_text(bundle, folder, learned))
 
 
@@ -143,16 +136,7 @@ def _open_device(args: argparse.Namespace) -> Device:
         return Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed)
 
 
-def _state_record(folder: Path, learned: LearnedState) -> dict[str, Any]:
-    return {
-        "path": str(folder),
-        "classes": list(learned.classes),
-        "images": int(learned.statistics.count.sum()),
-        "steps": int(learned.head["step"]),
-    }
-
-
-def _info_text(bundle: Bundle, folder: Path, learned: LearnedState | None) -> str:
+def _info_text(bundle: Bundle, folder: StateFolder, learned: LearnedState | None) -> str:
     head, shapes, dtypes = bundle.head, bundle.manifest["shapes"], bundle.manifest["dtypes"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(bundle.manifest["versions"].items()))
     lines = [
@@ -166,12 +150,12 @@ def _info_text(bundle: Bundle, folder: Path, learned: LearnedState | None) -> st
         *(f"{name}: {bundle.file(name).stat().st_size:,} bytes" for name in bundle.files),
     ]
     if learned is None:
-        lines.append(f"state: nothing learned yet in {folder}")
+        lines.append(f"state: nothing learned yet in {folder.path}")
     else:
-        record = _state_record(folder, learned)
+        record = state_record(folder, learned)
         new = [name for name in learned.classes if name not in bundle.classes]
         lines.append(
-            f"state: {record['images']} images and {record['steps']} steps in {folder}; "
+            f"state: {record['images']} images and {record['steps']} steps in {folder.path}; "
             f"new classes: {', '.join(new) or 'none'}"
         )
     return "\n".join(lines)

@@ -13,7 +13,7 @@ import numpy as np
 from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.protocol import Array, Head
-from firmware_host.state import LearnedState
+from firmware_host.state import LearnedState, class_axes
 
 __all__ = ["Memory", "generator_state", "start_state"]
 
@@ -116,7 +116,7 @@ class Memory:
             raise DeviceError(f"class {name!r} is not known: the device knows {', '.join(self.classes) or 'none'}")
         slot = self.classes.index(name)
         state = self.head.get_state()
-        for tensor, axis in _class_axes(self.bundle.head["block"]).items():
+        for tensor, axis in class_axes(self.bundle.head["block"]).items():
             state[tensor] = _without(state[tensor], slot, axis)
         self.head.set_state(state)
         old = self.statistics.arrays()
@@ -129,13 +129,6 @@ class Memory:
             feature, label = self.pending
             keep = label != slot
             self.pending = feature[keep], (label - (label > slot))[keep].astype(np.int32)
-
-
-def _class_axes(block: str) -> dict[str, int]:
-    """Return which axis of which state tensor runs over the class slots."""
-    weights = {"mlp": {"w2": 1, "b2": 0}, "residual": {"w3": 1, "b3": 0}}.get(block, {})
-    slots = {prefix + name: axis for name, axis in weights.items() for prefix in ("", "m_", "v_")}
-    return {"class_mask": 0, "class_mean": 0, "class_count": 0, **slots}
 
 
 def _without(values: Array, slot: int, axis: int) -> Array:

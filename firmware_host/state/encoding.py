@@ -20,9 +20,18 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.protocol import Array
-from firmware_host.state.learned import LearnedState, from_arrays, to_arrays
+from firmware_host.state.learned import LearnedState, from_arrays, head_key, to_arrays
 
-__all__ = ["STATE_SCHEMA_VERSION", "DamagedError", "StateFile", "Written", "decode", "encode", "generation_in"]
+__all__ = [
+    "STATE_SCHEMA_VERSION",
+    "DamagedError",
+    "StateFile",
+    "Written",
+    "decode",
+    "encode",
+    "generation_in",
+    "to_bytes",
+]
 
 STATE_SCHEMA_VERSION = 2
 READ_VERSIONS = (1, STATE_SCHEMA_VERSION)
@@ -86,6 +95,7 @@ def encode(state: LearnedState, bundle: Bundle, generation: int, written: Writte
         "schema_version": STATE_SCHEMA_VERSION,
         "bundle": bundle.model_identity,
         "backbone": bundle.manifest["sha256"]["backbone.tflite"],
+        "head": head_key(bundle),
     }
     arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
     arrays["written"] = np.zeros(3)  # [bytes, saves, since]; the size of the file is known once it is there
@@ -93,6 +103,11 @@ def encode(state: LearnedState, bundle: Bundle, generation: int, written: Writte
     arrays["written"] = np.array([written.bytes, written.saves, written.since])
     body = _npz(arrays) + b"\ncbpnet state schema %06d generation %020d sha256 " % (STATE_SCHEMA_VERSION, generation)
     return body + hashlib.sha256(body).hexdigest().encode() + b"\n", written
+
+
+def to_bytes(state: LearnedState, bundle: Bundle, generation: int) -> bytes:
+    """Return the bytes of a state file outside any folder, such as a backup."""
+    return encode(state, bundle, generation, Written(), 0.0)[0]
 
 
 def decode(content: bytes, path: Path) -> StateFile:

@@ -5,6 +5,7 @@ Dimensions: d features, C class slots, p images that wait for their training ste
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import Bundle, ClassStatistics
 from firmware_host.protocol import Array, State
 
-__all__ = ["LearnedState", "from_arrays", "to_arrays"]
+__all__ = ["LearnedState", "from_arrays", "head_key", "to_arrays"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,9 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
         pending,
         int(meta.get("rolled_back", 0)),
     )
+
+
+def head_key(bundle: Bundle) -> str:
+    """SHA-256 over what a head's tensors mean, beside the backbone: the block, its size and its constants."""
+    names = ("block", "units", "logit_scale", "feature_mean", "feature_scale")
+    return hashlib.sha256(json.dumps([bundle.head[name] for name in names]).encode()).hexdigest()

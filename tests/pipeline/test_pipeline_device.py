@@ -101,6 +101,24 @@ def test_the_two_runtimes_learn_alike(bundles, device, road, tmp_path):
         np.testing.assert_allclose(value, states[1][0][name], rtol=1e-6, atol=1e-4, err_msg=name)
 
 
+def test_a_state_goes_on_under_any_runtime(bundles, device, road, tmp_path):
+    """Made by tflite-runtime, taken on by each engine in a process of its own; float32, where features agree."""
+    float32, states = bundles("float32"), {}
+    data = f"npz:{road.device_npz}"
+    device("learn", float32, data, "--state", tmp_path / "made", "--runtime", "tflite_runtime", "--replay", "buffer:20")
+    for engine in (*RUNTIMES, "numpy"):
+        device("state", float32, "import", tmp_path / "made" / "state.a.npz", "--state", tmp_path / engine)
+        options = ("--state", tmp_path / engine, "--runtime", engine, "--replay", "buffer:20")
+        device("learn", float32, data, *options)
+        with np.load(tmp_path / engine / "state.b.npz") as file:
+            states[engine] = {name: file[name] for name in file.files if name != "written"}
+    made = states.pop("tflite_runtime")
+    for engine, state in states.items():
+        assert str(state.pop("meta")) == str(made["meta"]), engine
+        for name, value in state.items():
+            np.testing.assert_allclose(value, made[name], rtol=1e-6, atol=1e-4, err_msg=f"{engine} {name}")
+
+
 def test_the_same_seed_gives_the_same_state(int8, device, road, tmp_path):
     states = {}
     for name, seed in (("one", 3), ("same", 3), ("other", 4)):
