@@ -104,7 +104,7 @@ def closing_words(record: dict[str, Any]) -> str:
             "  run/report.html       the training, with plots: open it in a browser",
             "  run/                  the Keras model and its metrics",
             "  bundle/               what is copied to a device",
-            "  state/state.npz       what the device learned beside it",
+            "  state/state.a.npz     what the device learned beside it",
             "  images/               the PNG files it learned from and was tested on",
             "  results.json          the numbers above",
             "",

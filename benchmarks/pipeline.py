@@ -64,7 +64,7 @@ def measure(seed: int, work: Path, prefix: str = "") -> dict[str, Any]:
 
     rows = summarize_rows(host["accuracy_matrix"], host["final"]["float32"], device)
     average = {name: row["average_accuracy"] for name, row in rows.items()}
-    files = [*sorted(bundle.iterdir()), *sorted(state.iterdir())]
+    files = [*sorted(bundle.iterdir()), *sorted(state.glob("*.npz"))]
     return {
         "seed": seed,
         "tasks": tasks,

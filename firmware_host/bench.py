@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
-from firmware_host.memory import peak_memory_mb
+from firmware_host.process_memory import peak_memory_mb
 from firmware_host.runtime import Runtime, open_backbone, open_head
 
 __all__ = ["bench"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ from typing import NoReturn
 from firmware_host import commands
 from firmware_host.bundle import DeviceError
 from firmware_host.device import DEFAULT_EPOCHS
-from firmware_host.learner import REPLAYS
 from firmware_host.runtime import RUNTIMES
+from firmware_host.state_commands import ACTIONS, run_state
 
 __all__ = ["main"]
 
@@ -44,6 +45,16 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 (self-test failed), 2 (bad input), 130 (interrupted)."""
+    warnings = logging.StreamHandler(sys.stderr)
+    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+    logging.getLogger("firmware_host").addHandler(warnings)
+    try:
+        return _run(argv)
+    finally:
+        logging.getLogger("firmware_host").removeHandler(warnings)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         args = _parser().parse_args(argv)
         exit_code = 0
@@ -63,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         return _complain(f"{error.filename}: {error.strerror}: check that it is there and may be read", BAD_INPUT)
-    except KeyboardInterrupt:
-        return _complain("interrupted, nothing was saved", INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        return _complain(f"interrupted, {str(interrupt) or 'nothing was saved'}", INTERRUPTED)
 
 
 def _printable(text: str) -> str:
@@ -117,9 +128,15 @@ def _parser() -> _Parser:
     _add_source(learn, "DATA")
     learn.add_argument(
         "--replay",
-        choices=REPLAYS,
         default="statistics",
-        help="statistics: half of each batch is drawn from the statistics of every class seen; none: real images only",
+        help="statistics: half of each batch is drawn from the statistics of every class seen; buffer:N: from N images "
+        "kept as features; none: real images only",
+    )
+    learn.add_argument(
+        "--one-by-one", action="store_true", help="in the order given, as labels come on a device in use; no epochs"
+    )
+    learn.add_argument(
+        "--save-every", metavar="N", type=int, default=0, help="training steps between two saves; 0: one at the end"
     )
     learn.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the images")
     learn.add_argument("--learning-rate", type=float, help="Adam's step size (default: the bundle's)")
@@ -127,6 +144,9 @@ def _parser() -> _Parser:
     evaluate = command("evaluate", commands.run_evaluate, "measure the accuracy on labelled images")
     evaluate.add_argument("data", metavar="DATA", help=DATA_HELP)
     _add_max_memory(evaluate)
+    state = command("state", run_state, "show, export, import, compare or reset what was learned")
+    state.add_argument("action", metavar="ACTION", nargs="?", default="show", help=", ".join(ACTIONS))
+    state.add_argument("file", metavar="FILE", nargs="?", help="of export, import and diff: a state kept elsewhere")
     bench = command("bench", commands.run_bench, "time predictions and training steps, measure memory")
     bench.add_argument("--repeat", type=int, default=50, help="how often each is timed")
     return parser

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from firmware_host.bench import bench
 from firmware_host.bundle import Bundle, DeviceError, read_bundle
 from firmware_host.data import LabelledImages, read_data
 from firmware_host.device import Device
 from firmware_host.images import ImageLike, load_image
-from firmware_host.memory import peak_memory_mb
+from firmware_host.learner import Progress
+from firmware_host.process_memory import peak_memory_mb
 from firmware_host.runtime import find_runtime
 from firmware_host.selftest import selftest
 from firmware_host.sources import NamedImage, frames, good_images, is_one_file, named_images
-from firmware_host.state import LearnedState, default_folder, read_state
+from firmware_host.state import LearnedState, StateFolder, default_folder
+from firmware_host.state_commands import Output, state_record
 from firmware_host.terminal import ProgressLine, without_runtime_chatter
 
 __all__ = ["Output", "run_bench", "run_evaluate", "run_info", "run_learn", "run_predict", "run_selftest"]
@@ -26,24 +28,12 @@ BAD_IMAGE = 2  # exit code: bad input
 REQUIRED = "the following arguments are required: {what} or --source (see python -m firmware_host {command} --help)"
 
 
-class Output(NamedTuple):
-    """One thing to print: a record (`--json`) or its text; `exit_code` says whether the command succeeded.
-
-    The text of an `error` goes to stderr.
-    """
-
-    record: dict[str, Any]
-    text: str
-    exit_code: int = 0
-    error: bool = False
-
-
 def run_info(args: argparse.Namespace) -> Iterator[Output]:
     """The manifest, and what was learned since."""
     bundle = read_bundle(args.bundle)
-    folder = Path(args.state) if args.state is not None else default_folder(bundle.path)
-    learned = read_state(folder, bundle)
-    state = None if learned is None else _state_record(folder, learned)
+    folder = StateFolder(Path(args.state) if args.state is not None else default_folder(bundle.path), bundle)
+    learned = folder.read()
+    state = None if learned is None else state_record(folder, learned)
     yield Output({**bundle.manifest, "state": state}, _info_text(bundle, folder, learned))
 
 
@@ -88,18 +78,47 @@ def run_predict(args: argparse.Namespace) -> Iterator[Output]:
 def run_learn(args: argparse.Namespace) -> Iterator[Output]:
     """Learn the images of DATA and save the state."""
     images, labels = _images_to_learn(args)
-    device = _open_device(args)
     progress = ProgressLine(sys.stderr)
-    try:
-        record = device.learn(images, labels, args.replay, args.epochs, args.learning_rate, progress)
-    finally:
-        progress.close()
-    saved = device.save()
+    with _open_device(args) as device:
+        try:
+            if args.one_by_one:
+                record = _learn_one_by_one(device, images, labels, args, progress)
+            else:
+                rate, every = args.learning_rate, args.save_every
+                record = device.learn(images, labels, args.replay, args.epochs, rate, progress, every)
+        except KeyboardInterrupt:
+            saves = device.written["saves"]
+            raise KeyboardInterrupt("only what was saved on the way is kept" if saves else "") from None
+        finally:
+            progress.close()
+        saved = device.save()
+        written = device.written
+    loss = "unknown" if record["loss"] is None else f"{record['loss']:.4f}"
     text = (
-        f"learned {record['images']} images in {record['steps']} steps, loss {record['loss']:.4f}, "
-        f"{record['replaced']} units reborn; saved in {saved}"
+        f"learned {record['images']} images in {record['steps']} steps, loss {loss}, "
+        f"{record['replaced']} units reborn, {record['rolled_back']} steps taken back; saved in {saved}; "
+        f"{written['bytes_written_per_hour']:,.0f} bytes written per hour"
     )
-    yield Output({**record, "state": str(saved.parent), "peak_memory_mb": peak_memory_mb()}, text)
+    record.update(written, state=str(saved.parent), peak_memory_mb=peak_memory_mb())
+    yield Output(record, text)
+
+
+def _learn_one_by_one(
+    device: Device, images: Sequence[ImageLike], labels: Sequence[str], args: argparse.Namespace, progress: Progress
+) -> dict[str, Any]:
+    """Teach image by image, saving on the way; the loss is that of the last label that was not taken back."""
+    total: dict[str, Any] = {"images": 0, "steps": 0, "replaced": 0, "rolled_back": 0}
+    loss, due = None, args.save_every
+    for image, label in zip(images, labels):
+        record = device.teach(image, label, args.replay, args.learning_rate)
+        total = {name: value + record[name] for name, value in total.items()}
+        loss = loss if record["loss"] is None else record["loss"]
+        if args.save_every and total["steps"] >= due:
+            device.save()
+            due = total["steps"] + args.save_every
+        if progress:
+            progress("learning", total["images"], len(labels))
+    return {**total, "loss": loss}
 
 
 def run_evaluate(args: argparse.Namespace) -> Iterator[Output]:
@@ -169,16 +188,7 @@ def _open_device(args: argparse.Namespace) -> Device:
     return device
 
 
-def _state_record(folder: Path, learned: LearnedState) -> dict[str, Any]:
-    return {
-        "path": str(folder),
-        "classes": list(learned.classes),
-        "images": int(learned.statistics.count.sum()),
-        "steps": int(learned.head["step"]),
-    }
-
-
-def _info_text(bundle: Bundle, folder: Path, learned: LearnedState | None) -> str:
+def _info_text(bundle: Bundle, folder: StateFolder, learned: LearnedState | None) -> str:
     head, shapes, dtypes = bundle.head, bundle.manifest["shapes"], bundle.manifest["dtypes"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(bundle.manifest["versions"].items()))
     lines = [
@@ -192,12 +202,12 @@ def _info_text(bundle: Bundle, folder: Path, learned: LearnedState | None) -> st
         *(f"{name}: {bundle.file(name).stat().st_size:,} bytes" for name in bundle.files),
     ]
     if learned is None:
-        lines.append(f"state: nothing learned yet in {folder}")
+        lines.append(f"state: nothing learned yet in {folder.path}")
     else:
-        record = _state_record(folder, learned)
+        record = state_record(folder, learned)
         new = [name for name in learned.classes if name not in bundle.classes]
         lines.append(
-            f"state: {record['images']} images and {record['steps']} steps in {folder}; "
+            f"state: {record['images']} images and {record['steps']} steps in {folder.path}; "
             f"new classes: {', '.join(new) or 'none'}"
         )
     return "\n".join(lines)

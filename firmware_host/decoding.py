@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from firmware_host.bundle.pixels import has_alpha
-from firmware_host.memory import MIB
+from firmware_host.process_memory import MIB
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,15 +12,18 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from firmware_host import learner
-from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError, read_bundle
+from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.images import ImageLike, load_image
-from firmware_host.protocol import Array, Head
+from firmware_host.memory import Memory, generator_state, start_state
+from firmware_host.protocol import Array
 from firmware_host.runtime import Backbone, find_runtime, open_backbone, open_head
-from firmware_host.state import LearnedState, default_folder, read_state, write_state
+from firmware_host.state import StateFolder, default_folder
+from firmware_host.teaching import teach
 
 __all__ = ["DEFAULT_EPOCHS", "Device", "Prediction"]
 
 DEFAULT_EPOCHS = 20
+logger = logging.getLogger(__name__)
 
 
 class Prediction(NamedTuple):
@@ -33,22 +37,19 @@ class Prediction(NamedTuple):
 class Device:
     """Predicts, learns, and keeps what it learned; make one with `Device.open`.
 
-    Nothing is written before `save()`; the bundle itself never changes. `max_memory_mb` limits what reading an image
-    file may take the whole process to, in MiB; None leaves it to Pillow's own limit on pixels.
+    Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle itself never
+    changes. From the first change on, no other process can write into the state folder until `close()`; a device is
+    its own context manager. `max_memory_mb` limits what reading an image file may take the whole process to, in MiB;
+    None leaves it to Pillow's own limit on pixels.
     """
 
-    def __init__(
-        self, bundle: Bundle, backbone: Backbone, head: Head, runtime: str, folder: Path, learned: LearnedState
-    ) -> None:
-        self.bundle = bundle
+    def __init__(self, backbone: Backbone, memory: Memory, runtime: str, folder: StateFolder) -> None:
+        self.bundle = folder.bundle
         self.runtime = runtime
-        self.state_folder = folder
         self.max_memory_mb: Optional[float] = None
         self._backbone = backbone
-        self._head = head
-        self._learned = learned
-        self._rng = np.random.default_rng()
-        self._restore(learned)
+        self._memory = memory
+        self._folder = folder
 
     @classmethod
     def open(
@@ -72,22 +73,50 @@ class Device:
         a runtime that is not there.
         """
         opened = read_bundle(bundle)
-        folder = Path(state) if state is not None else default_folder(opened.path)
-        learned = read_state(folder, opened)
+        folder = StateFolder(Path(state) if state is not None else default_folder(opened.path), opened)
+        learned = folder.read()
         chosen = find_runtime(runtime)
         backbone, head = open_backbone(opened, chosen, threads), open_head(opened, chosen, threads)
         if learned is None:
-            learned = _start_state(opened, head)
+            learned = start_state(opened, head)
         if seed is not None:
-            if seed < 0:
-                raise DeviceError(f"seed is {seed}: use 0 or more")
-            learned = replace(learned, generator=_generator_state(seed))
-        return cls(opened, backbone, head, chosen.name, folder, learned)
+            learned = replace(learned, generator=generator_state(seed))
+        return cls(backbone, Memory(opened, head, learned, backbone.dequantize), chosen.name, folder)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes known, in slot order."""
-        return self._classes
+        return self._memory.classes
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder of the learned state."""
+        return self._folder.path
+
+    @property
+    def rolled_back(self) -> int:
+        """Training steps taken back so far because they broke the head."""
+        return self._memory.rolled_back
+
+    @property
+    def written(self) -> dict[str, float]:
+        """What saving cost: saves and bytes_written by this device, bytes_per_hour over the folder's life."""
+        folder = self._folder
+        return {
+            "saves": folder.saves,
+            "bytes_written": folder.bytes_written,
+            "bytes_written_per_hour": folder.bytes_per_hour,
+        }
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes write into the state folder; what was not saved is not kept."""
+        self._folder.close()
 
     def predict(self, image: ImageLike) -> Prediction:
         """Return the Prediction for one image (path, or uint8 RGB [h, w, 3] of any size).
@@ -95,15 +124,15 @@ class Device:
         The latency is that of backbone and head, without reading the file. Raises DeviceError when it is no image or
         nothing has been learned yet.
         """
-        if not self._classes:
+        if not self.classes:
             raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
         pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
         started = time.perf_counter()
         feature = self._backbone(pixels).value  # (d,)
-        _, probabilities = self._head.infer(feature[None])  # (1, C)
+        _, probabilities = self._memory.head.infer(feature[None])  # (1, C)
         latency_ms = (time.perf_counter() - started) * 1e3
-        slot = int(np.argmax(probabilities[0, : len(self._classes)]))
-        return Prediction(self._classes[slot], float(probabilities[0, slot]), latency_ms)
+        slot = int(np.argmax(probabilities[0, : len(self.classes)]))
+        return Prediction(self.classes[slot], float(probabilities[0, slot]), latency_ms)
 
     def learn(
         self,
@@ -113,39 +142,88 @@ class Device:
         epochs: int = DEFAULT_EPOCHS,
         learning_rate: float | None = None,
         progress: learner.Progress = None,
+        save_every: int = 0,
     ) -> dict[str, Any]:
-        """Learn images with their class names; a new name takes the next spare slot.
+        """Learn images with their class names, all at hand at once; a new name takes the next spare slot.
 
         Args:
             images: paths, or uint8 RGB arrays [h, w, 3].
             labels: a class name per image.
-            replay: `statistics` (half of each batch drawn from the statistics of every class seen) or `none`.
+            replay: `statistics` (half of each batch drawn from the statistics of every class seen), `buffer:N` (from N
+                images kept, class-balanced, as features) or `none`.
             epochs: passes over the images.
             learning_rate: Adam's step size; None: the bundle's.
             progress: called with (what, done, total) as it goes.
+            save_every: training steps between two saves on the way; 0: nothing is on disk before `save()`.
 
-        Returns steps, images, replaced (units reborn) and loss (mean of the last epoch). Either all of it happens or,
-        on an error or an interrupt, none of it; nothing is on disk before `save()`. Raises DeviceError for bad input.
+        Returns steps, images, replaced (units reborn), loss (mean of the last epoch) and rolled_back (steps taken back
+        because they broke the head). Either all of it happens or, on an error or an interrupt, none of it since the
+        last save. Raises DeviceError for bad input and when the state folder is in use.
         """
-        head = self.bundle.head
-        rate = float(head["learning_rate"]) if learning_rate is None else learning_rate
-        settings = learner.LearnSettings(replay, epochs, rate, int(head["batch"]))
+        settings = self._settings(replay, epochs, learning_rate, save_every)
         _check_lengths(images, labels)
-        classes = self._with_classes(labels)
-        label = np.array([classes.index(name) for name in labels], np.int32)  # (N,)
-        feature = self._features(images, progress)  # (N, d)
-        before = self._snapshot()
+        self._folder.check_free()
+        memory, before, due = self._memory, self._memory.snapshot(), save_every
+
+        def on_sound(steps: int, rolled_back: int) -> None:
+            nonlocal before, due
+            if save_every and steps >= due:
+                self.save()
+                before, due = memory.snapshot(), steps + save_every
+
         try:
-            self._classes = classes
-            self._unmask(np.unique(label))
-            learner.observe(self._head, self._statistics, feature, label, settings.batch)
-            result = learner.train(self._head, self._statistics, feature, label, settings, self._rng, progress)
-            if not all(np.isfinite(tensor).all() for tensor in self._head.get_state().values()):
-                raise DeviceError(f"learning diverged in step {result.steps}: use a lower learning rate than {rate}")
+            memory.name(labels)
+            label = memory.slots_of(labels)  # (N,)
+            raw = self._features(images, progress)  # (N, d)
+            feature = memory.dequantize(raw)
+            self._folder.lock()
+            memory.unmask(np.unique(label))
+            learner.observe(memory.head, memory.statistics, feature, label, settings.batch)
+            memory.keep(raw, label, settings.buffer)
+            result = learner.train(
+                memory.head, memory.statistics, feature, label, settings, memory.rng, progress, self._replay(settings),
+                on_sound,
+            )  # fmt: skip
         except BaseException:
-            self._restore(before)
+            memory.restore(before)
             raise
-        return {"steps": result.steps, "images": len(label), "replaced": result.replaced, "loss": result.loss}
+        memory.rolled_back += result.rolled_back
+        return {"images": len(label), **result._asdict()}
+
+    def teach(
+        self, image: ImageLike, label: str, replay: str = "statistics", learning_rate: float | None = None
+    ) -> dict[str, Any]:
+        """Learn one image, as labels come one at a time on a device in use; arguments as in `learn`.
+
+        The class can be predicted at once. Training steps follow on batches of the last images and replayed ones: more
+        while the class is new, one once it is settled. What breaks the head is taken back, counted and logged.
+        Returns steps, images, replaced, loss (None when it was taken back) and rolled_back.
+        """
+        settings = self._settings(replay, 1, learning_rate)
+        self._folder.check_free()
+        memory, before = self._memory, self._memory.snapshot()
+        taken_back = memory.rolled_back
+        try:
+            memory.name([label])
+            [slot] = memory.slots_of([label])
+            raw = self._features([image], None)
+            self._folder.lock()
+            memory.keep(raw, np.array([slot]), settings.buffer)
+            lesson = teach(memory, raw[0], memory.dequantize(raw[0]), int(slot), settings, self._replay(settings))
+        except BaseException:
+            memory.restore(before)
+            raise
+        taken_back = memory.rolled_back - taken_back
+        if lesson.fault is not None:
+            memory.restore(replace(before, rolled_back=memory.rolled_back))
+            logger.warning("an image of class %r is taken back: %s", label, lesson.fault)
+        return {
+            "images": 1,
+            "steps": lesson.steps,
+            "replaced": lesson.replaced,
+            "loss": None if lesson.fault else lesson.loss,
+            "rolled_back": taken_back,
+        }
 
     def evaluate(
         self, images: Sequence[ImageLike], labels: Sequence[str], progress: learner.Progress = None
@@ -155,13 +233,13 @@ class Device:
         Raises DeviceError for an image that is none, and for labels that the device does not know.
         """
         _check_lengths(images, labels)
-        unknown = sorted(set(labels) - set(self._classes))
+        unknown = sorted(set(labels) - set(self.classes))
         if unknown:
             raise DeviceError(
                 f"unknown label {', '.join(repr(name) for name in unknown)}: the device knows "
-                f"{', '.join(self._classes) or 'none'}; teach it with learn, or leave these images out"
+                f"{', '.join(self.classes) or 'none'}; teach it with learn, or leave these images out"
             )
-        hits: dict[str, list[bool]] = {name: [] for name in self._classes}
+        hits: dict[str, list[bool]] = {name: [] for name in self.classes}
         for done, (image, name) in enumerate(zip(images, labels), 1):
             hits[name].append(self.predict(image).label == name)
             if progress:
@@ -174,77 +252,41 @@ class Device:
 
         Raises DeviceError when the name is taken or no slot is left.
         """
-        if name in self._classes:
+        if name in self.classes:
             raise DeviceError(f"class {name!r} is known already: choose another name")
-        self._classes = self._with_classes([name])
-        return len(self._classes) - 1
+        self._folder.check_free()
+        self._memory.name([name])
+        return len(self.classes) - 1
+
+    def forget_class(self, name: str) -> None:
+        """Forget a class and give its slot back; raises DeviceError when it is not known."""
+        self._folder.check_free()
+        self._memory.forget(name)
 
     def save(self) -> Path:
-        """Write what was learned into the state folder, atomically, and return the file's path.
+        """Write what was learned into the older slot of the state folder and return the file's path.
 
-        Raises DeviceError when the folder cannot be written; an older state is then untouched.
+        Raises DeviceError when the folder cannot be written or is in use; what was saved before is then untouched.
         """
-        return write_state(self.state_folder, self.bundle, self._snapshot())
+        return self._folder.write(self._memory.snapshot())
+
+    def _settings(
+        self, replay: str, epochs: int, learning_rate: float | None, save_every: int = 0
+    ) -> learner.LearnSettings:
+        head = self.bundle.head
+        rate = float(head["learning_rate"]) if learning_rate is None else learning_rate
+        return learner.LearnSettings(replay, epochs, rate, int(head["batch"]), save_every)
+
+    def _replay(self, settings: learner.LearnSettings) -> learner.Replay:
+        return lambda rows, rng: self._memory.replay(rows, rng, settings.buffer > 0)
 
     def _features(self, images: Sequence[ImageLike], progress: learner.Progress) -> Array:
-        feature = np.empty((len(images), self.bundle.feature_size), np.float32)  # (N, d)
+        raw = np.empty((len(images), self.bundle.feature_size), self._backbone.dtype)  # (N, d)
         for index, image in enumerate(images):
-            feature[index] = self._backbone(load_image(image, self.bundle.image_size, self.max_memory_mb)).value
+            raw[index] = self._backbone(load_image(image, self.bundle.image_size, self.max_memory_mb)).raw[0]
             if progress:
                 progress("reading", index + 1, len(images))
-        return feature
-
-    def _with_classes(self, names: Sequence[str]) -> tuple[str, ...]:
-        classes = tuple(dict.fromkeys((*self._classes, *names)))
-        for name in classes[len(self._classes) :]:
-            if not isinstance(name, str) or not name or name.splitlines() != [name]:
-                raise DeviceError(f"class name {name!r} must be one line of text: rename it")
-        if len(classes) > self.bundle.slots:
-            new = len(classes) - len(self._classes)
-            raise DeviceError(
-                f"{new} new class{'es' * (new > 1)} ({', '.join(classes[len(self._classes) :])}) for "
-                f"{self.bundle.slots - len(self._classes)} spare of {self.bundle.slots} slots: "
-                f"convert the run again with --slots {len(classes)} or more"
-            )
-        return classes
-
-    def _unmask(self, slots: Array) -> None:
-        state = self._head.get_state()
-        if not np.all(state["class_mask"][slots] == 1):
-            state["class_mask"][slots] = 1
-            self._head.set_state(state)
-
-    def _snapshot(self) -> LearnedState:
-        generator = dict(self._rng.bit_generator.state)
-        return LearnedState(self._head.get_state(), self._statistics.copy(), self._classes, generator)
-
-    def _restore(self, learned: LearnedState) -> None:
-        self._head.set_state(learned.head)
-        self._statistics = learned.statistics.copy()
-        self._classes = learned.classes
-        self._rng.bit_generator.state = learned.generator
-
-
-def _start_state(bundle: Bundle, head: Head) -> LearnedState:
-    """Return what the bundle itself knows, with the random numbers of seed 0."""
-    state = head.get_state()
-    statistics = ClassStatistics(state["class_mean"], state["class_count"], _start_scatter(bundle))
-    return LearnedState(state, statistics, bundle.classes, _generator_state(0))
-
-
-def _start_scatter(bundle: Bundle) -> Array:
-    """Return the scatter matrix [d, d] that replay starts with; zero where the bundle has no statistics."""
-    d = bundle.feature_size
-    if "statistics.npz" not in bundle.files:
-        return np.zeros((d, d))
-    arrays = bundle.arrays("statistics.npz")
-    if "scatter" not in arrays or arrays["scatter"].shape != (d, d):
-        raise BundleError(f"{bundle.file('statistics.npz')} has no scatter of shape [{d}, {d}]: convert the run again")
-    return arrays["scatter"]
-
-
-def _generator_state(seed: int) -> dict[str, Any]:
-    return dict(np.random.default_rng(seed).bit_generator.state)
+        return raw
 
 
 def _check_lengths(images: Sequence[ImageLike], labels: Sequence[str]) -> None:

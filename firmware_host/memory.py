@@ -1,65 +1,163 @@
-"""How much memory this process takes, and whether something more fits under the limit that the user set."""
+"""What a device knows while it runs: the head, the class statistics, the class names, the random numbers.
+
+Dimensions: n images, d features, C class slots.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import sys
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from firmware_host.bundle import DeviceError
+import numpy as np
 
-__all__ = ["MIB", "check_fits", "peak_memory_mb", "resident_memory_mb"]
+from firmware_host.buffer import ReplayBuffer
+from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
+from firmware_host.protocol import Array, Head
+from firmware_host.state import LearnedState, class_axes
 
-MIB = 1 << 20
-
-
-def peak_memory_mb() -> float | None:
-    """Return the largest resident size of this process so far in MiB; None where the system does not say."""
-    if sys.platform == "linux":  # where getrusage starts at the size of the process that started this one
-        return _linux_memory_mb("VmHWM")
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (MIB if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB elsewhere
+__all__ = ["Memory", "generator_state", "start_state"]
 
 
-def resident_memory_mb() -> float:
-    """Return the resident size of this process in MiB: the peak outside Linux, 0 where the system says neither."""
-    if sys.platform == "linux":
-        return _linux_memory_mb("VmRSS")
-    return peak_memory_mb() or 0.0
-
-
-def check_fits(what: str, need: int, limit_mb: float) -> None:
-    """Raise DeviceError when `need` bytes more would take this process over `limit_mb`.
+class Memory:
+    """The live counterpart of a LearnedState: `snapshot()` and `restore()` go from one to the other.
 
     Args:
-        what: what needs them, as the message names it.
-        need: bytes.
-        limit_mb: the limit of the whole process in MiB.
+        bundle: the bundle, for its slots.
+        head: the engine that holds the head's tensors.
+        learned: what to start from.
+        dequantize: stored features [..., d] to float32.
     """
-    used = resident_memory_mb()
-    if used + need / MIB > limit_mb and _give_back_freed():
-        used = resident_memory_mb()
-    if used + need / MIB > limit_mb:
-        enough = -(-(used + need / MIB) // 16) * 16
-        raise DeviceError(
-            f"{what} needs {need / MIB:.0f} MiB and {used:.0f} of {limit_mb:g} MiB are in use: make it smaller or use "
-            f"--max-memory {enough + 16:.0f}"
+
+    def __init__(self, bundle: Bundle, head: Head, learned: LearnedState, dequantize: Callable[[Array], Array]) -> None:
+        self.bundle = bundle
+        self.head = head
+        self.dequantize = dequantize
+        self.rng = np.random.default_rng()
+        self.restore(learned)
+
+    def snapshot(self) -> LearnedState:
+        """Return a copy of everything."""
+        return LearnedState(
+            self.head.get_state(),
+            self.statistics.copy(),
+            self.classes,
+            dict(self.rng.bit_generator.state),
+            None if self.buffer is None else self.buffer.copy(),
+            None if self.pending is None else (self.pending[0].copy(), self.pending[1].copy()),
+            self.rolled_back,
         )
 
+    def restore(self, learned: LearnedState) -> None:
+        """Go back to a snapshot."""
+        self.head.set_state(learned.head)
+        self.statistics = learned.statistics.copy()
+        self.classes = learned.classes
+        self.rng.bit_generator.state = learned.generator
+        self.buffer = None if learned.buffer is None else learned.buffer.copy()
+        self.pending = None if learned.pending is None else (learned.pending[0].copy(), learned.pending[1].copy())
+        self.rolled_back = learned.rolled_back
 
-def _give_back_freed() -> bool:
-    """Make the C library return what earlier images left free with it; whether it can (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is None:
-        return False
-    trim(0)
-    return True
+    def name(self, names: Sequence[str]) -> None:
+        """Give every new name the next spare slot; raises DeviceError when one is no name or no slot is left."""
+        classes = tuple(dict.fromkeys((*self.classes, *names)))
+        for name in classes[len(self.classes) :]:
+            if not isinstance(name, str) or not name or name.splitlines() != [name]:
+                raise DeviceError(f"class name {name!r} must be one line of text: rename it")
+        if len(classes) > self.bundle.slots:
+            new = len(classes) - len(self.classes)
+            raise DeviceError(
+                f"{new} new class{'es' * (new > 1)} ({', '.join(classes[len(self.classes) :])}) for "
+                f"{self.bundle.slots - len(self.classes)} spare of {self.bundle.slots} slots: "
+                f"convert the run again with --slots {len(classes)} or more"
+            )
+        self.classes = classes
+
+    def slots_of(self, labels: Sequence[str]) -> Array:
+        """Return the slot of every name, int32 [n]."""
+        return np.array([self.classes.index(name) for name in labels], np.int32)
+
+    def unmask(self, slots: Array) -> None:
+        """Let classes compete in predictions."""
+        state = self.head.get_state()
+        if not np.all(state["class_mask"][slots] == 1):
+            state["class_mask"][slots] = 1
+            self.head.set_state(state)
+
+    def keep(self, raw: Array, slots: Array, capacity: int) -> None:
+        """Offer images to a buffer of `capacity`, feature [n, d] as stored and slot [n]; 0: leave it alone."""
+        if capacity == 0:
+            return
+        if self.buffer is None:
+            self.buffer = ReplayBuffer.empty(capacity, self.bundle.slots, raw.shape[1], raw.dtype)
+        elif self.buffer.capacity != capacity:
+            self.buffer = self.buffer.resized(capacity, self.rng)
+        for row, slot in zip(raw, slots):
+            self.buffer.add(row, int(slot), self.rng)
+
+    def replay(self, rows: int, rng: np.random.Generator, buffered: bool) -> tuple[Array, Array]:
+        """Draw rows of every class seen, equally often, from the statistics or, if kept and wanted, the buffer.
+
+        Returns feature [rows, d] float32 and label int32 [rows].
+        """
+        feature, label = self.statistics.sample(rng, rows)
+        if buffered and self.buffer is not None:
+            for row, slot in enumerate(label):
+                raw = self.buffer.draw(int(slot), rng)
+                if raw is not None:
+                    feature[row] = self.dequantize(raw)
+        return feature, label
+
+    def forget(self, name: str) -> None:
+        """Take a class out of everything and give its slot back; the classes after it move down by one.
+
+        What it added to the covariance shared by all classes stays. Raises DeviceError when it is not known.
+        """
+        if name not in self.classes:
+            raise DeviceError(f"class {name!r} is not known: the device knows {', '.join(self.classes) or 'none'}")
+        slot = self.classes.index(name)
+        state = self.head.get_state()
+        for tensor, axis in class_axes(self.bundle.head["block"]).items():
+            state[tensor] = _without(state[tensor], slot, axis)
+        self.head.set_state(state)
+        old = self.statistics.arrays()
+        mean, count = _without(old["mean"], slot, 0), _without(old["count"], slot, 0)
+        self.statistics = ClassStatistics(mean, count, old["scatter"], self.statistics.shrinkage)
+        self.classes = (*self.classes[:slot], *self.classes[slot + 1 :])
+        if self.buffer is not None:
+            self.buffer.forget(slot)
+        if self.pending is not None:
+            feature, label = self.pending
+            keep = label != slot
+            self.pending = feature[keep], (label - (label > slot))[keep].astype(np.int32)
 
 
-def _linux_memory_mb(entry: str) -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{entry}:")[1].split()[0]) / (1 << 10)  # KiB
+def _without(values: Array, slot: int, axis: int) -> Array:
+    """Return `values` with one slot taken out and an empty one, zero, at the end."""
+    kept = np.delete(values, slot, axis)
+    empty = np.zeros_like(np.take(values, [slot], axis))
+    return np.concatenate([kept, empty], axis)
+
+
+def start_state(bundle: Bundle, head: Head) -> LearnedState:
+    """Return what the bundle itself knows, with the random numbers of seed 0."""
+    state = head.get_state()
+    statistics = ClassStatistics(state["class_mean"], state["class_count"], _start_scatter(bundle))
+    return LearnedState(state, statistics, bundle.classes, generator_state(0))
+
+
+def generator_state(seed: int) -> dict[str, Any]:
+    """Return the state of fresh random numbers; raises DeviceError for a seed below 0."""
+    if seed < 0:
+        raise DeviceError(f"seed is {seed}: use 0 or more")
+    return dict(np.random.default_rng(seed).bit_generator.state)
+
+
+def _start_scatter(bundle: Bundle) -> Array:
+    """Return the scatter matrix [d, d] that replay starts with; zero where the bundle has no statistics."""
+    d = bundle.feature_size
+    if "statistics.npz" not in bundle.files:
+        return np.zeros((d, d))
+    arrays = bundle.arrays("statistics.npz")
+    if "scatter" not in arrays or arrays["scatter"].shape != (d, d):
+        raise BundleError(f"{bundle.file('statistics.npz')} has no scatter of shape [{d}, {d}]: convert the run again")
+    return arrays["scatter"]

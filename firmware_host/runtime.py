@@ -80,6 +80,7 @@ class Backbone:
         quantized = details["dtype"] != np.float32
         self._scale = np.float32(details["quantization"][0] if quantized else 1)
         self._zero_point = np.float32(details["quantization"][1] if quantized else 0)
+        self.dtype = np.dtype(details["dtype"])
 
     def __call__(self, image: Array) -> Feature:
         """Return the Feature of `image`, uint8 RGB [H, W, 3] or [1, H, W, 3]."""

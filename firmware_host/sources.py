@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Union
 from firmware_host.bundle import DeviceError
 from firmware_host.data import STANDARD_INPUT, image_files, standard_input_paths
 from firmware_host.images import ImageLike
-from firmware_host.memory import check_fits
+from firmware_host.process_memory import check_fits
 from firmware_host.terminal import without_runtime_chatter
 
 __all__ = ["NamedImage", "frames", "good_images", "is_one_file", "named_images"]

@@ -10,7 +10,7 @@ from firmware_host.bundle.contract import (
     weight_shapes,
 )
 from firmware_host.bundle.errors import BundleError, DeviceError
-from firmware_host.bundle.files import sha256_of_file, write_atomically
+from firmware_host.bundle.files import sha256_of_file, sync_folder, write_atomically
 from firmware_host.bundle.manifest import canonical_text, manifest_sha256, write_manifest
 from firmware_host.bundle.reader import Bundle, read_bundle
 from firmware_host.bundle.statistics import ClassStatistics
@@ -30,6 +30,7 @@ __all__ = [
     "read_bundle",
     "sha256_of_file",
     "state_shapes",
+    "sync_folder",
     "weight_shapes",
     "write_atomically",
     "write_manifest",

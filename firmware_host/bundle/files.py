@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["sha256_of_file", "write_atomically"]
+__all__ = ["sha256_of_file", "sync_folder", "write_atomically"]
 
 
 def sha256_of_file(path: Path) -> str:
@@ -19,13 +19,17 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, temporary: Path | None = None) -> None:
     """Write `content` to `path`: temporary file beside it, fsync, rename, fsync of the folder.
 
+    `temporary` names that file where only one process writes, so that one killed again and again leaves a single one.
     Raises OSError when the folder cannot be written; the old file is then still there, unchanged.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
+    if temporary is None:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+    else:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -36,8 +40,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder outlast a power cut."""
     if os.name == "posix":  # elsewhere a folder cannot be opened for fsync
-        folder = os.open(path.parent, os.O_RDONLY)
+        folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:

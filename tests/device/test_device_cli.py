@@ -220,7 +220,7 @@ def test_a_bad_state_folder(refuse, call, make, bundle, command, tmp_path):
     assert call("learn", other, data, "--state", tmp_path / "s")[0] == 0
     extra = {"info": [], "predict": [data / "red" / "0.png"]}.get(command, [data])
     assert "belongs to another bundle" in refuse(command, *extra, "--state", tmp_path / "s")
-    state = tmp_path / "s" / "state.npz"
+    state = tmp_path / "s" / "state.a.npz"
     state.write_bytes(state.read_bytes()[:-100])
     assert "is damaged" in refuse(command, *extra, "--state", tmp_path / "s")
     assert "is not a folder" in refuse(command, *extra, "--state", state)
@@ -232,7 +232,9 @@ def test_bad_options(refuse, make, bundle, tmp_path):
     assert "invalid int value: 'many' (see python -m firmware_host learn --help)" in refuse(
         "learn", data, "--epochs", "many"
     )
-    assert "invalid choice: 'all'" in refuse("learn", data, "--replay", "all")
+    assert "replay is 'all': use one of" in refuse("learn", data, "--replay", "all")
+    assert "replay is 'buffer:0'" in refuse("learn", data, "--replay", "buffer:0")
+    assert "save-every is -1" in refuse("learn", data, "--save-every", -1)
     assert "learning rate is -1.0" in refuse("learn", data, "--learning-rate", -1)
     assert "threads is 0" in refuse("learn", data, "--threads", 0)
     assert "seed is -1" in refuse("learn", data, "--seed", -1)
@@ -251,7 +253,7 @@ def test_an_interrupt_saves_nothing(call, make, bundle, tmp_path, monkeypatch):
     code, records, err = call("learn", bundle, data)
     assert (code, records) == (130, [])
     assert err.splitlines()[-1] == "error: interrupted, nothing was saved"
-    assert not (tmp_path / "tiny.state").exists()
+    assert [path.name for path in (tmp_path / "tiny.state").iterdir()] == ["lock"]
 
 
 def test_a_process_of_its_own(make, bundle, tmp_path):

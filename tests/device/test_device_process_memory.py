@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firmware_host.memory import check_fits, peak_memory_mb, resident_memory_mb
+from firmware_host.process_memory import check_fits, peak_memory_mb, resident_memory_mb
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 1500
@@ -27,7 +27,7 @@ from PIL import Image
 Image.init()
 from firmware_host import images
 from firmware_host.bundle import DeviceError
-from firmware_host.memory import MIB, peak_memory_mb, resident_memory_mb
+from firmware_host.process_memory import MIB, peak_memory_mb, resident_memory_mb
 need, check = [], images.check_fits
 def spy(what, size, limit):
     need.append(size / MIB)
@@ -46,7 +46,7 @@ print(json.dumps({"need": need, "taken": peak - before, "before": before, "peak"
 PREDICT = """
 import sys
 from firmware_host.cli import main
-from firmware_host.memory import peak_memory_mb
+from firmware_host.process_memory import peak_memory_mb
 code = main(["predict", *sys.argv[1:], "--runtime", "numpy", "--json"])
 print(code, peak_memory_mb())
 """
@@ -225,7 +225,7 @@ def test_the_arrays_of_an_npz_are_checked_first(call_load_npz, tmp_path):
 def call_load_npz():
     code = (
         "import sys; from firmware_host.data import read_data; from firmware_host.bundle import DeviceError\n"
-        "from firmware_host.memory import peak_memory_mb, resident_memory_mb\n"
+        "from firmware_host.process_memory import peak_memory_mb, resident_memory_mb\n"
         "before = resident_memory_mb()\n"
         "try: read_data('npz:' + sys.argv[1], 'train', float(sys.argv[2]))\n"
         "except DeviceError as error: print(error)\n"

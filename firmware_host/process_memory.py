@@ -1,0 +1,65 @@
+"""How much memory this process takes, and whether something more fits under the limit that the user set."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+from firmware_host.bundle import DeviceError
+
+__all__ = ["MIB", "check_fits", "peak_memory_mb", "resident_memory_mb"]
+
+MIB = 1 << 20
+
+
+def peak_memory_mb() -> float | None:
+    """Return the largest resident size of this process so far in MiB; None where the system does not say."""
+    if sys.platform == "linux":  # where getrusage starts at the size of the process that started this one
+        return _linux_memory_mb("VmHWM")
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (MIB if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB elsewhere
+
+
+def resident_memory_mb() -> float:
+    """Return the resident size of this process in MiB: the peak outside Linux, 0 where the system says neither."""
+    if sys.platform == "linux":
+        return _linux_memory_mb("VmRSS")
+    return peak_memory_mb() or 0.0
+
+
+def check_fits(what: str, need: int, limit_mb: float) -> None:
+    """Raise DeviceError when `need` bytes more would take this process over `limit_mb`.
+
+    Args:
+        what: what needs them, as the message names it.
+        need: bytes.
+        limit_mb: the limit of the whole process in MiB.
+    """
+    used = resident_memory_mb()
+    if used + need / MIB > limit_mb and _give_back_freed():
+        used = resident_memory_mb()
+    if used + need / MIB > limit_mb:
+        enough = -(-(used + need / MIB) // 16) * 16
+        raise DeviceError(
+            f"{what} needs {need / MIB:.0f} MiB and {used:.0f} of {limit_mb:g} MiB are in use: make it smaller or use "
+            f"--max-memory {enough + 16:.0f}"
+        )
+
+
+def _give_back_freed() -> bool:
+    """Make the C library return what earlier images left free with it; whether it can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is None:
+        return False
+    trim(0)
+    return True
+
+
+def _linux_memory_mb(entry: str) -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{entry}:")[1].split()[0]) / (1 << 10)  # KiB

@@ -1,0 +1,183 @@
+"""The bytes of a state file: an .npz with one more line, which says the schema, the generation and the checksum.
+
+The checksum covers every byte before it. `numpy.load` opens the file as it is. Schema version 1 had no such line and
+kept its checksum as an array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.protocol import Array
+from firmware_host.state.learned import LearnedState, from_arrays, head_key, to_arrays
+
+__all__ = [
+    "STATE_SCHEMA_VERSION",
+    "DamagedError",
+    "StateFile",
+    "Written",
+    "decode",
+    "encode",
+    "generation_in",
+    "to_bytes",
+]
+
+STATE_SCHEMA_VERSION = 2
+READ_VERSIONS = (1, STATE_SCHEMA_VERSION)
+REMEDY = "import a backup with `state BUNDLE import FILE`, or start again from the bundle with `state BUNDLE reset`"
+LINE = re.compile(rb"\ncbpnet state schema (\d{6}) generation (\d{20}) sha256 ([0-9a-f]{64})\n")
+LINE_LENGTH = len("\ncbpnet state schema  generation  sha256 \n") + 6 + 20 + 64
+CHECKSUM_LENGTH = 64 + 1  # and the end of the line
+
+
+class DamagedError(ValueError):
+    """A state file that is not whole; the message says how that was seen."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """How much was written into a state folder, over its whole life: bytes, saves, and since when (Unix time)."""
+
+    bytes: int = 0
+    saves: int = 0
+    since: float = 0.0
+
+    def per_hour(self, now: float) -> float:
+        """Return the bytes written per hour since the first save; less than an hour counts as one."""
+        return self.bytes / max((now - self.since) / 3600.0, 1.0)
+
+    def plus(self, size: int, now: float) -> Written:
+        """Return the same with one more save of `size` bytes."""
+        return Written(self.bytes + size, self.saves + 1, self.since if self.saves else now)
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """A whole state file: its arrays, what `meta` says, its generation (0 for schema version 1) and `written`."""
+
+    path: Path
+    arrays: dict[str, Array]
+    meta: dict[str, Any]
+    generation: int
+    written: Written
+
+    def state(self, bundle: Bundle) -> LearnedState:
+        """Return what was learned with `bundle`; raises DeviceError when it belongs to another one."""
+        if self.meta["bundle"] != bundle.model_identity:
+            raise DeviceError(
+                f"state {self.path.parent} belongs to another bundle ({self.meta['bundle'][:12]}, {bundle.path} is "
+                f"{bundle.model_identity[:12]}): give the state of this bundle with --state"
+            )
+        try:
+            return from_arrays(self.arrays, self.meta, bundle)
+        except (KeyError, ValueError) as error:
+            raise DeviceError(
+                f"state {self.path} does not fit the head of {bundle.path} ({error}): {REMEDY}"
+            ) from error
+
+
+def encode(state: LearnedState, bundle: Bundle, generation: int, written: Written, now: float) -> tuple[bytes, Written]:
+    """Return the bytes of a state file and how much was written with it; `written` is what was before."""
+    arrays = to_arrays(state)
+    meta = {
+        **json.loads(str(arrays["meta"])),
+        "schema_version": STATE_SCHEMA_VERSION,
+        "bundle": bundle.model_identity,
+        "backbone": bundle.manifest["sha256"]["backbone.tflite"],
+        "head": head_key(bundle),
+    }
+    arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
+    arrays["written"] = np.zeros(3)  # [bytes, saves, since]; the size of the file is known once it is there
+    written = written.plus(len(_npz(arrays)) + LINE_LENGTH, now)
+    arrays["written"] = np.array([written.bytes, written.saves, written.since])
+    body = _npz(arrays) + b"\ncbpnet state schema %06d generation %020d sha256 " % (STATE_SCHEMA_VERSION, generation)
+    return body + hashlib.sha256(body).hexdigest().encode() + b"\n", written
+
+
+def to_bytes(state: LearnedState, bundle: Bundle, generation: int) -> bytes:
+    """Return the bytes of a state file outside any folder, such as a backup."""
+    return encode(state, bundle, generation, Written(), 0.0)[0]
+
+
+def decode(content: bytes, path: Path) -> StateFile:
+    """Read the bytes of a state file of schema version 1 or 2; `path` is for messages.
+
+    Raises DamagedError when they are not whole, DeviceError when they are of another schema version.
+    """
+    line = LINE.fullmatch(content[-LINE_LENGTH:])
+    if line is None:
+        return _decode_version_1(content, path)
+    if hashlib.sha256(content[:-CHECKSUM_LENGTH]).hexdigest().encode() != line[3]:
+        raise DamagedError("its checksum does not hold")
+    _check_version(int(line[1]), path)
+    arrays, meta = _open(content[:-LINE_LENGTH])
+    total, saves, since = arrays.pop("written").tolist()
+    return StateFile(path, arrays, meta, int(line[2]), Written(int(total), int(saves), since))
+
+
+def generation_in(path: Path) -> int:
+    """Return the generation that the last line of a state file gives, without reading the rest; -1 for none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, io.SEEK_END)
+            file.seek(max(file.tell() - LINE_LENGTH, 0))
+            line = LINE.fullmatch(file.read())
+    except FileNotFoundError:
+        return -1
+    return int(line[2]) if line else -1
+
+
+def _decode_version_1(content: bytes, path: Path) -> StateFile:
+    arrays, meta = _open(content)
+    if "sha256" not in arrays or str(arrays.pop("sha256")) != _checksum_version_1(arrays):
+        raise DamagedError("its checksum does not hold")
+    _check_version(meta["schema_version"], path)
+    del arrays["meta"]
+    return StateFile(path, arrays, meta, 0, Written(since=time.time()))
+
+
+def _open(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(str(arrays["meta"]))
+        meta["schema_version"], meta["bundle"], meta["classes"], meta["generator"]
+    except Exception as error:  # zipfile, zlib, json and NumPy raise many kinds for one cause
+        raise DamagedError(" ".join(str(error).split()) or type(error).__name__) from error
+    return arrays, meta
+
+
+def _check_version(version: object, path: Path) -> None:
+    if version not in READ_VERSIONS:
+        raise DeviceError(
+            f"state {path} has schema version {version!r}, this firmware_host reads "
+            f"{' and '.join(map(str, READ_VERSIONS))}: install the matching keras-cbpnet, or start again from the "
+            "bundle with `state BUNDLE reset`"
+        )
+
+
+def _npz(arrays: Mapping[str, Array]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _checksum_version_1(arrays: Mapping[str, Array]) -> str:
+    """SHA-256 over every array's name, type, shape and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {value.dtype.str} {arrays[name].shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

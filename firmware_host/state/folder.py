@@ -1,0 +1,222 @@
+"""The folder of a learned state: two slots written in turn, the newest whole one counts.
+
+A write is a new file, fsync, rename, fsync of the folder: after a power cut the folder holds the old state or the new
+one, and where storage itself lets go of one slot, the state before it is in the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from firmware_host.bundle import Bundle, DeviceError, sync_folder, write_atomically
+from firmware_host.state.encoding import REMEDY, DamagedError, StateFile, Written, decode, encode, generation_in
+from firmware_host.state.learned import LearnedState
+from firmware_host.state.lock import LOCK_FILE, FolderLock, lock_folder
+
+__all__ = ["StateFolder", "default_folder", "read_file", "read_state"]
+
+SLOTS = ("state.a.npz", "state.b.npz")
+VERSION_1 = "state.npz"  # the one file of schema version 1
+logger = logging.getLogger(__name__)
+
+
+def default_folder(bundle: Path) -> Path:
+    """Return the folder beside the bundle where its state is kept: the bundle's path with `.state` appended."""
+    path = bundle.resolve()
+    return path.with_name(path.name + ".state")
+
+
+def read_state(folder: Path, bundle: Bundle) -> LearnedState | None:
+    """Return what was learned with `bundle`, None when `folder` holds nothing yet; see `StateFolder.read`."""
+    return StateFolder(folder, bundle).read()
+
+
+def read_file(path: Path) -> StateFile:
+    """Read one state file; raises DeviceError when it is not there, damaged or of another schema version."""
+    try:
+        return decode(path.read_bytes(), path)
+    except FileNotFoundError:
+        raise DeviceError(f"state file {path} does not exist: check the path") from None
+    except DamagedError as error:
+        raise DeviceError(f"state file {path} is damaged ({error}): give another backup") from error
+
+
+class StateFolder:
+    """Reads and writes the learned state of one bundle; whoever writes holds the folder's lock until `close()`.
+
+    Args:
+        path: the folder; it is made at the first write.
+        bundle: the bundle that the state belongs to.
+        clock: gives the Unix time, for the bytes written per hour.
+    """
+
+    def __init__(self, path: Path, bundle: Bundle, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.bundle = bundle
+        self._clock = clock
+        self._generation = 0
+        self._written = Written()
+        self._lock: FolderLock | None = None
+        self.saves = 0
+        self.bytes_written = 0
+
+    @property
+    def generation(self) -> int:
+        """Number of the newest save read or written; 0 before the first."""
+        return self._generation
+
+    @property
+    def bytes_per_hour(self) -> float:
+        """Bytes written per hour since the folder's first save; less than an hour counts as one."""
+        return self._written.per_hour(self._clock())
+
+    def read(self) -> LearnedState | None:
+        """Return what was learned, of the newest whole slot; None when the folder holds nothing yet.
+
+        A damaged slot is logged, and kept aside under another name where the folder can be written. Raises DeviceError
+        when no slot is whole, or when the state is of another bundle or schema version.
+        """
+        newest = self.newest()
+        if newest is None:
+            return None
+        state = newest.state(self.bundle)
+        self._generation, self._written = newest.generation, newest.written
+        return state
+
+    def newest(self) -> StateFile | None:
+        """Return the newest whole file, of whichever bundle; as `read` otherwise."""
+        if self.path.exists() and not self.path.is_dir():
+            raise DeviceError(f"state {self.path} is not a folder: give another --state")
+        whole, damaged = self._sorted_out()
+        if damaged and not whole:
+            reasons = "; ".join(f"{path.name}: {reason}" for path, reason in damaged.items())
+            raise DeviceError(f"state {self.path} is damaged ({reasons}): {REMEDY}")
+        if damaged:
+            self._report(damaged)
+        return max(whole, key=lambda file: file.generation, default=None)
+
+    def check_free(self) -> None:
+        """Lock a folder that was written before, so that whoever must wait hears it early; see `lock`."""
+        if (self.path / LOCK_FILE).exists():
+            self.lock()
+
+    def lock(self) -> None:
+        """Become the one who writes here.
+
+        Raises DeviceError when another process is, when the folder cannot be written, or when somebody wrote after it
+        was read.
+        """
+        if self._lock is None:
+            self._lock = lock_folder(self.path)
+        found = max(self._on_disk(), 0)
+        if found != self._generation:
+            raise DeviceError(
+                f"state {self.path} was changed by somebody else (save {found}, opened at {self._generation}): "
+                "open it again"
+            )
+
+    def write(self, state: LearnedState) -> Path:
+        """Write `state` into the older slot and return its path; a failure leaves both slots as they were.
+
+        Raises DeviceError as `lock` does, and when the disk is full.
+        """
+        self.lock()
+        return self._write(state)
+
+    def replace(self, state: LearnedState) -> Path:
+        """Write `state`, of whatever origin, and keep what was there before aside; raises DeviceError as `write`."""
+        self._lock = self._lock or lock_folder(self.path)
+        self._aside(list(self._sorted_out()[1]), "damaged")
+        before = self._present()
+        self._generation = max(self._on_disk(), 0)
+        path = self._write(state)
+        self._aside([old for old in before if old != path and old.exists()], "replaced")
+        return path
+
+    def reset(self) -> list[Path]:
+        """Keep every slot aside, so that nothing is learned any more; return the new names.
+
+        Raises DeviceError when another process writes here or the folder cannot be written.
+        """
+        self._lock = self._lock or lock_folder(self.path)
+        present = [path for path in (self.path / name for name in (VERSION_1, *SLOTS)) if path.exists()]
+        kept = self._aside(sorted(present, key=generation_in), "reset")  # the newest goes last, it counts until then
+        self._generation, self._written = 0, Written()
+        return kept
+
+    def close(self) -> None:
+        """Let others write."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _write(self, state: LearnedState) -> Path:
+        content, written = encode(state, self.bundle, self._generation + 1, self._written, self._clock())
+        slots = [self.path / name for name in SLOTS]
+        path = min(slots, key=generation_in)  # one that is not there comes before all
+        migrated = self.path / VERSION_1
+        try:
+            write_atomically(path, content, path.with_name(path.name + ".tmp"))
+            if self._generation == 0 and migrated.exists():
+                self._aside([migrated], "migrated")
+        except OSError as error:
+            self._generation = max(self._on_disk(), 0)
+            raise DeviceError(
+                f"state {path} cannot be written ({error.strerror}): free space or give another --state"
+            ) from error
+        self._generation, self._written = self._generation + 1, written
+        self.saves += 1
+        self.bytes_written += len(content)
+        return path
+
+    def _present(self) -> list[Path]:
+        slots = [path for path in (self.path / name for name in SLOTS) if path.exists()]
+        return slots or [path for path in (self.path / VERSION_1,) if path.exists()]
+
+    def _on_disk(self) -> int:
+        return max(generation_in(self.path / name) for name in SLOTS)
+
+    def _sorted_out(self) -> tuple[list[StateFile], dict[Path, str]]:
+        """Return the whole files, and why each of the others is damaged."""
+        whole: list[StateFile] = []
+        damaged: dict[Path, str] = {}
+        for path in self._present():
+            try:
+                whole.append(decode(path.read_bytes(), path))
+            except DamagedError as error:
+                damaged[path] = str(error)
+            except FileNotFoundError:  # renamed since it was listed
+                continue
+            except PermissionError:
+                raise
+            except OSError as error:  # storage that does not give the bytes back
+                damaged[path] = error.strerror or type(error).__name__
+        return whole, damaged
+
+    def _report(self, damaged: dict[Path, str]) -> None:
+        held, where = self._lock, "left where it is"
+        try:
+            self._lock = held or lock_folder(self.path)
+            if self._sorted_out()[1] == damaged:  # nobody wrote a new one in the meantime
+                where = "kept as " + ", ".join(path.name for path in self._aside(list(damaged), "damaged"))
+        except (DeviceError, OSError) as error:  # a reader where another process writes, or nobody may
+            logger.debug("%s is not kept aside: %s", ", ".join(map(str, damaged)), error)
+        if held is None:
+            self.close()
+        for path, reason in damaged.items():
+            logger.warning("state %s is damaged (%s), going on with the other slot; %s", path, reason, where)
+
+    def _aside(self, paths: list[Path], why: str) -> list[Path]:
+        kept = []
+        for path in paths:
+            number = 1
+            while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
+                number += 1
+            os.rename(path, aside)
+            kept.append(aside)
+        sync_folder(self.path)
+        return kept

@@ -1,0 +1,62 @@
+"""A state moves to a bundle with more class slots, as when a run is converted again because the slots ran out.
+
+Dimensions: d features, C class slots.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.protocol import Array
+from firmware_host.state.encoding import StateFile
+from firmware_host.state.learned import LearnedState, from_arrays, head_key
+
+__all__ = ["class_axes", "state_for"]
+
+
+def class_axes(block: str) -> dict[str, int]:
+    """Return which axis of which state tensor runs over the class slots."""
+    weights = {"mlp": {"w2": 1, "b2": 0}, "residual": {"w3": 1, "b3": 0}}.get(block, {})
+    slots = {prefix + name: axis for name, axis in weights.items() for prefix in ("", "m_", "v_")}
+    return {"class_mask": 0, "class_mean": 0, "class_count": 0, **slots}
+
+
+def state_for(bundle: Bundle, file: StateFile) -> LearnedState:
+    """Return what a state file holds, for `bundle`: its own, or one of the same backbone and head with fewer slots.
+
+    Raises DeviceError when it fits neither way.
+    """
+    if file.meta["bundle"] == bundle.model_identity:
+        return file.state(bundle)
+    same_backbone = file.meta.get("backbone") == bundle.manifest["sha256"]["backbone.tflite"]
+    if not same_backbone or file.meta.get("head") != head_key(bundle):
+        what = "head" if same_backbone else "backbone"
+        raise DeviceError(
+            f"state file {file.path} was learned with another {what} than that of {bundle.path}, its features mean "
+            "something else there: use the bundle it was learned with, or teach the new one the images again"
+        )
+    slots = len(file.arrays["statistics.count"])
+    if slots > bundle.slots:
+        raise DeviceError(
+            f"state file {file.path} has {slots} class slots, {bundle.path} has {bundle.slots}: "
+            f"train the run with --slots {slots} or more and convert it again"
+        )
+    missing = [name for name in bundle.classes if name not in file.meta["classes"]]
+    if missing:
+        raise DeviceError(
+            f"state file {file.path} does not know {', '.join(missing)}, which {bundle.path} does: "
+            "teach it these classes first, or start from the bundle"
+        )
+    arrays = dict(file.arrays)
+    for name, axis in class_axes(bundle.head["block"]).items():
+        arrays[f"head.{name}"] = _padded(arrays[f"head.{name}"], axis, bundle.slots)
+    for name in ("statistics.mean", "statistics.count", "buffer.seen"):
+        if name in arrays:
+            arrays[name] = _padded(arrays[name], 0, bundle.slots)
+    return from_arrays(arrays, file.meta, bundle)
+
+
+def _padded(values: Array, axis: int, slots: int) -> Array:
+    width = [(0, slots - size if place == axis else 0) for place, size in enumerate(values.shape)]
+    return np.pad(values, width)

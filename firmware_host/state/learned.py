@@ -1,0 +1,77 @@
+"""What a device needs to go on where it stopped, as one value and as named arrays.
+
+Dimensions: d features, C class slots, p images that wait for their training step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from firmware_host.buffer import ReplayBuffer
+from firmware_host.bundle import Bundle, ClassStatistics
+from firmware_host.protocol import Array, State
+
+__all__ = ["LearnedState", "from_arrays", "head_key", "to_arrays"]
+
+
+@dataclass(frozen=True)
+class LearnedState:
+    """Everything a device needs to go on where it stopped.
+
+    `head`: the head's tensors; `statistics`: class statistics for replay; `classes`: names in slot order;
+    `generator`: state of the random numbers (`numpy.random.Generator.bit_generator.state`); `buffer`: features kept for
+    replay, if any; `pending`: images taught one at a time that wait for a full batch, feature [p, d] as the backbone
+    stores it and label [p]; `rolled_back`: how many training steps were taken back so far.
+    """
+
+    head: State
+    statistics: ClassStatistics
+    classes: tuple[str, ...]
+    generator: dict[str, Any]
+    buffer: ReplayBuffer | None = None
+    pending: tuple[Array, Array] | None = None
+    rolled_back: int = 0
+
+
+def to_arrays(state: LearnedState) -> dict[str, Array]:
+    """Return the arrays of a state file, `meta` (JSON) without what belongs to the file."""
+    arrays = {f"head.{name}": value for name, value in state.head.items()}
+    arrays.update({f"statistics.{name}": value for name, value in state.statistics.arrays().items()})
+    if state.buffer is not None:
+        arrays.update({f"buffer.{name}": value for name, value in state.buffer.arrays().items()})
+    if state.pending is not None:
+        arrays.update({"pending.feature": state.pending[0], "pending.label": state.pending[1]})
+    meta = {"classes": list(state.classes), "generator": state.generator, "rolled_back": state.rolled_back}
+    return {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))}
+
+
+def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bundle) -> LearnedState:
+    """Return the state that `to_arrays` took apart; raises KeyError or ValueError when it does not fit the bundle."""
+    head = {name: arrays[f"head.{name}"] for name in bundle.state_shapes}
+    for name, shape in bundle.state_shapes.items():
+        if head[name].shape != shape:
+            raise ValueError(f"tensor {name} has shape {list(head[name].shape)}, the head needs {list(shape)}")
+    mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))
+    kept = {name[len("buffer.") :]: value for name, value in arrays.items() if name.startswith("buffer.")}
+    pending = (arrays["pending.feature"], arrays["pending.label"]) if "pending.feature" in arrays else None
+    return LearnedState(
+        head,
+        ClassStatistics(mean, count, scatter),
+        tuple(meta["classes"]),
+        dict(meta["generator"]),
+        ReplayBuffer.from_arrays(kept) if kept else None,
+        pending,
+        int(meta.get("rolled_back", 0)),
+    )
+
+
+def head_key(bundle: Bundle) -> str:
+    """SHA-256 over what a head's tensors mean, beside the backbone: the block, its size and its constants."""
+    names = ("block", "units", "logit_scale", "feature_mean", "feature_scale")
+    return hashlib.sha256(json.dumps([bundle.head[name] for name in names]).encode()).hexdigest()
