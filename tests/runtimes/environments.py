@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build"
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
-PACKAGES = {"ai_edge_litert": "ai-edge-litert>=1.0.1,<3", "tflite_runtime": "tflite-runtime>=2.14,<2.15"}
+EXTRAS = {"ai_edge_litert": "device", "tflite_runtime": "device-legacy"}
 LAST_WITH_TFLITE_RUNTIME = (3, 11)
 SUITE = "bookworm"  # its Python is 3.11, the last one that tflite-runtime has wheels for
 WHEELS = ("numpy==1.26.4", "tflite-runtime==2.14.0")
@@ -70,12 +71,21 @@ def environment(python: Path, version: str, runtime: str) -> list[str]:
     """Return the command of a clean environment's Python with NumPy and `runtime`."""
     if runtime == "tflite_runtime" and tuple(natural(version)) > LAST_WITH_TFLITE_RUNTIME:
         raise UnavailableError(f"tflite-runtime has no wheels for Python {version}")
-    with made_once(f"python-{version}-{runtime}") as (folder, complete):
+    needed = requirements(runtime)
+    digest = hashlib.sha256(" ".join(needed).encode()).hexdigest()[:8]
+    with made_once(f"python-{version}-{runtime}-{digest}") as (folder, complete):
         if not complete:
             run([python, "-m", "venv", folder], "no environment")
-            numpy = "numpy<2" if runtime == "tflite_runtime" else "numpy"
-            run([folder / "bin" / "python", "-m", "pip", "install", "-q", numpy, PACKAGES[runtime]], "no packages")
+            run([folder / "bin" / "python", "-m", "pip", "install", "-q", *needed], "no packages")
     return [str(folder / "bin" / "python")]
+
+
+def requirements(runtime: str) -> list[str]:
+    """Return what a device with `runtime` installs, by pyproject.toml."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [*project["dependencies"], *project["optional-dependencies"][EXTRAS[runtime]]]
 
 
 def aarch64(cpu: str) -> list[str]:
