@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo lint format clean FORCE
+.PHONY: help setup test test-runtimes test-aarch64 demo lint format clean FORCE
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -17,6 +17,8 @@ EXTRAS := train,device,device-legacy,micro,dev
 help:
 	@echo "make demo    train on real digits, convert, learn on the device, print the table"
 	@echo "make test    lint, type checks, import contracts, every test and notebook"
+	@echo "make test-runtimes   a bundle under every Python from 3.9 to 3.13 found here, both runtimes"
+	@echo "make test-aarch64    a bundle on emulated Cortex-A53 and A72 (part of make test)"
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
 	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
 	@echo "make clean   remove .venv, caches and what make demo wrote"
@@ -76,6 +78,13 @@ format: $(STAMP)
 test: $(STAMP)
 	$(LINT)
 	$(PY) -m pytest $(PYTEST_FLAGS) --nbmake notebooks tests
+
+# Environments and the emulated system are made once, under build/; what cannot be had is skipped with the reason.
+test-runtimes: $(STAMP)
+	TEST_RUNTIMES=1 $(PY) -m pytest -v -k "this_environment or other_pythons" tests/pipeline/test_pipeline_runtimes.py
+
+test-aarch64: $(STAMP)
+	$(PY) -m pytest -v -k aarch64 tests/pipeline/test_pipeline_runtimes.py
 
 demo: $(STAMP)
 	@$(PY) -m benchmarks.digits --demo

@@ -76,6 +76,16 @@ def test_what_tflm_lacks_is_named():
     assert "none of the 1 operators" in targets.describe(targets.tflm_row(ops("ADD")))
 
 
+def test_only_int8_goes_to_accelerators(monkeypatch):
+    monkeypatch.setattr(targets, "operators", lambda model: ops("ADD", kind="FLOAT32"))
+    rows = {recipe: targets.target_rows(b"a model", recipe) for recipe in ("hybrid", "float32")}
+    for recipe, found in rows.items():
+        assert set(found) == {"edge_tpu", "tflm", *targets.ETHOS_U}
+        assert targets.describe(found["edge_tpu"]) == f"takes recipe int8, not {recipe}"
+    assert targets.describe(rows["hybrid"]["tflm"]) == "takes recipe int8, not hybrid"
+    assert rows["float32"]["tflm"]["cpu"] == 1
+
+
 def test_the_compilers_log_is_counted():
     row = targets.edge_tpu_log(LOG)
     assert (row["source"], row["accelerated"], row["cpu"]) == ("edgetpu_compiler 16.0.384591198", 2, 34)
@@ -119,11 +129,15 @@ def test_vela_counts_and_its_summary():
         targets.vela_row("", CSV, [], "ethos-u55-128")
 
 
-def test_without_vela_the_row_says_so(alone):
+def test_without_vela_the_row_says_so(alone, monkeypatch):
     row = targets.ethos_u_row(b"a model", "ethos-u55-128")
     assert row == {"source": "Vela is not installed (pip install ethos-u-vela, into an environment of its own)"}
     assert targets.describe(row) == row["source"]
     program(alone, "vela", "import sys; sys.exit('no such accelerator')")
     with pytest.raises(UserError, match=r"vela failed .*no such accelerator.*; take it off the PATH"):
         targets.ethos_u_row(b"a model", "ethos-u55-128")
+    monkeypatch.setattr(targets, "operators", lambda model: ops("ADD"))
+    rows = targets.target_rows(b"a model", "int8")
+    assert "vela failed (no such accelerator)" in rows["ethos-u85"]["source"]
+    assert rows["edge_tpu"]["accelerated"] == 1
     assert os.environ["PATH"] == str(alone)

@@ -114,7 +114,7 @@ def export_bundle(
         "accuracy": {name: float(each.mean()) for name, each in hits.items()},
         "backbone_mean_cosine": cosine,
         "head_max_error_200_steps": head_error,
-        "targets": target_rows(backbone),
+        "targets": target_rows(backbone, recipe),
     }
     compiled = None
     if recipe == "int8" and (compiler := edge_tpu_compiler()):

@@ -39,18 +39,22 @@ class EdgeTpuFile(NamedTuple):
     model: bytes
 
 
-def target_rows(model: bytes) -> dict[str, dict[str, Any]]:
-    """Return, by target, where the operators of `model` would run.
+def target_rows(model: bytes, recipe: str) -> dict[str, dict[str, Any]]:
+    """Return, by target, where the operators of `model`, converted by `recipe`, would run.
 
     Each row holds `source`, where the numbers come from, and unless that says why there are none: `accelerated` and
     `cpu`, counts of operators; `on_cpu`, counts by name; for Ethos-U also `sram_kib`, `cycles` and `per_second`.
-
-    Raises:
-        UserError: Vela is installed and fails.
     """
     found = list(operators(model))
+    if recipe != "int8":
+        rows = {target: {"source": f"takes recipe int8, not {recipe}"} for target in ("edge_tpu", "tflm", *ETHOS_U)}
+        return {**rows, "tflm": tflm_row(found)} if recipe == "float32" else rows
     rows = {"edge_tpu": edge_tpu_row(found), "tflm": tflm_row(found)}
-    rows.update({target: ethos_u_row(model, config) for target, config in ETHOS_U.items()})
+    for target, config in ETHOS_U.items():
+        try:
+            rows[target] = ethos_u_row(model, config)
+        except UserError as error:  # it only estimates: no reason to refuse the bundle
+            rows[target] = {"source": str(error)}
     return rows
 
 
