@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo lint format clean FORCE
+.PHONY: help setup test test-install demo lint format clean FORCE
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -17,6 +17,7 @@ EXTRAS := train,device,device-legacy,micro,dev
 help:
 	@echo "make demo    train on real digits, convert, learn on the device, print the table"
 	@echo "make test    lint, type checks, import contracts, every test and notebook"
+	@echo "make test-install   the wheel in a clean environment of every Python found (minutes, package index)"
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
 	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
 	@echo "make clean   remove .venv, caches and what make demo wrote"
@@ -76,6 +77,9 @@ format: $(STAMP)
 test: $(STAMP)
 	$(LINT)
 	$(PY) -m pytest $(PYTEST_FLAGS) --nbmake notebooks tests
+
+test-install: $(STAMP)
+	TEST_INSTALL=1 $(PY) -m pytest tests/device/test_device_install.py
 
 demo: $(STAMP)
 	@$(PY) -m benchmarks.digits --demo

@@ -71,7 +71,8 @@ class Memory:
             raise DeviceError(
                 f"{new} new class{'es' * (new > 1)} ({', '.join(classes[len(self.classes) :])}) for "
                 f"{self.bundle.slots - len(self.classes)} spare of {self.bundle.slots} slots: "
-                f"convert the run again with --slots {len(classes)} or more"
+                f"convert the run again with --slots {len(classes)} or more (python tflite/convert.py RUN --slots "
+                f"{len(classes)} --output NEW) and take along what was learned (`state NEW import FILE`)"
             )
         self.classes = classes
 

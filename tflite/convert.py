@@ -24,6 +24,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="BUNDLE", help="folder to write; default: RUN.bundle")
     parser.add_argument("--recipe", choices=("int8", "hybrid", "float32"), default="int8", help="quantization")
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
+    parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
@@ -42,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = args.run.resolve() if args.run.name in ("", "..") else args.run
     output = args.output or run.with_name(run.name + ".bundle")
     with cli.progress_lines(total=0) as progress:
-        report = export_bundle(args.run, read_config(args.run), output, args.recipe, args.overwrite, progress)
+        report = export_bundle(
+            args.run, read_config(args.run), output, args.recipe, args.overwrite, progress, args.slots
+        )
     if args.json:
         print(json.dumps({"output": str(output), **report}))
         return 0
