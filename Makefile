@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-runtimes test-aarch64 demo lint format clean FORCE
+.PHONY: help setup test test-runtimes test-aarch64 test-install demo lint format clean FORCE
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -19,6 +19,7 @@ help:
 	@echo "make test    lint, type checks, import contracts, every test and notebook"
 	@echo "make test-runtimes   a bundle under every Python from 3.9 to 3.13 found here, both runtimes"
 	@echo "make test-aarch64    a bundle on emulated Cortex-A53 and A72 (part of make test)"
+	@echo "make test-install   the wheel in a clean environment of every Python found (minutes, package index)"
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
 	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
 	@echo "make clean   remove .venv, caches and what make demo wrote"
@@ -85,6 +86,8 @@ test-runtimes: $(STAMP)
 
 test-aarch64: $(STAMP)
 	$(PY) -m pytest -v -k aarch64 tests/pipeline/test_pipeline_runtimes.py
+test-install: $(STAMP)
+	TEST_INSTALL=1 $(PY) -m pytest tests/device/test_device_install.py
 
 demo: $(STAMP)
 	@$(PY) -m benchmarks.digits --demo

@@ -196,8 +196,9 @@ class Device:
         """Learn one image, as labels come one at a time on a device in use; arguments as in `learn`.
 
         The class can be predicted at once. Training steps follow on batches of the last images and replayed ones: more
-        while the class is new, one once it is settled. What breaks the head is taken back, counted and logged.
-        Returns steps, images, replaced, loss (None when it was taken back) and rolled_back.
+        while the class is new, few once it is settled, none where the label is doubted (the head is sure of another
+        class; the fourth in a row is believed). What breaks the head is taken back, counted and logged.
+        Returns steps, images, replaced, loss (None without a step) and rolled_back.
         """
         settings = self._settings(replay, 1, learning_rate)
         self._folder.check_free()
@@ -221,7 +222,7 @@ class Device:
             "images": 1,
             "steps": lesson.steps,
             "replaced": lesson.replaced,
-            "loss": None if lesson.fault else lesson.loss,
+            "loss": lesson.loss if lesson.steps else None,
             "rolled_back": taken_back,
         }
 

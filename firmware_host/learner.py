@@ -14,6 +14,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics, DeviceError
+from firmware_host.doubt import believed
 from firmware_host.guard import Guard
 from firmware_host.protocol import Array, Head, TrainResult
 
@@ -142,7 +143,7 @@ def train(
     chunk: list[TrainResult] = []
     losses: list[float] = []
     steps = replaced = faults = rolled_back = 0
-    for rows in _epochs(len(label), settings, rng):
+    for rows in _epochs(head, feature, label, settings, rng):
         batch = _batch(feature[rows], label[rows], settings, rng, replay or _from(statistics))
         chunk.append(head.train(*batch, mask, settings.learning_rate, fresh_weights(feature.shape[1], rng)))
         steps += 1
@@ -180,9 +181,17 @@ def _from(statistics: ClassStatistics) -> Replay:
     return lambda rows, rng: statistics.sample(rng, rows)
 
 
-def _epochs(count: int, settings: LearnSettings, rng: np.random.Generator) -> Iterator[Array]:
-    for _ in range(settings.epochs):
-        yield from _shuffled(count, settings.real_rows, rng)
+def _epochs(
+    head: Head, feature: Array, label: Array, settings: LearnSettings, rng: np.random.Generator
+) -> Iterator[Array]:
+    """Give the rows of every batch; those of doubted labels come out of it, looked at after epochs 1, 2, 4, 8, ..."""
+    trusted = np.ones(len(label), bool)
+    for epoch in range(settings.epochs):
+        if settings.replays and epoch and epoch & (epoch - 1) == 0:
+            trusted[:] = False
+            trusted[believed(head, feature, label)] = True
+        for rows in _shuffled(len(label), settings.real_rows, rng):
+            yield rows[trusted[rows]]
 
 
 def _shuffled(count: int, rows: int, rng: np.random.Generator) -> Iterator[Array]:

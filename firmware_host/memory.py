@@ -45,6 +45,7 @@ class Memory:
             None if self.buffer is None else self.buffer.copy(),
             None if self.pending is None else (self.pending[0].copy(), self.pending[1].copy()),
             self.rolled_back,
+            self.doubted.copy(),
         )
 
     def restore(self, learned: LearnedState) -> None:
@@ -56,6 +57,8 @@ class Memory:
         self.buffer = None if learned.buffer is None else learned.buffer.copy()
         self.pending = None if learned.pending is None else (learned.pending[0].copy(), learned.pending[1].copy())
         self.rolled_back = learned.rolled_back
+        none = np.zeros(self.bundle.slots, np.int64)
+        self.doubted = none if learned.doubted is None else learned.doubted.copy()  # (C,)
 
     def name(self, names: Sequence[str]) -> None:
         """Give every new name the next spare slot; raises DeviceError when one is no name or no slot is left."""
@@ -68,7 +71,8 @@ class Memory:
             raise DeviceError(
                 f"{new} new class{'es' * (new > 1)} ({', '.join(classes[len(self.classes) :])}) for "
                 f"{self.bundle.slots - len(self.classes)} spare of {self.bundle.slots} slots: "
-                f"convert the run again with --slots {len(classes)} or more"
+                f"convert the run again with --slots {len(classes)} or more (python tflite/convert.py RUN --slots "
+                f"{len(classes)} --output NEW) and take along what was learned (`state NEW import FILE`)"
             )
         self.classes = classes
 
@@ -123,6 +127,7 @@ class Memory:
         mean, count = _without(old["mean"], slot, 0), _without(old["count"], slot, 0)
         self.statistics = ClassStatistics(mean, count, old["scatter"], self.statistics.shrinkage)
         self.classes = (*self.classes[:slot], *self.classes[slot + 1 :])
+        self.doubted = _without(self.doubted, slot, 0)
         if self.buffer is not None:
             self.buffer.forget(slot)
         if self.pending is not None:

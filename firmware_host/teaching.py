@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firmware_host.doubt import PATIENCE, doubts
 from firmware_host.guard import Guard
 from firmware_host.learner import LearnSettings, Replay, fresh_weights, observe, padded
 from firmware_host.memory import Memory
@@ -16,12 +17,17 @@ from firmware_host.protocol import Array
 
 __all__ = ["YOUNG", "Lesson", "steps_for", "teach"]
 
+# Found on digits, benchmarks/unattended.py: more steps of a smaller size keep the old classes where they are.
 YOUNG = 16  # images until a class counts as settled
-STEPS_YOUNG, STEPS_SETTLED = 4, 1
+STEPS_YOUNG, STEPS_SETTLED = 16, 2
+RATE_SHARE = 0.3  # of the learning rate of a whole data set
 
 
 class Lesson(NamedTuple):
-    """What one label brought: training steps, units reborn, mean loss, and why it was taken back (None: it was not)."""
+    """What one label brought: training steps, units reborn, mean loss, and why it was taken back (None: it was not).
+
+    A label that is doubted brings no step, and a loss that is no number.
+    """
 
     steps: int
     replaced: int
@@ -47,26 +53,55 @@ def teach(memory: Memory, raw: Array, value: Array, slot: int, settings: LearnSe
     """
     before = memory.snapshot()
     memory.unmask(np.array([slot]))
+    believe = _believe(memory, value, slot)
     observe(memory.head, memory.statistics, value[None], np.array([slot], np.int32), settings.batch)
-    feature, label = _with(memory.pending, raw, slot, settings.real_rows)
-    memory.pending = feature, label
+    if believe:
+        memory.pending = _with(memory.pending, raw, slot, settings.real_rows)
+    if memory.pending is None:
+        return Lesson(0, 0, float("nan"), None)
+    feature, label = memory.dequantize(memory.pending[0]), memory.pending[1]  # (p, d), (p,)
     guard = Guard(memory.head, memory.statistics, accuracy=settings.replays)
-    rows = memory.dequantize(feature)  # (p, d)
     mask = np.zeros(len(memory.statistics.count), np.float32)  # (C,)
     mask[memory.statistics.seen if settings.replays else np.unique(label)] = 1.0
     results = []
-    for _ in range(steps_for(int(memory.statistics.count[slot]))):
-        replayed, slots = replay(settings.batch - settings.real_rows, memory.rng)
-        batch = padded(np.concatenate([rows, replayed]), np.concatenate([label, slots]), settings.batch)
+    for _ in range(steps_for(int(memory.statistics.count[slot])) if believe else 0):
+        rows = _balanced(feature, label, *replay(settings.batch, memory.rng), memory.rng) if settings.replays else (
+            feature, label
+        )  # fmt: skip
         fresh = fresh_weights(len(value), memory.rng)
-        results.append(memory.head.train(*batch, mask, settings.learning_rate, fresh))
+        rate = RATE_SHARE * settings.learning_rate
+        results.append(memory.head.train(*padded(*rows, settings.batch), mask, rate, fresh))
     losses = [result.loss for result in results]
     fault = guard.judge(losses)
     if fault is not None:
         memory.restore(before)
         memory.rolled_back += len(results)
         return Lesson(0, 0, float("nan"), fault)
-    return Lesson(len(results), sum(result.replaced >= 0 for result in results), sum(losses) / len(losses), None)
+    loss = sum(losses) / len(losses) if losses else float("nan")
+    return Lesson(len(results), sum(result.replaced >= 0 for result in results), loss, None)
+
+
+def _believe(memory: Memory, value: Array, slot: int) -> bool:
+    """Say whether to train on a label: of a settled class, one that the head contradicts has to come again."""
+    contradicted = doubts(memory.head, value[None], np.array([slot]))[0]
+    if memory.statistics.count[slot] < YOUNG or not contradicted or memory.doubted[slot] + 1 == PATIENCE:
+        memory.doubted[slot] = 0
+        return True
+    memory.doubted[slot] += 1
+    return False
+
+
+def _balanced(
+    feature: Array, label: Array, replayed: Array, slots: Array, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Return the replayed rows, every class equally often, with real ones of the same class in their place."""
+    rows = replayed.copy()  # (B, d)
+    places = {int(slot): list(rng.permutation(np.flatnonzero(slots == slot))) for slot in np.unique(slots)}
+    for index in rng.permutation(len(label)):
+        free = places.get(int(label[index]))
+        if free:
+            rows[free.pop()] = feature[index]
+    return rows, slots
 
 
 def _with(last: tuple[Array, Array] | None, raw: Array, slot: int, rows: int) -> tuple[Array, Array]:

@@ -24,6 +24,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="BUNDLE", help="folder to write; default: RUN.bundle")
     parser.add_argument("--recipe", choices=("int8", "hybrid", "float32"), default="int8", help="quantization")
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
+    parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     parser.add_argument(
         "--report", action="store_true", help="also analyse the quantization, and print what runs where on accelerators"
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = args.output or run.with_name(run.name + ".bundle")
     with cli.progress_lines(total=0) as progress:
         config = read_config(args.run)
-        report = export_bundle(args.run, config, output, args.recipe, args.overwrite, progress, args.report)
+        report = export_bundle(args.run, config, output, args.recipe, args.overwrite, progress, args.report, args.slots)
     if args.json:
         print(json.dumps({"output": str(output), **report}))
         return 0

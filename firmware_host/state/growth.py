@@ -51,7 +51,7 @@ def state_for(bundle: Bundle, file: StateFile) -> LearnedState:
     arrays = dict(file.arrays)
     for name, axis in class_axes(bundle.head["block"]).items():
         arrays[f"head.{name}"] = _padded(arrays[f"head.{name}"], axis, bundle.slots)
-    for name in ("statistics.mean", "statistics.count", "buffer.seen"):
+    for name in ("statistics.mean", "statistics.count", "buffer.seen", "doubted"):
         if name in arrays:
             arrays[name] = _padded(arrays[name], 0, bundle.slots)
     return from_arrays(arrays, file.meta, bundle)

@@ -27,7 +27,8 @@ class LearnedState:
     `head`: the head's tensors; `statistics`: class statistics for replay; `classes`: names in slot order;
     `generator`: state of the random numbers (`numpy.random.Generator.bit_generator.state`); `buffer`: features kept for
     replay, if any; `pending`: images taught one at a time that wait for a full batch, feature [p, d] as the backbone
-    stores it and label [p]; `rolled_back`: how many training steps were taken back so far.
+    stores it and label [p]; `rolled_back`: how many training steps were taken back so far; `doubted`: [C], labels
+    of each class that were doubted in a row.
     """
 
     head: State
@@ -37,6 +38,7 @@ class LearnedState:
     buffer: ReplayBuffer | None = None
     pending: tuple[Array, Array] | None = None
     rolled_back: int = 0
+    doubted: Array | None = None
 
 
 def to_arrays(state: LearnedState) -> dict[str, Array]:
@@ -47,6 +49,8 @@ def to_arrays(state: LearnedState) -> dict[str, Array]:
         arrays.update({f"buffer.{name}": value for name, value in state.buffer.arrays().items()})
     if state.pending is not None:
         arrays.update({"pending.feature": state.pending[0], "pending.label": state.pending[1]})
+    if state.doubted is not None:
+        arrays["doubted"] = state.doubted
     meta = {"classes": list(state.classes), "generator": state.generator, "rolled_back": state.rolled_back}
     return {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))}
 
@@ -68,6 +72,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
         ReplayBuffer.from_arrays(kept) if kept else None,
         pending,
         int(meta.get("rolled_back", 0)),
+        arrays.get("doubted"),
     )
 
 

@@ -23,11 +23,12 @@ from keras_cbpnet.export import verify
 from keras_cbpnet.export.analysis import signal_to_noise, worst_places
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
-from keras_cbpnet.export.head import convert_head
+from keras_cbpnet.export.head import convert_head, with_slots
 from keras_cbpnet.export.ops import op_table
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
 from keras_cbpnet.export.targets import compile_edge_tpu, edge_tpu_compiler, target_rows
+from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.cbpnet import CBPNet
@@ -46,6 +47,7 @@ def export_bundle(
     overwrite: bool = False,
     progress: Progress = lambda line: None,
     analyse: bool = False,
+    slots: int = 0,
 ) -> dict[str, Any]:
     """Convert a finished run, verify the result and write the bundle, whole or not at all.
 
@@ -57,6 +59,7 @@ def export_bundle(
         overwrite: whether an existing bundle may be replaced.
         progress: called with a line at every step.
         analyse: whether the report also tells what quantization costs where, and what training for it saved.
+        slots: class slots of the head, for a device that ran out of them; 0: the run's.
 
     Returns:
         The contents of report.json.
@@ -80,6 +83,7 @@ def export_bundle(
         progress("this run was trained without --qat: ranges come from calibration alone")
 
     model, names, statistics = _load(run)
+    trained = with_slots(model.head, slots) if slots else model.head
     train, test, labels = _host_images(config, model)
     quantization = contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model)
     with quantization:
@@ -87,13 +91,13 @@ def export_bundle(
         backbone = convert_backbone(model, recipe, train)
         expected = model.batched(lambda x: model.features(x)[0], test)
     progress("converting the head")
-    head = convert_head(model.head)
+    head = convert_head(trained)
 
     progress("verifying")
     tables = {"backbone.tflite": op_table(backbone), "head.tflite": op_table(head)}
     verify.check_ops(tables, recipe)
     verify.check_weights({"backbone.tflite": backbone, "head.tflite": head}, recipe)
-    head_error = verify.check_head(head, model.head)
+    head_error = verify.check_head(head, trained)
     outputs = {name: run_backbone(backbone, test, name) for name in runtimes}
     first = outputs[runtimes[0]]
     with float32(model):
@@ -130,7 +134,7 @@ def export_bundle(
     progress("writing the bundle")
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
     golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
-    arrays = golden_vectors(test[sample], golden, expected[sample], model.head)
+    arrays = golden_vectors(test[sample], golden, expected[sample], trained)
     temporary = output.with_name(output.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -142,7 +146,7 @@ def export_bundle(
     np.savez(temporary / "golden.npz", **arrays)  # type: ignore[arg-type]
     np.savez(temporary / "statistics.npz", **statistics)  # type: ignore[arg-type]
     (temporary / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    write_manifest(temporary, _manifest(config, model, recipe, names, first.raw))
+    write_manifest(temporary, _manifest(config, model, trained, recipe, names, first.raw))
     if output.exists():
         shutil.rmtree(output)
     temporary.rename(output)
@@ -193,10 +197,10 @@ def _hits(model: CBPNet, features: NDArray[np.float32], labels: NDArray[np.int32
 
 
 def _manifest(
-    config: TrainConfig, model: CBPNet, recipe: str, names: list[str], feature: NDArray[np.generic]
+    config: TrainConfig, model: CBPNet, head: CBPHead, recipe: str, names: list[str], feature: NDArray[np.generic]
 ) -> dict[str, Any]:
-    c, size, width = model.head.config, model.backbone.config.image_size, model.backbone.config.width
-    constants = {name: getattr(model.head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
+    c, size, width = head.config, model.backbone.config.image_size, model.backbone.config.width
+    constants = {name: getattr(head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
     return {
         "schema_version": SCHEMA_VERSION,
         "name": config.preset,

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.slim import slim
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.plasticity.step import Head
 
 # Dimensions: B rows, d feature size, C class slots.
+
+
+def with_slots(head: CBPHead, slots: int) -> CBPHead:
+    """Return a head that computes the same with more class slots, the new ones empty; raises UserError for fewer."""
+    if slots < head.slots:
+        raise UserError(f"--slots {slots} is fewer than the run's {head.slots}; use {head.slots} or more")
+    wider = CBPHead(dataclasses.replace(head.config, slots=slots), head.rule)
+    wider.build((None, head.width))
+    for name, variable in wider.state.items():
+        value = head.state[name].numpy()
+        wider.assign({name: np.pad(value, [(0, new - old) for new, old in zip(variable.shape, value.shape)])})
+    for name in ("feature_mean", "feature_scale"):
+        getattr(wider, name).assign(getattr(head, name))
+    return wider
 
 
 class HeadModule(tf.Module):

@@ -141,6 +141,19 @@ def test_npz_data_and_a_state_elsewhere(call, make, bundle, tmp_path):
     assert (code, result["images"], sorted(result["per_class"])) == (0, 6, ["red", "white"])
 
 
+def test_one_by_one_and_saves_on_the_way(call, make, bundle, tmp_path):
+    data = make.folder_of_images(tmp_path / "data", names=("blue", "white"), each=4)
+    options = ("--one-by-one", "--save-every", 32, "--replay", "buffer:6")
+    code, [result], err = call("learn", bundle, data, *options)
+    assert (code, err.splitlines()) == (0, ["learning 8/8"])
+    assert (result["images"], result["steps"], result["rolled_back"]) == (8, 8 * 16, 0)
+    assert result["saves"] == 5  # after every second label, and at the end
+    assert result["bytes_written"] == result["bytes_written_per_hour"] > 5 * 9000
+    assert call("evaluate", bundle, data)[1][0]["accuracy"] == 1
+    code, [result], _ = call("learn", bundle, data, "--save-every", 10)
+    assert (result["steps"], result["saves"]) == (80, 9)
+
+
 def test_text_for_people(capsys, make, bundle, tmp_path):
     data = make.folder_of_images(tmp_path / "data", names=("blue",), each=2)
     runtime = ("--runtime", "numpy")

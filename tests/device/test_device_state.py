@@ -19,6 +19,7 @@ from firmware_host import Device
 from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import ClassStatistics, DeviceError, read_bundle, write_manifest
 from firmware_host.state import LearnedState, StateFolder, default_folder, read_state
+from firmware_host.teaching import STEPS_YOUNG
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = ("red", "green", "größer"), ("red", "green", "größer", "newer")
@@ -374,7 +375,7 @@ def test_three_hundred_kills_lose_nothing_that_was_saved(make, bundle, tmp_path,
             with Device.open(bundle, runtime="numpy") as device:
                 found = int(device._memory.snapshot().head["step"])
             assert found >= acknowledged
-            assert found <= acknowledged + 4  # the one label whose save was not acknowledged any more
+            assert found <= acknowledged + STEPS_YOUNG  # the one label whose save was not acknowledged any more
             acknowledged = found
     finally:
         learner.stdin.close()

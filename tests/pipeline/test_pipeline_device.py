@@ -120,6 +120,21 @@ def test_a_state_goes_on_under_any_runtime(bundles, device, road, tmp_path):
             np.testing.assert_allclose(value, made[name], rtol=1e-6, atol=1e-4, err_msg=f"{engine} {name}")
 
 
+@pytest.mark.slow
+def test_a_bundle_with_more_slots_takes_over_what_was_learned(bundles, convert, device, road, tmp_path):
+    float32, wider = bundles("float32"), tmp_path / "wider"
+    assert convert.main([str(road.run), "--output", str(wider), "--recipe", "float32", "--slots", "20"]) == 0
+    assert (wider / "backbone.tflite").read_bytes() == (float32 / "backbone.tflite").read_bytes()
+    assert device("selftest", wider)[1][0]["ok"]
+    data = f"npz:{road.device_npz}"
+    device("learn", float32, data, "--state", tmp_path / "state")
+    device("state", float32, "export", tmp_path / "learned.npz", "--state", tmp_path / "state")
+    _, [imported], _ = device("state", wider, "import", tmp_path / "learned.npz")
+    assert imported["classes"] == [*road.known, *sorted(road.new)]
+    _, [before], _ = device("evaluate", float32, data, "--state", tmp_path / "state")
+    assert device("evaluate", wider, data)[1][0] == before
+
+
 def test_the_same_seed_gives_the_same_state(int8, device, road, tmp_path):
     states = {}
     for name, seed in (("one", 3), ("same", 3), ("other", 4)):

@@ -1,0 +1,35 @@
+"""Labels that are probably wrong: the head is sure of another class. They move class means, but are not trained on.
+
+Whoever teaches has the last word: what is doubted again and again is believed.
+Dimensions: N images, d features, C slots.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from firmware_host.protocol import Array, Head
+
+__all__ = ["PATIENCE", "believed", "doubts"]
+
+UNLIKELY, SURE = 0.1, 0.8  # probability of the class given, and of the one that the head sees
+PATIENCE = 4  # labels of a class in a row that are doubted before one is believed
+
+
+def doubts(head: Head, feature: Array, label: Array) -> Array:
+    """Return for each feature [N, d] whether the head contradicts its label [N]: bool [N]."""
+    found = np.zeros(len(label), bool)
+    for row, slot in enumerate(label):
+        probabilities = head.infer(feature[row][None])[1][0]  # (C,)
+        found[row] = probabilities[slot] < UNLIKELY and probabilities.max() > SURE
+    return found
+
+
+def believed(head: Head, feature: Array, label: Array) -> Array:
+    """Return the rows [n] of feature [N, d] to train on; a class that is mostly doubted is believed: it is new."""
+    keep = ~doubts(head, feature, label)
+    for slot in np.unique(label):
+        mine = label == slot
+        if 2 * np.count_nonzero(keep[mine]) <= np.count_nonzero(mine):
+            keep[mine] = True
+    return np.flatnonzero(keep)
