@@ -24,8 +24,9 @@ def with_slots(head: CBPHead, slots: int) -> CBPHead:
     wider = CBPHead(dataclasses.replace(head.config, slots=slots), head.rule)
     wider.build((None, head.width))
     for name, variable in wider.state.items():
-        value = head.state[name].numpy()
-        wider.assign({name: np.pad(value, [(0, new - old) for new, old in zip(variable.shape, value.shape)])})
+        value = np.zeros(variable.shape, np.float32)
+        value[tuple(slice(size) for size in head.state[name].shape)] = head.state[name].numpy()
+        wider.assign({name: value})
     for name in ("feature_mean", "feature_scale"):
         getattr(wider, name).assign(getattr(head, name))
     return wider
