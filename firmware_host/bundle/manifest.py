@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from firmware_host.bundle.contract import BLOCKS, FILES, SCHEMA_VERSION
+from firmware_host.bundle.contract import BLOCKS, FILES, OPTIMIZERS, SCHEMA_VERSION
 from firmware_host.bundle.errors import BundleError
 from firmware_host.bundle.files import sha256_of_file, write_atomically
 
@@ -72,8 +72,8 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     _check_keys(head, HEAD_KEYS, "head.")
     if head["block"] not in BLOCKS:
         raise BundleError(f"manifest: head.block is {head['block']!r}: use one of {', '.join(BLOCKS)}")
-    if head["optimizer"].lower() != "adam":
-        raise BundleError(f"manifest: head.optimizer is {head['optimizer']!r}: only 'adam' is known, convert again")
+    if head["optimizer"].lower() not in OPTIMIZERS:
+        raise BundleError(f"manifest: head.optimizer is {head['optimizer']!r}: use one of {', '.join(OPTIMIZERS)}")
     for key in ("units", "slots", "batch"):
         if head[key] < 1:
             raise BundleError(f"manifest: head.{key} is {head[key]}: it must be at least 1, convert again")
