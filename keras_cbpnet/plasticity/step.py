@@ -170,23 +170,20 @@ class Head:
         """Return the block's hidden activations, float32 [B, h], of `feature`, float32 [B, d]."""
         return self._forward(state, feature)["hidden"][: ops.shape(feature)[0]]
 
-    def observe(self, state: Mapping[str, Any], feature: Any, label: Any) -> State:
+    def observe(self, state: Mapping[str, Any], feature: Any, label: Any, weight: Any = None) -> State:
         """Return the state after counting `feature` [B, d] into the mean of its class `label` int32 [B], -1 = none.
+
+        `weight`, where given: float32 [], 1 = count them, 0 = leave everything as it is.
 
         The batch in closed form: count += n, mean += (sum - n * mean) / count equals one image at a time.
         """
         member = one_hot(label, self.config.slots)  # (B, C)
+        member = member if weight is None else member * weight
         n = ops.sum(member, axis=0)  # (C,)
         total = ops.matmul(ops.transpose(member), feature)  # (C, d)
         count = state["class_count"] + n
         mean = state["class_mean"] + (total - n[:, None] * state["class_mean"]) / ops.maximum(count, 1.0)[:, None]
         return {**state, "class_count": count, "class_mean": mean}
-
-    def look(self, state: Mapping[str, Any], feature: Any, label: Any, class_mask: Any) -> State:
-        """Return the results of `train` for a step that is not done: `loss`, `logits`, and `replaced`, always -1."""
-        logits = self._forward(state, feature)["logits"]
-        loss = self._loss(logits, label, class_mask)["loss"]
-        return {"loss": loss, "logits": logits, "replaced": ops.full((), -1, dtype="int32")}
 
     def _loss(self, logits: Any, label: Any, class_mask: Any) -> State:
         """Return `loss` [] of `logits` [B, C] and what its gradient needs; arguments as for `train`."""
