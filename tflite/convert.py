@@ -24,6 +24,11 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="BUNDLE", help="folder to write; default: RUN.bundle")
     parser.add_argument("--recipe", choices=("int8", "hybrid", "float32"), default="int8", help="quantization")
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
+    parser.add_argument(
+        "--optimizer",
+        choices=("adam", "sgd"),
+        help="of the learning on the device, with --target micro; sgd keeps no moments (default: adam)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
@@ -34,15 +39,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.recipe == "hybrid":
         raise UserError("recipe hybrid is not available yet; use int8 or float32")
-    if args.target == "micro":
-        raise UserError("target micro is not available yet; use linux")
+    if args.optimizer is not None and args.target != "micro":
+        raise UserError(f"--optimizer {args.optimizer} is for --target micro; a Linux device learns by Adam")
     # Imported late: TensorFlow takes seconds, a mistyped option should not.
     from keras_cbpnet.export.bundle import export_bundle
 
     run = args.run.resolve() if args.run.name in ("", "..") else args.run
     output = args.output or run.with_name(run.name + ".bundle")
     with cli.progress_lines(total=0) as progress:
-        report = export_bundle(args.run, read_config(args.run), output, args.recipe, args.overwrite, progress)
+        report = export_bundle(
+            args.run,
+            read_config(args.run),
+            output,
+            args.recipe,
+            args.overwrite,
+            progress,
+            args.target,
+            args.optimizer or "adam",
+        )
     if args.json:
         print(json.dumps({"output": str(output), **report}))
         return 0
@@ -52,6 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"accuracy on {report['held_out_images']} held-out images: {accuracy}")
     print(f"mean cosine of the features to the model's: {report['backbone_mean_cosine']:.4f}")
     print(f"head against Keras over 200 steps: {report['head_max_error_200_steps']:.1e}")
+    if args.target == "micro":
+        micro = report["micro"]
+        arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
+        print(f"TFLM arenas: {arenas}; flash {micro['flash_bytes'] / 1024:.0f} KiB")
     print(f"next: python -m firmware_host selftest {output}")
     return 0
 

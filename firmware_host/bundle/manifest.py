@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +82,14 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     _check_classes(manifest["classes"], head["slots"])
 
 
-def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(folder: str | Path, manifest: Mapping[str, Any], extra: Sequence[str] = ()) -> dict[str, Any]:
     """Complete `manifest` with schema version and checksums of `folder`'s files, and write manifest.json atomically.
 
-    Every file of the bundle must already be in `folder`. Returns the manifest as written.
+    Every file of the bundle, those in `extra` too, must already be in `folder`. Returns the manifest as written.
     Raises BundleError when a file is missing or the manifest does not hold together; nothing is then written.
     """
     folder = Path(folder)
-    names = [name for name in FILES if name != "manifest.json"]
+    names = [*(name for name in FILES if name != "manifest.json"), *extra]
     for name in names:
         if not (folder / name).is_file():
             raise BundleError(f"bundle file {folder / name} is missing: write every file before the manifest")

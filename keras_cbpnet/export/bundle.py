@@ -23,8 +23,10 @@ from keras_cbpnet.export import verify
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.head import convert_head
+from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.ops import op_table
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
+from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.cbpnet import CBPNet
@@ -43,6 +45,8 @@ def export_bundle(
     recipe: str,
     overwrite: bool = False,
     progress: Progress = lambda line: None,
+    target: str = "linux",
+    optimizer: str = "adam",
 ) -> dict[str, Any]:
     """Convert a finished run, verify the result and write the bundle, whole or not at all.
 
@@ -53,6 +57,8 @@ def export_bundle(
         recipe: `int8` or `float32`.
         overwrite: whether an existing bundle may be replaced.
         progress: called with a line at every step.
+        target: `linux`, or `micro`, which adds what a microcontroller needs.
+        optimizer: of the learning on the device, `adam` or `sgd`.
 
     Returns:
         The contents of report.json.
@@ -76,6 +82,7 @@ def export_bundle(
         progress("this run was trained without --qat: ranges come from calibration alone")
 
     model, names, statistics = _load(run)
+    learner = micro.with_optimizer(model.head, optimizer)
     train, test, labels = _host_images(config, model)
     quantization = float32(model) if recipe == "float32" else contextlib.nullcontext()
     with quantization:
@@ -83,12 +90,12 @@ def export_bundle(
         backbone = convert_backbone(model, recipe, train)
         expected = model.batched(lambda x: model.features(x)[0], test)
     progress("converting the head")
-    head = convert_head(model.head)
+    head = convert_head(learner)
 
     progress("verifying")
     tables = {"backbone.tflite": op_table(backbone), "head.tflite": op_table(head)}
     verify.check_ops(tables, recipe)
-    head_error = verify.check_head(head, model.head)
+    head_error = verify.check_head(head, learner)
     outputs = {name: run_backbone(backbone, test, name) for name in runtimes}
     first = outputs[runtimes[0]]
     cosine = min(verify.check_features(output.feature, expected) for output in outputs.values())
@@ -110,7 +117,7 @@ def export_bundle(
     progress("writing the bundle")
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
     golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
-    arrays = golden_vectors(test[sample], golden, model.head)
+    arrays = golden_vectors(test[sample], golden, learner)
     temporary = output.with_name(output.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -119,8 +126,12 @@ def export_bundle(
     (temporary / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     np.savez(temporary / "golden.npz", **arrays)  # type: ignore[arg-type]
     np.savez(temporary / "statistics.npz", **statistics)  # type: ignore[arg-type]
+    if target == "micro":
+        progress("converting for microcontrollers")
+        report["micro"] = micro.write_micro(temporary, backbone, learner, names)
     (temporary / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    write_manifest(temporary, _manifest(config, model, recipe, names, first.raw))
+    extra = micro.FILES if target == "micro" else ()
+    write_manifest(temporary, _manifest(config, model, learner, recipe, names, first.raw), extra)
     if output.exists():
         shutil.rmtree(output)
     temporary.rename(output)
@@ -171,10 +182,15 @@ def _hits(model: CBPNet, features: NDArray[np.float32], labels: NDArray[np.int32
 
 
 def _manifest(
-    config: TrainConfig, model: CBPNet, recipe: str, names: list[str], feature: NDArray[np.generic]
+    config: TrainConfig,
+    model: CBPNet,
+    head: CBPHead,
+    recipe: str,
+    names: list[str],
+    feature: NDArray[np.generic],
 ) -> dict[str, Any]:
-    c, size, width = model.head.config, model.backbone.config.image_size, model.backbone.config.width
-    constants = {name: getattr(model.head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
+    c, size, width = head.config, model.backbone.config.image_size, model.backbone.config.width
+    constants = {name: getattr(head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
     return {
         "schema_version": SCHEMA_VERSION,
         "name": config.preset,
@@ -183,5 +199,5 @@ def _manifest(
         "shapes": {"image": [1, size, size, 3], "feature": [1, width], "prompt": [1]},
         "dtypes": {"image": "uint8", "feature": str(feature.dtype), "prompt": "int32"},
         "versions": {"keras_cbpnet": __version__, "keras": keras.__version__, "tensorflow": tf.__version__},
-        "head": {"optimizer": "adam", **c.to_dict(), **constants},
+        "head": {**c.to_dict(), **constants},
     }

@@ -40,8 +40,12 @@ def order(model: Model, graph: Any, kept: Iterable[int] = ()) -> None:
     """Sort the operators of `graph` so that the bytes alive at once are few.
 
     Beam search over the order of the steps that hold much; the small ones they need come right before them, and a step
-    that frees memory comes as soon as it can. A variable's reads and assignments keep their order among themselves. `kept`:
-    tensors that must stay alive to the end.
+    that frees memory comes as soon as it can. A variable's reads and assignments keep their order among themselves.
+
+    Args:
+        model: what `graph` belongs to.
+        graph: the subgraph.
+        kept: tensors that must stay alive to the end.
     """
     steps = _steps(model, graph)
     sizes = _sizes(model, graph)
