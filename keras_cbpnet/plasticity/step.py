@@ -190,7 +190,7 @@ class Head:
         target = one_hot(label, self.config.slots)  # (B, C)
         valid = ops.sum(target, axis=1, keepdims=True)  # (B, 1)
         rows = ops.maximum(ops.sum(valid), 1.0)
-        logits = logits + (class_mask - 1.0) * MASKED
+        logits = masked(logits, class_mask)
         log_probability = ops.log_softmax(logits, axis=1)
         loss = ops.sum(target * log_probability) / -rows
         share = {"target": target, "share": valid / rows}
@@ -223,14 +223,14 @@ class Head:
         accuracy = ops.sum(share[:, 0] * ops.relu(1.0 - miss))
         # probability - target, but without 1 - 1e-7 at a label that is known well: Adam would blow that noise up.
         other = ops.exp(found["log_probability"]) * (1.0 - target)
-        d_logits = (other - target * ops.sum(other, axis=1, keepdims=True)) * class_mask * share
-        gradients, feature_gradient = self._backward(state, values, d_logits)
+        d_rows = (other - target * ops.sum(other, axis=1, keepdims=True)) * class_mask  # (B, C), each row's own loss
+        gradients, feature_gradient = self._backward(state, values, d_rows * share)
 
         new = {**state, "step": state["step"] + 1.0, "age": state["age"] + 1.0}
         if c.optimizer == "adam":
             self._adam(new, gradients, learning_rate)
-        else:  # the gradients are linear in d_logits, so the small factor takes the step size and not the large ones
-            self._sgd(new, self._backward(state, values, d_logits * learning_rate)[0])
+        else:  # the gradients are linear in those of the logits, so these few numbers take the step size
+            self._sgd(new, self._backward(state, values, d_rows * (share * learning_rate))[0])
         mean_hidden = ops.sum(values["hidden"][: ops.shape(feature)[0]] * share, axis=0)  # (h,)
         replaced = self._rebirth(new, mean_hidden, fresh)
         result = {"loss": found["loss"], "accuracy": accuracy, "logits": values["logits"], "replaced": replaced}
