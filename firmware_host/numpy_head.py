@@ -1,4 +1,4 @@
-"""The head in NumPy: inference and one training step (Adam and continual backpropagation), all in float32.
+"""The head in NumPy: inference and one training step (Adam or SGD, and continual backpropagation), all in float32.
 
 Reference in tests, and the engine where no runtime can train. CBP: Dohare et al., Nature 2024.
 Dimensions: d features, h hidden units, C class slots, B training rows.
@@ -49,7 +49,8 @@ class NumpyHead:
         self.maturity = F32(config["maturity_threshold"])
         self.block_rate = F32(config["block_rate"])
         sizes = (len(self.mean), int(config["units"]), int(config["slots"]))
-        self._shapes = state_shapes(self.block, *sizes)
+        self.optimizer = str(config.get("optimizer", "adam")).lower()
+        self._shapes = state_shapes(self.block, *sizes, self.optimizer)
         self._weights = tuple(weight_shapes(self.block, *sizes))
         self._block_tensors = ("w1", "b1") if self.block == "mlp" else ("w1", "b1", "w2", "b2")
         self.state: State = {}
@@ -80,7 +81,7 @@ class NumpyHead:
             feature: [B, d], in its own units.
             label: int32 [B], -1 = empty row.
             class_mask: [C], 1 = may compete in the loss; the state's own class_mask is left alone.
-            learning_rate: Adam's step size.
+            learning_rate: the optimizer's step size.
             fresh: [d], incoming weights for a unit reborn in this step.
 
         Returns loss, accuracy over the valid rows and the unit reborn (-1: none).
@@ -100,7 +101,7 @@ class NumpyHead:
         # softmax - target, without the cancellation at a label whose probability is nearly 1: Adam would amplify it.
         other = probabilities * (1 - target)  # (B, C)
         d_logits = (other - target * other.sum(axis=1, keepdims=True)) * share[:, None] * (mask > 0)  # (B, C)
-        self._adam(self._gradients(x, forward, d_logits), F32(learning_rate))
+        self._update(self._gradients(x, forward, d_logits), F32(learning_rate))
         self._trace(share @ forward["hidden"])
         replaced = self._rebirth(np.asarray(fresh, F32))
         return TrainResult(float(loss), float(accuracy), replaced)
@@ -168,19 +169,23 @@ class NumpyHead:
         d_pre = (d_out @ self.state["w2"].T) * (hidden > 0)  # (n, h)
         return {"w1": x.T @ d_pre, "b1": d_pre.sum(axis=0), "w2": hidden.T @ d_out, "b2": d_out.sum(axis=0)}
 
-    def _adam(self, gradients: Mapping[str, Array], learning_rate: np.float32) -> None:
-        """Adam (Kingma and Ba 2015); the tensors of a hidden unit are corrected by that unit's own age."""
+    def _update(self, gradients: Mapping[str, Array], learning_rate: np.float32) -> None:
+        """SGD, or Adam (Kingma and Ba 2015): the tensors of a hidden unit are corrected by that unit's own age."""
         s = self.state
         s["step"] = s["step"] + np.ones((), F32)
         s["age"] += F32(1)
         for name in self._weights:
+            rate = learning_rate * self.block_rate if name in self._block_tensors else learning_rate
+            gradient = gradients[name]
+            if self.optimizer == "sgd":
+                s[name] -= rate * gradient
+                continue
             steps = {"w1": s["age"], "b1": s["age"], "w2": s["age"][:, None]}.get(name, s["step"])
-            m, v, gradient = s["m_" + name], s["v_" + name], gradients[name]
+            m, v = s["m_" + name], s["v_" + name]
             m[...] = F32(BETA_1) * m + F32(1 - BETA_1) * gradient
             v[...] = F32(BETA_2) * v + F32(1 - BETA_2) * gradient * gradient
             m_hat = m / _one_minus_power(BETA_1, steps)
             v_hat = v / _one_minus_power(BETA_2, steps)
-            rate = learning_rate * self.block_rate if name in self._block_tensors else learning_rate
             s[name] -= rate * m_hat / (np.sqrt(v_hat) + F32(EPSILON))
 
     def _trace(self, activation: Array) -> None:
@@ -203,10 +208,13 @@ class NumpyHead:
         s["replacement_debt"] = np.asarray(F32(s["replacement_debt"]) - F32(1), F32)
         s["b2"] += s["w2"][j] * (s["mean_activation"][j] / correction[j])
         s["w1"][:, j] = fresh
-        for name in ("m_w1", "v_w1"):
-            s[name][:, j] = 0
-        for name in ("b1", "m_b1", "v_b1", "w2", "m_w2", "v_w2", "utility", "mean_activation", "age"):
+        for name in ("b1", "w2", "utility", "mean_activation", "age"):
             s[name][j] = 0
+        if self.optimizer == "adam":
+            for name in ("m_w1", "v_w1"):
+                s[name][:, j] = 0
+            for name in ("m_b1", "v_b1", "m_w2", "v_w2"):
+                s[name][j] = 0
         return j
 
 

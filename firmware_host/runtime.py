@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from firmware_host import tflm
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.numpy_head import NumpyHead
 from firmware_host.protocol import Array, Head, State, TrainResult
@@ -29,7 +30,8 @@ __all__ = [
 
 INTERPRETERS = ("ai_edge_litert", "tflite_runtime")  # the faster one first
 INSTALL = 'install "keras-cbpnet[device]" or "keras-cbpnet[device-legacy]"'
-RUNTIMES = ("auto", *INTERPRETERS, "numpy")
+TFLM = "tflm"  # what a microcontroller runs, for the files of --target micro
+RUNTIMES = ("auto", *INTERPRETERS, "numpy", TFLM)
 
 
 class Runtime(NamedTuple):
@@ -54,6 +56,8 @@ def find_runtime(name: str = "auto") -> Runtime:
     """
     if name not in RUNTIMES:
         raise DeviceError(f"unknown runtime {name!r}: use one of {', '.join(RUNTIMES)}")
+    if name == TFLM:
+        return Runtime(TFLM, tflm.find_tflm())
     wanted = INTERPRETERS if name in ("auto", "numpy") else (name,)
     reasons = []
     for module in wanted:
@@ -141,6 +145,8 @@ class InterpreterHead:
 
 def open_backbone(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Backbone:
     """Open the bundle's backbone; raises DeviceError when its tensors are not those the manifest names."""
+    if runtime.name == TFLM:
+        return Backbone(tflm.BackboneRunner(bundle))
     shapes, dtypes = bundle.manifest["shapes"], bundle.manifest["dtypes"]
     interpreter = _open(bundle, "backbone.tflite", runtime, threads)
     tensors = {key: (tuple(shapes[key]), str(dtypes[key])) for key in ("image", "feature", "prompt")}
@@ -157,6 +163,8 @@ def open_head(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Head:
     """
     if runtime.name == "numpy":
         return NumpyHead(bundle.head, _start_state(bundle, runtime, threads))
+    if runtime.name == TFLM:
+        return tflm.open_tflm_head(bundle)
     interpreter = _open(bundle, "head.tflite", runtime, threads)
     for signature, (inputs, outputs) in _head_signatures(bundle).items():
         _check_signature(bundle, "head.tflite", interpreter, signature, inputs, outputs)
@@ -199,8 +207,13 @@ def _head_signatures(bundle: Bundle) -> dict[str, tuple[Tensors, Tensors]]:
 def _open(bundle: Bundle, name: str, runtime: Runtime, threads: int) -> Any:
     if threads < 1:
         raise DeviceError(f"threads is {threads}: use 1 or more")
+    plain: dict[str, Any] = {}
+    if runtime.name == "ai_edge_litert" and name == "head.tflite" and bundle.head["optimizer"].lower() == "sgd":
+        # LiteRT 2.3's default delegate computes this graph wrongly from the second step on.
+        resolvers = importlib.import_module("ai_edge_litert.interpreter").OpResolverType
+        plain["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        interpreter = runtime.interpreter(model_path=str(bundle.file(name)), num_threads=threads)
+        interpreter = runtime.interpreter(model_path=str(bundle.file(name)), num_threads=threads, **plain)
         interpreter.allocate_tensors()
     except Exception as error:  # ValueError or RuntimeError, by runtime and version
         reason = " ".join(str(error).split())

@@ -113,9 +113,10 @@ class HeadConfig(Config):
         decay_rate: eta of the utility and activation traces.
         replacement_rate: units reborn per step and eligible unit.
         maturity_threshold: steps for which a unit is protected after its birth.
-        learning_rate: Adam's step size.
+        learning_rate: the optimizer's step size.
         block_rate: factor on the learning rate for the block's tensors.
         logit_scale: factor on the cosine of the `prototype` block.
+        optimizer: `adam`, or `sgd`, which keeps no moments: a third of the memory, for microcontrollers.
     """
 
     block: str = "prototype"
@@ -128,10 +129,13 @@ class HeadConfig(Config):
     learning_rate: float = 1e-3
     block_rate: float = 1.0
     logit_scale: float = 20.0
+    optimizer: str = "adam"
 
     def __post_init__(self) -> None:
         if self.block not in ("prototype", "mlp", "residual"):
             raise UserError(f"block must be prototype, mlp or residual, got {self.block!r}")
+        if self.optimizer not in ("adam", "sgd"):
+            raise UserError(f"optimizer must be adam or sgd, got {self.optimizer!r}")
         if self.replacement_rate < 0:
             raise UserError(f"replacement_rate must not be negative, got {self.replacement_rate}")
         if self.replacement_rate * self.units > 1:

@@ -25,6 +25,11 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--recipe", choices=("int8", "hybrid", "float32"), default="int8", help="quantization")
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
     parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
+    parser.add_argument(
+        "--optimizer",
+        choices=("adam", "sgd"),
+        help="of the learning on the device, with --target micro; sgd keeps no moments (default: adam)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     parser.add_argument(
         "--report", action="store_true", help="also analyse the quantization, and print what runs where on accelerators"
@@ -36,16 +41,26 @@ def build_parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert, verify, write the bundle and print what came of it."""
     args = build_parser().parse_args(argv)
-    if args.target == "micro":
-        raise UserError("target micro is not available yet; use linux")
+    if args.optimizer is not None and args.target != "micro":
+        raise UserError(f"--optimizer {args.optimizer} is for --target micro; a Linux device learns by Adam")
     # Imported late: TensorFlow takes seconds, a mistyped option should not.
     from keras_cbpnet.export.bundle import export_bundle
 
     run = args.run.resolve() if args.run.name in ("", "..") else args.run
     output = args.output or run.with_name(run.name + ".bundle")
     with cli.progress_lines(total=0) as progress:
-        config = read_config(args.run)
-        report = export_bundle(args.run, config, output, args.recipe, args.overwrite, progress, args.report, args.slots)
+        report = export_bundle(
+            args.run,
+            read_config(args.run),
+            output,
+            args.recipe,
+            args.overwrite,
+            progress,
+            analyse=args.report,
+            slots=args.slots,
+            target=args.target,
+            optimizer=args.optimizer or "adam",
+        )
     if args.json:
         print(json.dumps({"output": str(output), **report}))
         return 0
@@ -59,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from keras_cbpnet.export.report import report_lines
 
         print("\n".join(report_lines(report)))
+    if args.target == "micro":
+        micro = report["micro"]
+        arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
+        print(f"TFLM arenas: {arenas}; flash {micro['flash_bytes'] / 1024:.0f} KiB")
     print(f"next: python -m firmware_host selftest {output}")
     return 0
 

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from firmware_host.bundle.errors import BundleError
 
-__all__ = ["ACCELERATOR_FILES", "BLOCKS", "FILES", "OPTIONAL_FILES", "SCHEMA_VERSION", "state_shapes", "weight_shapes"]
+__all__ = [
+    "ACCELERATOR_FILES",
+    "BLOCKS",
+    "FILES",
+    "OPTIMIZERS",
+    "OPTIONAL_FILES",
+    "SCHEMA_VERSION",
+    "state_shapes",
+    "weight_shapes",
+]
 
 SCHEMA_VERSION = 1
 FILES = (
@@ -22,6 +31,7 @@ FILES = (
 ACCELERATOR_FILES = ("backbone_edgetpu.tflite",)  # beside the others where their compiler was installed
 OPTIONAL_FILES = ("statistics.npz",)  # a bundle made by another program may come without
 BLOCKS = ("prototype", "mlp", "residual")
+OPTIMIZERS = ("adam", "sgd")
 
 Shape = tuple[int, ...]
 
@@ -40,14 +50,14 @@ def weight_shapes(block: str, d: int, h: int, C: int) -> dict[str, Shape]:
     return shapes
 
 
-def state_shapes(block: str, d: int, h: int, C: int) -> dict[str, Shape]:
-    """Return the shape of every state tensor (all float32) of a head, in contract order.
+def state_shapes(block: str, d: int, h: int, C: int, optimizer: str = "adam") -> dict[str, Shape]:
+    """Return the shape of every state tensor (all float32) of a head, in contract order; `sgd` has no slots m_, v_.
 
     Raises BundleError for a block that is none of `BLOCKS`.
     """
     weights = weight_shapes(block, d, h, C)
     shapes = dict(weights)
-    for slot in ("m_", "v_"):
+    for slot in ("m_", "v_") if optimizer == "adam" else ():
         shapes.update({slot + name: shape for name, shape in weights.items()})
     shapes.update(step=(), utility=(h,), mean_activation=(h,), age=(h,), replacement_debt=())
     shapes.update(class_mask=(C,), class_mean=(C, d), class_count=(C,))

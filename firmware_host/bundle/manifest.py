@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from firmware_host.bundle.contract import ACCELERATOR_FILES, BLOCKS, FILES, SCHEMA_VERSION
+from firmware_host.bundle.contract import ACCELERATOR_FILES, BLOCKS, FILES, OPTIMIZERS, SCHEMA_VERSION
 from firmware_host.bundle.errors import BundleError
 from firmware_host.bundle.files import sha256_of_file, write_atomically
 
@@ -72,8 +72,8 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     _check_keys(head, HEAD_KEYS, "head.")
     if head["block"] not in BLOCKS:
         raise BundleError(f"manifest: head.block is {head['block']!r}: use one of {', '.join(BLOCKS)}")
-    if head["optimizer"].lower() != "adam":
-        raise BundleError(f"manifest: head.optimizer is {head['optimizer']!r}: only 'adam' is known, convert again")
+    if head["optimizer"].lower() not in OPTIMIZERS:
+        raise BundleError(f"manifest: head.optimizer is {head['optimizer']!r}: use one of {', '.join(OPTIMIZERS)}")
     for key in ("units", "slots", "batch"):
         if head[key] < 1:
             raise BundleError(f"manifest: head.{key} is {head[key]}: it must be at least 1, convert again")
@@ -82,15 +82,15 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     _check_classes(manifest["classes"], head["slots"])
 
 
-def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(folder: str | Path, manifest: Mapping[str, Any], extra: Sequence[str] = ()) -> dict[str, Any]:
     """Complete `manifest` with schema version and checksums of `folder`'s files, and write manifest.json atomically.
 
-    Every file of the bundle must already be in `folder`; a file compiled for an accelerator may be there as well.
-    Returns the manifest as written.
+    Every file of the bundle, those in `extra` too, must already be in `folder`; a file compiled for an accelerator may
+    be there as well. Returns the manifest as written.
     Raises BundleError when a file is missing or the manifest does not hold together; nothing is then written.
     """
     folder = Path(folder)
-    names = [name for name in FILES if name != "manifest.json"]
+    names = [*(name for name in FILES if name != "manifest.json"), *extra]
     names += [name for name in ACCELERATOR_FILES if (folder / name).is_file()]
     for name in names:
         if not (folder / name).is_file():

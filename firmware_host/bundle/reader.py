@@ -83,7 +83,8 @@ class Bundle:
     @property
     def state_shapes(self) -> dict[str, Shape]:
         """Shape of every state tensor of this bundle's head."""
-        return state_shapes(self.head["block"], self.feature_size, int(self.head["units"]), self.slots)
+        sizes = (self.feature_size, int(self.head["units"]), self.slots)
+        return state_shapes(self.head["block"], *sizes, self.head["optimizer"].lower())
 
     def file(self, name: str) -> Path:
         """Path of one of the bundle's files."""

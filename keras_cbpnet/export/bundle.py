@@ -24,6 +24,7 @@ from keras_cbpnet.export.analysis import signal_to_noise, worst_places
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.head import convert_head, with_slots
+from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.ops import op_table
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
@@ -48,6 +49,8 @@ def export_bundle(
     progress: Progress = lambda line: None,
     analyse: bool = False,
     slots: int = 0,
+    target: str = "linux",
+    optimizer: str = "adam",
 ) -> dict[str, Any]:
     """Convert a finished run, verify the result and write the bundle, whole or not at all.
 
@@ -60,6 +63,8 @@ def export_bundle(
         progress: called with a line at every step.
         analyse: whether the report also tells what quantization costs where, and what training for it saved.
         slots: class slots of the head, for a device that ran out of them; 0: the run's.
+        target: `linux`, or `micro`, which adds what a microcontroller needs.
+        optimizer: of the learning on the device, `adam` or `sgd`.
 
     Returns:
         The contents of report.json.
@@ -83,7 +88,7 @@ def export_bundle(
         progress("this run was trained without --qat: ranges come from calibration alone")
 
     model, names, statistics = _load(run)
-    trained = with_slots(model.head, slots) if slots else model.head
+    learner = micro.with_optimizer(with_slots(model.head, slots) if slots else model.head, optimizer)
     train, test, labels = _host_images(config, model)
     quantization = contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model)
     with quantization:
@@ -91,13 +96,13 @@ def export_bundle(
         backbone = convert_backbone(model, recipe, train)
         expected = model.batched(lambda x: model.features(x)[0], test)
     progress("converting the head")
-    head = convert_head(trained)
+    head = convert_head(learner)
 
     progress("verifying")
     tables = {"backbone.tflite": op_table(backbone), "head.tflite": op_table(head)}
     verify.check_ops(tables, recipe)
     verify.check_weights({"backbone.tflite": backbone, "head.tflite": head}, recipe)
-    head_error = verify.check_head(head, trained)
+    head_error = verify.check_head(head, learner)
     outputs = {name: run_backbone(backbone, test, name) for name in runtimes}
     first = outputs[runtimes[0]]
     with float32(model):
@@ -134,7 +139,7 @@ def export_bundle(
     progress("writing the bundle")
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
     golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
-    arrays = golden_vectors(test[sample], golden, expected[sample], trained)
+    arrays = golden_vectors(test[sample], golden, expected[sample], learner)
     temporary = output.with_name(output.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -145,8 +150,12 @@ def export_bundle(
         (temporary / ACCELERATOR_FILES[0]).write_bytes(compiled.model)
     np.savez(temporary / "golden.npz", **arrays)  # type: ignore[arg-type]
     np.savez(temporary / "statistics.npz", **statistics)  # type: ignore[arg-type]
+    if target == "micro":
+        progress("converting for microcontrollers")
+        report["micro"] = micro.write_micro(temporary, backbone, learner, names)
     (temporary / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    write_manifest(temporary, _manifest(config, model, trained, recipe, names, first.raw))
+    extra = micro.FILES if target == "micro" else ()
+    write_manifest(temporary, _manifest(config, model, learner, recipe, names, first.raw), extra)
     if output.exists():
         shutil.rmtree(output)
     temporary.rename(output)
@@ -210,5 +219,5 @@ def _manifest(
         "shapes": {"image": [1, size, size, 3], "feature": [1, width], "prompt": [1]},
         "dtypes": {"image": "uint8", "feature": str(feature.dtype), "prompt": "int32"},
         "versions": {"keras_cbpnet": __version__, "keras": keras.__version__, "tensorflow": tf.__version__},
-        "head": {"optimizer": "adam", **c.to_dict(), **constants},
+        "head": {**c.to_dict(), **constants},
     }

@@ -53,9 +53,11 @@ def check_head(model: bytes, head: CBPHead) -> float:
     Raises:
         UserError: it is above 1e-4, or another unit was reborn.
     """
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(model_content=model)
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # the default one computes SGD wrongly, as on the device
+    kind = plain if head.config.optimizer == "sgd" else OpResolverType.AUTO
+    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=kind)
     train, get_state = (interpreter.get_signature_runner(name) for name in ("train", "get_state"))
     observe = interpreter.get_signature_runner("observe")
     stream = training_stream(head, HEAD_STEPS, seed=2)

@@ -60,7 +60,7 @@ class CBPHead(keras.layers.Layer):
         self.feature_mean = self.add_weight(name="feature_mean", shape=(d,), initializer="zeros", trainable=False)
         self.feature_scale = self.add_weight(name="feature_scale", shape=(d,), initializer="ones", trainable=False)
         self.state: dict[str, keras.Variable] = {}
-        for name, shape in state_shapes(c.block, d, c.units, c.slots).items():
+        for name, shape in state_shapes(c.block, d, c.units, c.slots, c.optimizer).items():
             start = keras.initializers.RandomUniform(-self.bound, self.bound) if name == "w1" else "zeros"
             self.state[name] = self.add_weight(name=name, shape=shape, initializer=start, trainable=False)
         for name, value in self.rule.start(self.values()).items():

@@ -70,12 +70,12 @@ def renew_units(new: State, reborn: Any, fresh: Any) -> None:
         fresh: incoming weights, float32 [d, h], or [d, 1] for all alike.
     """
     kept = 1.0 - reborn
-    new["w1"] = new["w1"] * kept[None, :] + fresh * reborn[None, :]
+    new["w1"] = new["w1"] * kept + fresh * reborn
     new["w2"] = new["w2"] * kept[:, None]
     for name in ("b1", "utility", "mean_activation", "age"):
         new[name] = new[name] * kept
-    for slot in ("m", "v"):
-        new[f"{slot}_w1"] = new[f"{slot}_w1"] * kept[None, :]
+    for slot in ("m", "v") if "m_w1" in new else ():
+        new[f"{slot}_w1"] = new[f"{slot}_w1"] * kept
         new[f"{slot}_b1"] = new[f"{slot}_b1"] * kept
         new[f"{slot}_w2"] = new[f"{slot}_w2"] * kept[:, None]
 
@@ -99,9 +99,10 @@ class Head:
 
     def _forward(self, state: Mapping[str, Any], feature: Any) -> State:
         """Return every value of the forward pass that the backward pass needs, `logits` [B, C] among them."""
-        x = self._standardise(feature)  # (B, d)
+        rows = ops.shape(feature)[0]
         if self.config.block == "prototype":
-            x = ops.concatenate([x, self._standardise(state["class_mean"])], axis=0)  # (R, d)
+            feature = ops.concatenate([feature, state["class_mean"]], axis=0)  # (R, d)
+        x = self._standardise(feature)  # (B or R, d)
         pre = ops.matmul(x, state["w1"]) + state["b1"]  # (B or R, h)
         hidden = self._activate(state, pre)
         out = ops.matmul(hidden, state["w2"]) + state["b2"]  # (B or R, d), or the logits
@@ -113,7 +114,6 @@ class Head:
             return {**values, "g": g, "logits": ops.matmul(g, state["w3"]) + state["b3"]}
         inverse_norm = 1.0 / ops.sqrt(ops.sum(g * g, axis=1, keepdims=True) + COSINE_EPSILON)  # (R, 1)
         unit = g * inverse_norm
-        rows = ops.shape(feature)[0]
         cosine = ops.matmul(unit[:rows], ops.transpose(unit[rows:]))  # (B, C)
         logits = cosine * self.config.logit_scale
         return {**values, "inverse_norm": inverse_norm, "unit": unit, "cosine": cosine, "logits": logits}
@@ -124,7 +124,7 @@ class Head:
 
     def _activate_backward(self, state: Mapping[str, Any], pre: Any, d_hidden: Any) -> tuple[Any, State]:
         """Return the gradient of `pre` [N, h], and those of the activation's own tensors, each [h]."""
-        return d_hidden * ops.cast(pre > 0, "float32"), {}
+        return d_hidden * ops.cast(ops.relu(pre) > 0, "float32"), {}  # relu: so that a graph need not keep both
 
     def _backward(self, state: Mapping[str, Any], values: State, d_logits: Any) -> tuple[State, Any]:
         """Return the gradients of the trained tensors and that of the features [B, d]."""
@@ -140,9 +140,11 @@ class Head:
             unit, cosine = values["unit"], values["cosine"]
             d_cosine = d_logits * self.config.logit_scale  # (B, C)
             pull = d_cosine * cosine
-            d_rows = ops.matmul(d_cosine, unit[rows:]) - unit[:rows] * ops.sum(pull, axis=1)[:, None]
-            d_means = ops.matmul(ops.transpose(d_cosine), unit[:rows]) - unit[rows:] * ops.sum(pull, axis=0)[:, None]
-            d_out = ops.concatenate([d_rows, d_means], axis=0) * values["inverse_norm"]  # (R, d)
+            d_unit = ops.concatenate(
+                [ops.matmul(d_cosine, unit[rows:]), ops.matmul(ops.transpose(d_cosine), unit[:rows])], axis=0
+            )  # (R, d)
+            along = ops.concatenate([ops.sum(pull, axis=1), ops.sum(pull, axis=0)], axis=0)[:, None]  # (R, 1)
+            d_out = (d_unit - unit * along) * values["inverse_norm"]  # (R, d)
         gradients["w2"] = ops.matmul(ops.transpose(values["hidden"]), d_out)
         gradients["b2"] = ops.sum(d_out, axis=0)
         d_hidden = ops.matmul(d_out, ops.transpose(state["w2"]))  # (B or R, h)
@@ -168,17 +170,31 @@ class Head:
         """Return the block's hidden activations, float32 [B, h], of `feature`, float32 [B, d]."""
         return self._forward(state, feature)["hidden"][: ops.shape(feature)[0]]
 
-    def observe(self, state: Mapping[str, Any], feature: Any, label: Any) -> State:
+    def observe(self, state: Mapping[str, Any], feature: Any, label: Any, weight: Any = None) -> State:
         """Return the state after counting `feature` [B, d] into the mean of its class `label` int32 [B], -1 = none.
+
+        `weight`, where given: float32 [], 1 = count them, 0 = leave everything as it is.
 
         The batch in closed form: count += n, mean += (sum - n * mean) / count equals one image at a time.
         """
         member = one_hot(label, self.config.slots)  # (B, C)
+        member = member if weight is None else member * weight
         n = ops.sum(member, axis=0)  # (C,)
         total = ops.matmul(ops.transpose(member), feature)  # (C, d)
         count = state["class_count"] + n
         mean = state["class_mean"] + (total - n[:, None] * state["class_mean"]) / ops.maximum(count, 1.0)[:, None]
         return {**state, "class_count": count, "class_mean": mean}
+
+    def _loss(self, logits: Any, label: Any, class_mask: Any) -> State:
+        """Return `loss` [] of `logits` [B, C] and what its gradient needs; arguments as for `train`."""
+        target = one_hot(label, self.config.slots)  # (B, C)
+        valid = ops.sum(target, axis=1, keepdims=True)  # (B, 1)
+        rows = ops.maximum(ops.sum(valid), 1.0)
+        logits = masked(logits, class_mask)
+        log_probability = ops.log_softmax(logits, axis=1)
+        loss = ops.sum(target * log_probability) / -rows
+        share = {"target": target, "share": valid / rows}
+        return {**share, "logits": logits, "log_probability": log_probability, "loss": loss}
 
     def train(
         self, state: Mapping[str, Any], feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any
@@ -194,68 +210,76 @@ class Head:
             fresh: float32 [d], incoming weights for a reborn unit.
 
         Returns:
-            The new state; and `loss` [], `accuracy` [], `replaced` int32 [] (the unit reborn, or -1) and
-            `feature_gradient` [B, d], the loss' derivative by `feature`.
+            The new state; and `loss` [], `accuracy` [], `logits` [B, C] (before the step, no class masked), `replaced`
+            int32 [] (the unit reborn, or -1) and `feature_gradient` [B, d], the loss' derivative by `feature`.
         """
         c = self.config
         values = self._forward(state, feature)
-        target = one_hot(label, c.slots)  # (B, C)
-        valid = ops.sum(target, axis=1)  # (B,)
-        rows = ops.maximum(ops.sum(valid), 1.0)
-        logits = masked(values["logits"], class_mask)
-        probability, log_total = softmax(logits)
-        loss = ops.sum(valid * (log_total - ops.sum(target * logits, axis=1))) / rows
+        found = self._loss(values["logits"], label, class_mask)
+        target, share = found["target"], found["share"]
         miss = ops.abs(
-            ops.cast(tf.argmax(logits, axis=1, output_type=tf.int32), "float32") - ops.cast(label, "float32")
+            ops.cast(tf.argmax(found["logits"], axis=1, output_type=tf.int32), "float32") - ops.cast(label, "float32")
         )
-        accuracy = ops.sum(valid * ops.relu(1.0 - miss)) / rows
+        accuracy = ops.sum(share[:, 0] * ops.relu(1.0 - miss))
         # probability - target, but without 1 - 1e-7 at a label that is known well: Adam would blow that noise up.
-        other = probability * (1.0 - target)
-        d_logits = (other - target * ops.sum(other, axis=1)[:, None]) * class_mask * (valid / rows)[:, None]
-        gradients, feature_gradient = self._backward(state, values, d_logits)
+        other = ops.exp(found["log_probability"]) * (1.0 - target)
+        d_rows = (other - target * ops.sum(other, axis=1, keepdims=True)) * class_mask  # (B, C), each row's own loss
+        gradients, feature_gradient = self._backward(state, values, d_rows * share)
 
         new = {**state, "step": state["step"] + 1.0, "age": state["age"] + 1.0}
-        self._adam(new, gradients, learning_rate)
-        mean_hidden = ops.sum(values["hidden"][: ops.shape(feature)[0]] * valid[:, None], axis=0) / rows  # (h,)
+        if c.optimizer == "adam":
+            self._adam(new, gradients, learning_rate)
+        else:  # the gradients are linear in those of the logits, so these few numbers take the step size
+            self._sgd(new, self._backward(state, values, d_rows * (share * learning_rate))[0])
+        mean_hidden = ops.sum(values["hidden"][: ops.shape(feature)[0]] * share, axis=0)  # (h,)
         replaced = self._rebirth(new, mean_hidden, fresh)
-        return new, {"loss": loss, "accuracy": accuracy, "replaced": replaced, "feature_gradient": feature_gradient}
+        result = {"loss": found["loss"], "accuracy": accuracy, "logits": values["logits"], "replaced": replaced}
+        return new, {**result, "feature_gradient": feature_gradient}
 
     def _adam(self, new: State, gradients: State, learning_rate: Any) -> None:
         """Update the trained tensors and their slots in `new`; a unit's own tensors count their steps by its age."""
         unit = [one_minus_power(beta, new["age"]) for beta in (BETA1, BETA2)]  # (h,)
         shared = [one_minus_power(beta, new["step"]) for beta in (BETA1, BETA2)]  # ()
         corrections = {"w1": [t[None, :] for t in unit], "b1": unit, "w2": [t[:, None] for t in unit]}
-        classifier = {"mlp": ("w2", "b2"), "residual": ("w3", "b3")}.get(self.config.block, ())
         for name, g in gradients.items():
             m = BETA1 * new[f"m_{name}"] + (1.0 - BETA1) * g
             v = BETA2 * new[f"v_{name}"] + (1.0 - BETA2) * (g * g)
             first, second = corrections.get(name, shared)
-            rate = learning_rate * (1.0 if name in classifier else self.config.block_rate)
-            new[name] = new[name] - rate * (m / first) / (ops.sqrt(v / second) + EPSILON)
+            new[name] = new[name] - self._rate(name, learning_rate) * (m / first) / (ops.sqrt(v / second) + EPSILON)
             new[f"m_{name}"], new[f"v_{name}"] = m, v
+
+    def _sgd(self, new: State, steps: State) -> None:
+        """Update the trained tensors in `new` by plain gradient descent; `steps`: gradients times learning rate."""
+        for name, step in steps.items():
+            rate = self._rate(name, 1.0)
+            new[name] = new[name] - (step if rate == 1.0 else rate * step)
+
+    def _rate(self, name: str, learning_rate: Any) -> Any:
+        """Return the step size of the trained tensor `name`: that of the block has a factor of its own."""
+        classifier = {"mlp": ("w2", "b2"), "residual": ("w3", "b3")}.get(self.config.block, ())
+        return learning_rate * (1.0 if name in classifier else self.config.block_rate)
 
     def _rebirth(self, new: State, mean_hidden: Any, fresh: Any) -> Any:
         """Update traces and debt in `new`, let the least useful mature unit be reborn; return its index or -1."""
         c = self.config
         eta = c.decay_rate
         outgoing = ops.sum(ops.abs(new["w2"]), axis=1)  # (h,)
-        utility = eta * new["utility"] + (1.0 - eta) * (mean_hidden * outgoing)  # mean|h| = mean h behind a relu
-        mean_activation = eta * new["mean_activation"] + (1.0 - eta) * mean_hidden
+        gained = (1.0 - eta) * mean_hidden  # mean|h| = mean h behind a relu
+        utility = eta * new["utility"] + gained * outgoing
+        mean_activation = eta * new["mean_activation"] + gained
         seen = one_minus_power(eta, new["age"])  # (h,), bias correction of the traces
 
         eligible = ops.cast(new["age"] > c.maturity_threshold, "float32")  # (h,)
         count = ops.sum(eligible)
         debt = new["replacement_debt"] + c.replacement_rate * count
         due = ops.cast(debt >= 1.0, "float32") * ops.minimum(count, 1.0)
-        score = self._score(new, utility, seen) * eligible + (1.0 - eligible) * NEVER
-        unit = ops.cast(
-            tf.argmin(score[None, :], axis=1, output_type=tf.int32), "float32"
-        )  # (1,), lowest index on a tie
-        reborn = one_hot(unit, c.units)[0] * due  # (h,)
+        score = self._score(new, utility, seen) + (1.0 - eligible) * NEVER
+        unit = ops.cast(tf.argmin(score, axis=0, output_type=tf.int32), "float32")  # (), lowest index on a tie
+        reborn = ops.relu(1.0 - ops.abs(unit - ops.arange(c.units, dtype="float32"))) * due  # (h,)
 
         shift = reborn * (mean_activation / seen)  # (h,), what the unit gave on average goes into the bias
         new["b2"] = new["b2"] + ops.sum(new["w2"] * shift[:, None], axis=0)
         new["utility"], new["mean_activation"] = utility, mean_activation
         renew_units(new, reborn, fresh[:, None])
         new["replacement_debt"] = debt - due
-        return ops.cast(due * (unit[0] + 1.0) - 1.0, "int32")
+        return ops.cast(due * (unit + 1.0) - 1.0, "int32")

@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
     def start(self, seed: int = 0) -> dict[str, np.ndarray]:
         """Every state tensor as it is before the first step; all classes but the last are seen."""
-        shapes = state_shapes(self.block, self.d, self.h, self.C)
+        shapes = state_shapes(self.block, self.d, self.h, self.C, self.changes.get("optimizer", "adam"))
         state = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         bound = np.sqrt(6 / self.d)
         state["w1"] = np.random.default_rng(seed).uniform(-bound, bound, shapes["w1"]).astype(np.float32)
@@ -69,3 +69,8 @@ class Case(NamedTuple):
             fresh = rng.uniform(-bound, bound, self.d).astype(np.float32)
             feature = (x * scale + mean).astype(np.float32)
             yield feature, label.astype(np.int32), class_mask, np.float32(1e-3), fresh
+
+
+def step_case(block: str, optimizer: str, batch: int) -> Case:
+    """The heads of the tests of head_step.tflite."""
+    return Case(block, 24, 12, 10, batch, {"optimizer": optimizer, "block_rate": 1.0 if batch == 1 else 0.5})

@@ -1,0 +1,218 @@
+"""The TFLM interpreter: a microcontroller's runtime on this machine, for the files that `--target micro` makes.
+
+TFLM's Python interface reads no variables, so the head's state is read from the tensors assigned to them, and set by
+writing it into the file's first values. Dimensions: d features; C class slots; B training rows.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.protocol import Array, State, TrainResult
+
+__all__ = ["BackboneRunner", "TflmHead", "find_tflm", "open_tflm_head"]
+
+HEAD_FILE = "head_step_b8.tflite"
+ARENA = 1 << 25  # bytes; a workstation has them, and what a board needs stands in report.json
+PLAN, NO_PLAN = b"OfflineMemoryAllocation", b"-fflineMemoryAllocation"  # with it, no tensor can be read afterwards
+FEATURE, LABEL, CLASS_MASK, LEARNING_RATE, FRESH, OBSERVE = range(6)
+LOSS, LOGITS, REPLACED = range(3)
+
+
+def find_tflm() -> Any:
+    """Return TFLM's Python module; DeviceError where it cannot be loaded."""
+    try:
+        return importlib.import_module("tflite_micro.python.tflite_micro.runtime")
+    except Exception as error:  # a wheel for another NumPy or processor fails with whatever it likes
+        reason = " ".join(str(error).split())
+        raise DeviceError(f'runtime tflm does not import ({reason}); install "keras-cbpnet[micro]"') from error
+
+
+def _open(path: str, content: bytes, **options: Any) -> Any:
+    try:
+        return find_tflm().Interpreter.from_bytes(content, arena_size=ARENA, **options)
+    except RuntimeError as error:
+        raise DeviceError(f"{path} does not open in TFLM ({error}): convert the run again") from error
+
+
+class BackboneRunner:
+    """backbone.tflite with the calls of a signature runner."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        path = bundle.file("backbone.tflite")
+        content = path.read_bytes()
+        self._interpreter = _open(str(path), content)
+        d = bundle.feature_size
+        shapes = [tuple(self._interpreter.get_output_details(i)["shape"]) for i in range(2)]
+        if sorted(shapes) != sorted([(1, d), (1,)]):
+            raise DeviceError(f"{path}: outputs {shapes} are not feature [1, {d}] and prompt [1]: convert again")
+        self._outputs = {"feature": shapes.index((1, d)), "prompt": shapes.index((1,))}
+
+    def get_output_details(self) -> dict[str, dict[str, Any]]:
+        """Return dtype and quantization (scale, zero point) of each output by name."""
+        found = {}
+        for name, index in self._outputs.items():
+            details = self._interpreter.get_output_details(index)
+            scales, zeros = (details["quantization_parameters"][key] for key in ("scales", "zero_points"))
+            pair = (scales[0], zeros[0]) if len(scales) else (0.0, 0)
+            found[name] = {"dtype": details["dtype"], "quantization": pair}
+        return found
+
+    def __call__(self, image: Array) -> dict[str, Array]:
+        """Return the outputs by name for `image`, uint8 [1, H, W, 3]."""
+        self._interpreter.set_input(image, 0)
+        self._interpreter.invoke()
+        return {name: np.array(self._interpreter.get_output(index)) for name, index in self._outputs.items()}
+
+
+class TflmHead:
+    """head_step_b8.tflite as a head engine; a larger batch is trained on in pieces of B rows.
+
+    Args:
+        path: the file, for messages.
+        content: its bytes.
+        names: every state tensor of the contract.
+        class_mask: start value of the one that the graph does not keep, float32 [C].
+    """
+
+    def __init__(self, path: str, content: bytes, names: tuple[str, ...], class_mask: Array) -> None:
+        schema = importlib.import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
+        self._path, self._names = path, names
+        self._content = bytearray(content.replace(PLAN, NO_PLAN))
+        self._mask = np.array(class_mask, np.float32)  # (C,)
+        model = schema.Model.GetRootAsModel(self._content, 0)
+        assign = schema.BuiltinOperator.ASSIGN_VARIABLE
+        self._first: dict[str, tuple[int, tuple[int, ...]]] = {}  # of each variable's first value: place and shape
+        self._last: dict[str, tuple[int, int]] = {}  # of the tensor assigned last: subgraph and number
+        for graph_index in range(model.SubgraphsLength()):
+            graph = model.Subgraphs(graph_index)
+            variables: dict[int, str] = {}
+            for op_index in range(graph.OperatorsLength()):
+                op = graph.Operators(op_index)
+                if op.BuiltinOptionsType() == schema.BuiltinOptions.VarHandleOptions:
+                    options = schema.VarHandleOptions()
+                    options.Init(op.BuiltinOptions().Bytes, op.BuiltinOptions().Pos)
+                    variables[op.Outputs(0)] = options.SharedName().decode()
+                elif model.OperatorCodes(op.OpcodeIndex()).BuiltinCode() == assign:
+                    name, value = variables[op.Inputs(0)], op.Inputs(1)
+                    tensor = graph.Tensors(value)
+                    buffer = model.Buffers(tensor.Buffer())
+                    if buffer.DataLength():
+                        start = buffer._tab.Vector(buffer._tab.Offset(4))
+                        shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
+                        self._first[name] = (start, shape)
+                    else:
+                        self._last[name] = (graph_index, value)
+        missing = sorted(set(names) - set(self._first) - {"class_mask"})
+        if missing:
+            raise DeviceError(f"{path} keeps no {', '.join(missing)}: convert the run again")
+        self._restart()
+
+    def _restart(self) -> None:
+        preserve = find_tflm().InterpreterConfig.kPreserveAllTensors
+        self._interpreter = _open(self._path, bytes(self._content), intrepreter_config=preserve)
+        self._trained = False
+        details = [self._interpreter.get_input_details(i)["shape"] for i in range(6)]
+        self._rows, self._width = (int(n) for n in details[FEATURE])
+
+    def infer(self, feature: Array) -> tuple[Array, Array]:
+        """Return logits [1, C] and probabilities [1, C] for one feature [1, d]."""
+        rows = np.zeros((self._rows, self._width), np.float32)
+        rows[0] = feature[0]
+        logits = self._invoke(rows, np.full(self._rows, -1), self._mask, 0.0, None, False)[LOGITS][:1]
+        masked = np.where(self._mask > 0, logits, np.float32(-1e9))
+        powers = np.exp(masked - masked.max(axis=1, keepdims=True))
+        return logits, powers / powers.sum(axis=1, keepdims=True)
+
+    def observe(self, feature: Array, label: Array) -> None:
+        """Take real images, feature [n, d] and label [n] (-1 = empty row), into class_mean and class_count."""
+        for rows, labels in self._pieces(feature, label):
+            self._invoke(rows, labels, self._mask, 0.0, None, True)
+
+    def train(self, feature: Array, label: Array, class_mask: Array, learning_rate: float, fresh: Array) -> TrainResult:
+        """Make one training step on every B rows; the results are means over the steps, and the last unit reborn."""
+        label = np.asarray(label)
+        losses, hits, replaced, total = 0.0, 0.0, -1, max(int(np.sum(label >= 0)), 1)
+        for rows, labels in self._pieces(feature, label):
+            valid = int(np.sum(labels >= 0))
+            if not valid:
+                continue
+            loss, logits, unit = self._invoke(rows, labels, class_mask, learning_rate, fresh, False)
+            best = np.argmax(np.where(np.asarray(class_mask) > 0, logits, np.float32(-1e9)), axis=1)
+            losses += float(loss) * valid
+            hits += float(np.sum((best == labels) & (labels >= 0)))
+            replaced = int(unit) if int(unit) >= 0 else replaced
+        return TrainResult(losses / total, hits / total, replaced)
+
+    def get_state(self) -> State:
+        """Return a copy of every state tensor by name."""
+        state = {"class_mask": self._mask.copy()}
+        for name, (start, shape) in self._first.items():
+            count = int(np.prod(shape, dtype=np.int64))
+            state[name] = np.frombuffer(self._content, "<f4", count, start).astype(np.float32).reshape(shape)
+        if self._invoked:
+            for name, (graph, tensor) in self._last.items():
+                if graph == 0 or self._trained:
+                    value = self._interpreter.GetTensor(tensor, graph)["tensor_data"]
+                    state[name] = np.array(value, np.float32).reshape(state[name].shape)
+        return {name: state[name] for name in self._names}
+
+    def set_state(self, state: Mapping[str, Array]) -> None:
+        """Replace every state tensor; raises DeviceError when one is missing."""
+        for name in self._names:
+            if name not in state:
+                raise DeviceError(f"state tensor {name!r} is missing: give all of {', '.join(self._names)}")
+        self._mask = np.array(state["class_mask"], np.float32)
+        for name, (start, _) in self._first.items():
+            content = np.asarray(state[name], "<f4").tobytes()
+            self._content[start : start + len(content)] = content
+        self._restart()
+        self._invoked = False
+
+    _invoked = False
+
+    def _invoke(
+        self, rows: Array, labels: Array, mask: Array, rate: float, fresh: Array | None, observe: bool
+    ) -> tuple[Array, Array, Array]:
+        zeros = np.zeros(self._width, np.float32)
+        values = {
+            FEATURE: np.asarray(rows, np.float32),
+            LABEL: np.asarray(labels, np.int32),
+            CLASS_MASK: np.asarray(mask, np.float32),
+            LEARNING_RATE: np.asarray(rate, np.float32),
+            FRESH: zeros if fresh is None else np.asarray(fresh, np.float32),
+            OBSERVE: np.asarray(observe, np.float32),
+        }
+        for index, value in values.items():
+            self._interpreter.set_input(np.array(value, order="C"), index)
+        self._interpreter.invoke()
+        self._invoked = True
+        self._trained |= rate > 0
+        loss, logits, replaced = (np.array(self._interpreter.get_output(i)) for i in range(3))
+        return loss, logits, replaced
+
+    def _pieces(self, feature: Array, label: Array) -> list[tuple[Array, Array]]:
+        count = -(-len(label) // self._rows) * self._rows
+        rows = np.zeros((count, self._width), np.float32)
+        labels = np.full(count, -1, np.int32)
+        rows[: len(label)], labels[: len(label)] = feature, label
+        return [
+            (rows[start : start + self._rows], labels[start : start + self._rows])
+            for start in range(0, count, self._rows)
+        ]
+
+
+def open_tflm_head(bundle: Bundle) -> TflmHead:
+    """Open head_step_b8.tflite of a bundle in its start state; DeviceError where there is none."""
+    if HEAD_FILE not in bundle.files:
+        raise DeviceError(f"{bundle.path} has no {HEAD_FILE}: convert the run with --target micro")
+    path = bundle.file(HEAD_FILE)
+    mask = bundle.arrays("golden.npz", prefix="state.").get("class_mask")
+    if mask is None:
+        mask = (np.arange(bundle.slots) < len(bundle.classes)).astype(np.float32)
+    return TflmHead(str(path), path.read_bytes(), tuple(bundle.state_shapes), mask)

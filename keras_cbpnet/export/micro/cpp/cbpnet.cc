@@ -1,0 +1,196 @@
+#include "cbpnet.h"
+
+#include <cmath>
+#include <cstring>
+#include <new>
+
+#include "cbpnet_models.h"
+#include "cbpnet_ops.h"
+#include "tensorflow/lite/c/common.h"
+#include "tensorflow/lite/micro/micro_allocator.h"
+#include "tensorflow/lite/micro/micro_interpreter.h"
+#include "tensorflow/lite/micro/micro_resource_variable.h"
+#include "tensorflow/lite/schema/schema_generated.h"
+
+namespace cbpnet {
+namespace {
+
+constexpr uint32_t kMagic = 0x4e504243;  // "CBPN"
+constexpr size_t kHeaderBytes = 4 * sizeof(uint32_t);  // magic, bundle, random numbers, checksum
+
+alignas(16) uint8_t backbone_arena[kBackboneArenaBytes];
+alignas(16) uint8_t head_arena[kHeadArenaBytes];
+alignas(tflite::MicroInterpreter) uint8_t backbone_place[sizeof(tflite::MicroInterpreter)];
+alignas(tflite::MicroInterpreter) uint8_t head_place[sizeof(tflite::MicroInterpreter)];
+
+BackboneOps backbone_ops;
+HeadOps head_ops;
+tflite::MicroInterpreter* backbone = nullptr;
+tflite::MicroInterpreter* head = nullptr;
+tflite::MicroResourceVariables* variables = nullptr;
+int variable_ids[kVariables];
+float known[kSlots];  // 1 for a class that was seen
+float feature[kFeatures];
+uint32_t random_state = 1;
+
+float Uniform() {  // xorshift (Marsaglia 2003), in -1..1
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 17;
+  random_state ^= random_state << 5;
+  return static_cast<float>(random_state >> 8) * (2.0f / 16777216.0f) - 1.0f;
+}
+
+uint32_t Checksum(const uint8_t* bytes, size_t size) {  // FNV-1a
+  uint32_t sum = 2166136261u;
+  for (size_t i = 0; i < size; ++i) sum = (sum ^ bytes[i]) * 16777619u;
+  return sum;
+}
+
+// The variable `index` as TFLM reads it, with its bytes at `data`.
+class View {
+ public:
+  View(int index, void* data) {
+    dims_.size = 1;
+    dims_.data[0] = static_cast<int>(kVariableBytes[index] / sizeof(float));
+    tensor_.type = kTfLiteFloat32;
+    tensor_.dims = reinterpret_cast<TfLiteIntArray*>(&dims_);
+    tensor_.data.data = data;
+  }
+  const TfLiteEvalTensor* tensor() const { return &tensor_; }
+
+ private:
+  struct {
+    int size;
+    int data[1];
+  } dims_;
+  TfLiteEvalTensor tensor_ = {};
+};
+
+Status ReadKnown() {
+  float count[kSlots];
+  const View view(kClassCount, count);
+  if (variables->Read(variable_ids[kClassCount], view.tensor()) != kTfLiteOk) return Status::kFailed;
+  for (int slot = 0; slot < kSlots; ++slot) known[slot] = count[slot] > 0.0f ? 1.0f : 0.0f;
+  return Status::kOk;
+}
+
+Status InvokeHead(int label, float learning_rate, bool observe) {
+  std::memcpy(head->input(kHeadFeature)->data.f, feature, sizeof(feature));
+  std::memcpy(head->input(kHeadClassMask)->data.f, known, sizeof(known));
+  head->input(kHeadLabel)->data.i32[0] = label;
+  head->input(kHeadLearningRate)->data.f[0] = learning_rate;
+  head->input(kHeadObserve)->data.f[0] = observe ? 1.0f : 0.0f;
+  float* fresh = head->input(kHeadFresh)->data.f;
+  for (int i = 0; i < kFeatures; ++i) fresh[i] = learning_rate > 0.0f ? kFreshLimit * Uniform() : 0.0f;
+  return head->Invoke() == kTfLiteOk ? Status::kOk : Status::kFailed;
+}
+
+Status ReadFeature(const uint8_t* image) {
+  if (backbone == nullptr || image == nullptr) return Status::kBadArgument;
+  std::memcpy(backbone->input(kBackboneImage)->data.uint8, image, kImageBytes);
+  if (backbone->Invoke() != kTfLiteOk) return Status::kFailed;
+  const TfLiteTensor* output = backbone->output(kBackboneFeature);
+  for (int i = 0; i < kFeatures; ++i) {
+    feature[i] = kFeatureQuantized
+                     ? static_cast<float>(output->data.int8[i] - kFeatureZeroPoint) * kFeatureScale
+                     : output->data.f[i];
+  }
+  return Status::kOk;
+}
+
+}  // namespace
+
+Status Init() {
+  const tflite::Model* backbone_model = tflite::GetModel(kBackboneModel);
+  const tflite::Model* head_model = tflite::GetModel(kHeadStepModel);
+  if (backbone_model->version() != TFLITE_SCHEMA_VERSION || head_model->version() != TFLITE_SCHEMA_VERSION) {
+    return Status::kWrongModel;
+  }
+  if (!AddBackboneOps(&backbone_ops) || !AddHeadOps(&head_ops)) return Status::kFailed;
+  backbone = new (backbone_place)
+      tflite::MicroInterpreter(backbone_model, backbone_ops, backbone_arena, sizeof(backbone_arena));
+  if (backbone->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
+
+  tflite::MicroAllocator* allocator = tflite::MicroAllocator::Create(head_arena, sizeof(head_arena));
+  if (allocator == nullptr) return Status::kArenaTooSmall;
+  variables = tflite::MicroResourceVariables::Create(allocator, kVariables);
+  if (variables == nullptr) return Status::kArenaTooSmall;
+  head = new (head_place) tflite::MicroInterpreter(head_model, head_ops, allocator, variables);
+  if (head->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
+  for (int i = 0; i < kVariables; ++i) {
+    variable_ids[i] = variables->CreateIdIfNoneFound("", kVariableNames[i]);
+    if (variable_ids[i] < 0) return Status::kFailed;
+  }
+  random_state = 1;
+  std::memset(feature, 0, sizeof(feature));
+  std::memset(known, 0, sizeof(known));
+  const Status status = InvokeHead(-1, 0.0f, false);  // the first run sets the variables
+  return status == Status::kOk ? ReadKnown() : status;
+}
+
+Status Predict(const uint8_t* image, Prediction* prediction) {
+  if (prediction == nullptr) return Status::kBadArgument;
+  Status status = ReadFeature(image);
+  if (status == Status::kOk) status = InvokeHead(-1, 0.0f, false);
+  if (status != Status::kOk) return status;
+  const float* logits = head->output(kHeadLogits)->data.f;
+  int best = -1;
+  for (int slot = 0; slot < kSlots; ++slot) {
+    if (known[slot] > 0.0f && (best < 0 || logits[slot] > logits[best])) best = slot;
+  }
+  float total = 0.0f;
+  for (int slot = 0; best >= 0 && slot < kSlots; ++slot) {
+    if (known[slot] > 0.0f) total += std::exp(logits[slot] - logits[best]);
+  }
+  prediction->label = best;
+  prediction->probability = best < 0 ? 0.0f : 1.0f / total;
+  return Status::kOk;
+}
+
+Status Learn(const uint8_t* image, int label, LearnResult* result, float learning_rate, bool observe) {
+  if (label < 0 || label >= kSlots || !(learning_rate >= 0.0f)) return Status::kBadArgument;
+  if (!observe && known[label] == 0.0f) return Status::kBadArgument;  // its mean comes from images observed
+  Status status = ReadFeature(image);
+  if (status != Status::kOk) return status;
+  known[label] = 1.0f;
+  status = InvokeHead(label, learning_rate, observe);
+  if (status != Status::kOk) return status;
+  if (result != nullptr) {
+    result->loss = head->output(kHeadLoss)->data.f[0];
+    result->replaced = static_cast<int>(head->output(kHeadReplaced)->data.i32[0]);
+  }
+  return Status::kOk;
+}
+
+Status ExportState(uint8_t* buffer, size_t size) {
+  if (head == nullptr || buffer == nullptr || size < kStateBytes) return Status::kBadArgument;
+  uint8_t* place = buffer + kHeaderBytes;
+  for (int i = 0; i < kVariables; ++i) {
+    const View view(i, place);
+    if (variables->Read(variable_ids[i], view.tensor()) != kTfLiteOk) return Status::kFailed;
+    place += kVariableBytes[i];
+  }
+  const uint32_t header[] = {kMagic, kBundle, random_state,
+                             Checksum(buffer + kHeaderBytes, kStateBytes - kHeaderBytes)};
+  std::memcpy(buffer, header, sizeof(header));
+  return Status::kOk;
+}
+
+Status ImportState(const uint8_t* buffer, size_t size) {
+  if (head == nullptr || buffer == nullptr || size < kStateBytes) return Status::kBadArgument;
+  uint32_t header[4];
+  std::memcpy(header, buffer, sizeof(header));
+  if (header[0] != kMagic || header[1] != kBundle || header[2] == 0 ||
+      header[3] != Checksum(buffer + kHeaderBytes, kStateBytes - kHeaderBytes)) {
+    return Status::kBadState;
+  }
+  const uint8_t* place = buffer + kHeaderBytes;
+  for (int i = 0; i < kVariables; ++i) {
+    if (variables->Assign(variable_ids[i], kVariableBytes[i], place) != kTfLiteOk) return Status::kFailed;
+    place += kVariableBytes[i];
+  }
+  random_state = header[2];
+  return ReadKnown();
+}
+
+}  // namespace cbpnet

@@ -1,0 +1,144 @@
+"""A .tflite file as objects to be rewritten: operators by name, tensors by number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from numpy.typing import NDArray
+from tensorflow.lite.python import schema_py_generated as schema
+
+CODES = {name: value for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+NAMES = {value: name for name, value in CODES.items()}
+DTYPES = {
+    schema.TensorType.FLOAT32: np.dtype(np.float32),
+    schema.TensorType.INT32: np.dtype(np.int32),
+    schema.TensorType.BOOL: np.dtype(np.bool_),
+    schema.TensorType.INT8: np.dtype(np.int8),
+    schema.TensorType.UINT8: np.dtype(np.uint8),
+    schema.TensorType.RESOURCE: np.dtype(np.int32),
+}
+TYPES = {dtype: kind for kind, dtype in reversed(DTYPES.items()) if kind != schema.TensorType.RESOURCE}
+IDENTIFIER = b"TFL3"
+
+
+class Model:
+    """The model behind `content`, the bytes of a .tflite file."""
+
+    def __init__(self, content: bytes) -> None:
+        self.root = schema.ModelT.InitFromPackedBuf(content, 0)
+        for graph in self.root.subgraphs:
+            graph.operators = list(graph.operators or [])
+            for op in graph.operators:
+                op.inputs = [int(i) for i in (op.inputs if op.inputs is not None else [])]
+                op.outputs = [int(i) for i in (op.outputs if op.outputs is not None else [])]
+
+    def kind(self, op: Any) -> str:
+        """Return the name of an operator's kind."""
+        code = self.root.operatorCodes[op.opcodeIndex]
+        return str(NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
+
+    def signature(self, key: str) -> Any:
+        """Return the signature called `key`."""
+        return next(found for found in self.root.signatureDefs if found.signatureKey.decode() == key)
+
+    def operator(self, kind: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None) -> Any:
+        """Return a new operator; `options` is the schema's object for its kind."""
+        op = schema.OperatorT()
+        op.opcodeIndex = self._code(CODES[kind])
+        op.inputs, op.outputs = list(inputs), list(outputs)
+        if options is not None:
+            op.builtinOptions = options
+            op.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__[:-1])
+        return op
+
+    def _code(self, builtin: int) -> int:
+        for index, code in enumerate(self.root.operatorCodes):
+            if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
+                return index
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 1
+        self.root.operatorCodes.append(code)
+        return len(self.root.operatorCodes) - 1
+
+    def tensor(self, graph: Any, name: str, shape: Sequence[int], dtype: Any, value: Any = None) -> int:
+        """Add a tensor to `graph`, with `value` a constant, and return its number."""
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name.encode(), list(shape), TYPES[np.dtype(dtype)], 0
+        if value is not None:
+            tensor.buffer = self.buffer(np.asarray(value, dtype).tobytes())
+        graph.tensors.append(tensor)
+        return len(graph.tensors) - 1
+
+    def buffer(self, content: bytes) -> int:
+        """Add a buffer and return its number."""
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        self.root.buffers.append(buffer)
+        return len(self.root.buffers) - 1
+
+    def constant(self, graph: Any, tensor: int) -> NDArray[Any] | None:
+        """Return the value of a constant tensor; None for another."""
+        found = graph.tensors[tensor]
+        data = self.root.buffers[found.buffer].data
+        if data is None or len(data) == 0:
+            return None
+        return np.frombuffer(bytes(data), DTYPES[found.type]).reshape(shape_of(found))
+
+    def size(self, graph: Any, tensor: int) -> int:
+        """Return the bytes of a tensor."""
+        found = graph.tensors[tensor]
+        return int(np.prod(shape_of(found), dtype=np.int64)) * DTYPES[found.type].itemsize
+
+    def prune(self) -> None:
+        """Drop every tensor that no operator uses; the others get new numbers."""
+        for graph in self.root.subgraphs:
+            _drop_unused_tensors(self.root, graph)
+
+    def pack(self) -> bytes:
+        """Return the bytes of the file, without operator codes and buffers that nothing uses."""
+        _drop_unused(self.root)
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(self.root.Pack(builder), file_identifier=IDENTIFIER)
+        return bytes(builder.Output())
+
+
+def shape_of(tensor: Any) -> tuple[int, ...]:
+    """Return the shape of a tensor."""
+    return tuple(int(n) for n in tensor.shape) if tensor.shape is not None else ()
+
+
+def replace_input(ops: Iterable[Any], old: int, new: int) -> None:
+    """Let every operator of `ops` that reads tensor `old` read `new`."""
+    for op in ops:
+        op.inputs = [new if i == old else i for i in op.inputs]
+
+
+def _drop_unused_tensors(root: Any, graph: Any) -> None:
+    used = {i for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
+    used |= {int(i) for i in (*graph.inputs, *graph.outputs)}
+    order = {old: new for new, old in enumerate(sorted(used))}
+    graph.tensors = [graph.tensors[old] for old in order]
+    for op in graph.operators:
+        op.inputs, op.outputs = ([order.get(i, -1) for i in each] for each in (op.inputs, op.outputs))
+    graph.inputs, graph.outputs = ([order[int(i)] for i in each] for each in (graph.inputs, graph.outputs))
+    for signature in root.signatureDefs or []:
+        if root.subgraphs[signature.subgraphIndex] is graph:
+            for entry in (*signature.inputs, *signature.outputs):
+                entry.tensorIndex = order[int(entry.tensorIndex)]
+
+
+def _drop_unused(root: Any) -> None:
+    """Drop operator codes and buffers that nothing uses; buffer 0 stays, it stands for none."""
+    ops = [op for graph in root.subgraphs for op in graph.operators]
+    codes = {old: new for new, old in enumerate(sorted({op.opcodeIndex for op in ops}))}
+    for op in ops:
+        op.opcodeIndex = codes[op.opcodeIndex]
+    root.operatorCodes = [root.operatorCodes[old] for old in codes]
+    holders = [tensor for graph in root.subgraphs for tensor in graph.tensors] + list(root.metadata or [])
+    buffers = {old: new for new, old in enumerate(sorted({0, *(holder.buffer for holder in holders)}))}
+    for holder in holders:
+        holder.buffer = buffers[holder.buffer]
+    root.buffers = [root.buffers[old] for old in buffers]
