@@ -1,0 +1,113 @@
+"""convert --target micro: the files, the C++ project, and TFLM as a runtime."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from firmware_host.bundle import read_bundle
+from keras_cbpnet.errors import UserError
+
+INTERFACES = Path(__file__).parents[1] / "micro" / "tflm_interfaces"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is missing"),
+]
+
+
+@pytest.fixture(scope="module")
+def micro(once, road, convert):
+    def make(folder):
+        arguments = ["--output", str(folder / "bundle"), "--target", "micro", "--optimizer", "sgd"]
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert convert.main([str(road.run), *arguments]) == 0
+
+    return once("micro", make) / "bundle"
+
+
+@pytest.fixture(scope="module")
+def report(micro):
+    return json.loads((micro / "report.json").read_text())["micro"]
+
+
+def array(text, name):
+    body = re.search(rf"{name}\[\] = \{{(.*?)\}};", text, re.DOTALL).group(1)
+    return bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2})", body))
+
+
+def test_the_reader_accepts_the_bundle_and_holds_the_new_files_to_their_checksums(micro):
+    bundle = read_bundle(micro)
+    assert {"head_step.tflite", "head_step_b8.tflite"} <= set(bundle.files)
+    assert bundle.head["optimizer"] == "sgd"
+    assert "m_w1" not in bundle.state_shapes
+
+
+def test_the_arrays_are_the_files_byte_by_byte(micro):
+    text = (micro / "micro" / "cbpnet_models.cc").read_text()
+    assert array(text, "kBackboneModel") == (micro / "backbone.tflite").read_bytes()
+    assert array(text, "kHeadStepModel") == (micro / "head_step.tflite").read_bytes()
+
+
+def test_the_report_says_what_a_board_needs(micro, report):
+    files = [(micro / name).stat().st_size for name in ("backbone.tflite", "head_step.tflite")]
+    assert report["flash_bytes"] == sum(files)
+    single = [report["arena"][name]["bytes"] for name in ("backbone.tflite", "head_step.tflite")]
+    assert report["arena_bytes"] == sum(single)
+    head = read_bundle(micro)
+    floats = sum(int.__mul__(*(*shape, 1, 1)[:2]) for name, shape in head.state_shapes.items() if name != "class_mask")
+    assert report["state_bytes"] == 16 + 4 * floats
+    counts = report["multiply_adds"]
+    assert 0 < counts["backbone"] < counts["predict"] < counts["learn"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.parametrize("source", ["cbpnet.cc", "cbpnet_models.cc", "main.cc"])
+def test_the_project_compiles_without_a_warning(micro, tmp_path, source):
+    root = os.environ.get("TFLM_ROOT")  # a TFLM source tree with its downloads, or our own interfaces of it
+    system = "tensorflow/lite/micro/tools/make/downloads"
+    parts = (root, *(f"{root}/{system}/{name}" for name in ("flatbuffers/include", "gemmlowp", "ruy")))
+    includes = [f"-isystem{part}" for part in parts] if root else [f"-I{INTERFACES}"]
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti", "-DTF_LITE_STATIC_MEMORY"]
+    command = ["g++", *flags, *includes, "-c", str(micro / "micro" / source), "-o", str(tmp_path / "out.o")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_project_uses_no_heap(micro):
+    text = (micro / "micro" / "cbpnet.cc").read_text()
+    assert not re.search(
+        r"malloc|std::vector|std::string|\bnew (?!\(\w+_place\))(?!>)\w", text.replace("#include <new>", "")
+    )
+
+
+def test_tflm_predicts_learns_and_evaluates_like_the_engine_in_numpy(micro, road, device, tmp_path):
+    data, found = f"npz:{road.device_npz}", {}
+    for runtime in ("tflm", "numpy"):
+        common = ("--state", tmp_path / runtime, "--runtime", runtime)
+        (learned,) = device("learn", micro, data, "--epochs", 3, *common)[1]
+        (result,) = device("evaluate", micro, data, *common)[1]
+        found[runtime] = learned, result
+    assert found["tflm"][0]["images"] == found["numpy"][0]["images"] > 0
+    assert abs(found["tflm"][1]["accuracy"] - found["numpy"][1]["accuracy"]) < 0.05
+    # and what was learned under TFLM is there when it is opened again, under another runtime too
+    (again,) = device("evaluate", micro, data, "--state", tmp_path / "tflm", "--runtime", "numpy")[1]
+    assert abs(again["accuracy"] - found["tflm"][1]["accuracy"]) < 0.02
+
+
+def test_a_linux_bundle_has_nothing_for_tflm(int8, road, device):
+    code, _, error = device("evaluate", int8, f"npz:{road.device_npz}", "--runtime", "tflm", check=False)
+    assert code == 2
+    assert "--target micro" in error
+
+
+def test_the_optimizer_is_for_micro_alone(convert, road, tmp_path):
+    with pytest.raises(UserError, match="--target micro"):
+        convert.main([str(road.run), "--output", str(tmp_path / "bundle"), "--optimizer", "sgd"])
+    assert not (tmp_path / "bundle").exists()
