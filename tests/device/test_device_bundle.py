@@ -169,7 +169,7 @@ def test_another_schema_version_is_refused_with_the_remedy(make, bundle, version
         (lambda m: m["head"].update(slots=True), "head.slots is bool, not int"),
         (lambda m: m["head"].update(slots=1), "2 classes for 1 slots: convert again with a larger --slots"),
         (lambda m: m["head"].update(block="dense"), "head.block is 'dense'"),
-        (lambda m: m["head"].update(optimizer="rmsprop"), "head.optimizer is 'rmsprop'"),
+        (lambda m: m["head"].update(optimizer="lion"), "head.optimizer is 'lion'"),
         (lambda m: m["head"]["feature_mean"].append(0), "head.feature_mean has 7 numbers for 6 features"),
         (lambda m: m["head"].update(feature_mean=["0"] * 6), "head.feature_mean contains '0': it must be numbers"),
         (lambda m: m["head"].update(feature_mean=[10**400] * 6), "head.feature_mean contains 1000"),
