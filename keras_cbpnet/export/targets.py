@@ -1,7 +1,7 @@
 """Which operators of a backbone would run where: Edge TPU, Ethos-U, TensorFlow Lite Micro.
 
-Truthful means: what a vendor's compiler said where it is installed, otherwise what its published list allows, and named
-as such. Nothing here was run on the hardware.
+Truthful means: what a vendor's compiler said where it is installed, otherwise what a list of operators allows, and
+named as such. Nothing here was run on the hardware.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.ops import Operator, operators
 
-# coral.ai/docs/edgetpu/models-intro, "Supported operations", compiler version 16.
+# After coral.ai/docs/edgetpu/models-intro, "Supported operations", compiler version 16; not compared line by line.
 EDGE_TPU = frozenset(
     """ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED L2_NORMALIZATION LOGISTIC
     LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1
@@ -61,7 +61,7 @@ def target_rows(model: bytes, recipe: str) -> dict[str, dict[str, Any]]:
 def edge_tpu_row(found: list[Operator]) -> dict[str, Any]:
     """Return what the published list allows an Edge TPU at best: the compiler maps one piece, up to the first other."""
     first = next((i for i, each in enumerate(found) if each.name not in EDGE_TPU or "INT" not in each.type), len(found))
-    row = _row("published list of operators; edgetpu_compiler is not installed", found[:first], found[first:])
+    row = _row("list of operators after coral.ai, not verified; edgetpu_compiler is not installed", found[:first], found[first:])
     if first < len(found):
         row["first_on_cpu"] = found[first].name
     return row
