@@ -1,4 +1,4 @@
-"""Which operator runs where: published lists, the Edge TPU's compiler and Vela, played by small programs."""
+"""Which operator runs where: lists, the Edge TPU's compiler and Vela, played by small programs."""
 
 import os
 import sys
@@ -62,7 +62,7 @@ def test_an_edge_tpu_takes_what_comes_before_the_first_operator_it_lacks():
     assert row["on_cpu"] == {"BATCH_MATMUL": 1, "CONV_2D": 2}
     assert targets.describe(row).startswith("3 of 6 operators accelerated (50.0%) at most, then BATCH_MATMUL and all")
     assert targets.edge_tpu_row(ops("CONV_2D", "ADD")) == {
-        "source": "published list of operators; edgetpu_compiler is not installed",
+        "source": "list of operators after coral.ai, not verified; edgetpu_compiler is not installed",
         "accelerated": 2,
         "cpu": 0,
         "on_cpu": {},

@@ -29,6 +29,7 @@ EDGE_TPU = frozenset(
 # Operators that tensorflow/lite/micro/kernels does not have, of those this project's graphs could hold.
 NOT_IN_TFLM = frozenset("BITWISE_XOR GELU ONE_HOT RIGHT_SHIFT SELECT TOPK_V2".split())
 ETHOS_U = {"ethos-u55": "ethos-u55-128", "ethos-u65": "ethos-u65-256", "ethos-u85": "ethos-u85-256"}
+UNVERIFIED = "list of operators after coral.ai, not verified; edgetpu_compiler is not installed"
 TIMEOUT = 600  # seconds
 
 
@@ -59,9 +60,9 @@ def target_rows(model: bytes, recipe: str) -> dict[str, dict[str, Any]]:
 
 
 def edge_tpu_row(found: list[Operator]) -> dict[str, Any]:
-    """Return what the published list allows an Edge TPU at best: the compiler maps one piece, up to the first other."""
+    """Return what the list allows an Edge TPU at best: the compiler maps one piece, up to the first other."""
     first = next((i for i, each in enumerate(found) if each.name not in EDGE_TPU or "INT" not in each.type), len(found))
-    row = _row("list of operators after coral.ai, not verified; edgetpu_compiler is not installed", found[:first], found[first:])
+    row = _row(UNVERIFIED, found[:first], found[first:])
     if first < len(found):
         row["first_on_cpu"] = found[first].name
     return row
