@@ -120,6 +120,11 @@ class TflmHead:
         details = [self._interpreter.get_input_details(i)["shape"] for i in range(6)]
         self._rows, self._width = (int(n) for n in details[FEATURE])
 
+    @property
+    def rows(self) -> int:
+        """B."""
+        return self._rows
+
     def infer(self, feature: Array) -> tuple[Array, Array]:
         """Return logits [1, C] and probabilities [1, C] for one feature [1, d]."""
         rows = np.zeros((self._rows, self._width), np.float32)

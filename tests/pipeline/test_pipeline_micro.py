@@ -101,6 +101,12 @@ def test_tflm_predicts_learns_and_evaluates_like_the_engine_in_numpy(micro, road
     assert abs(again["accuracy"] - found["tflm"][1]["accuracy"]) < 0.02
 
 
+def test_tflm_passes_the_selftest(micro, device):
+    (found,) = device("selftest", micro, "--runtime", "tflm")[1]
+    assert (found["ok"], found["replaced_equal"], found["prompts_equal"]) == (True, True, True)
+    assert found["head_max_error"] <= 1e-5
+
+
 def test_a_linux_bundle_has_nothing_for_tflm(int8, road, device):
     code, _, error = device("evaluate", int8, f"npz:{road.device_npz}", "--runtime", "tflm", check=False)
     assert code == 2
