@@ -42,8 +42,9 @@ def ops(*names, kind="INT8"):
 
 
 def program(folder, name, text):
-    path = folder / name
-    path.write_text(f"#!{PYTHON}\n{text}")
+    script, path = folder / f"{name}.py", folder / name
+    script.write_text(text)
+    path.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{script}" "$@"\n')  # a first line takes no path with a space
     path.chmod(0o755)
     return path
 

@@ -188,3 +188,9 @@ def pristine_bundle(tmp_path_factory) -> Path:
 @pytest.fixture
 def bundle(pristine_bundle, tmp_path) -> Path:
     return Path(shutil.copytree(pristine_bundle, tmp_path / "tiny"))
+
+
+@pytest.fixture(autouse=True)
+def small_process(monkeypatch):
+    """A test process may have loaded TensorFlow; --max-memory is about a device, and tested in processes of its own."""
+    monkeypatch.setattr("firmware_host.process_memory.resident_memory_mb", lambda: 50.0)

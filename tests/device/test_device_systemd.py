@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def start(bundle, tmp_path):
                 return None
             line = unit["Service"][name].replace("%%", "%").replace("$$", "$")  # as systemd reads them
             if name == "ExecStart":
-                line = line.replace("/opt/cbpnet/bin/python", sys.executable) + " --runtime numpy"
+                line = line.replace("/opt/cbpnet/bin/python", shlex.quote(sys.executable)) + " --runtime numpy"
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
             if name == "ExecCondition" and done.returncode:

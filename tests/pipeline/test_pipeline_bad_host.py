@@ -59,7 +59,7 @@ CONVERT = {
     "overwriting what is no bundle": (["run", "--output", "texts", "--overwrite"], "texts is no bundle"),
     "damaged configuration": (["damaged"], "damaged/config.json is damaged"),
     "recipe": (["run", "--recipe", "int4"], "argument --recipe: invalid choice: 'int4'"),
-    "target to come": (["run", "--target", "micro"], "target micro is not available yet; use linux"),
+    "optimizer": (["run", "--optimizer", "sgd"], "--optimizer sgd is for --target micro"),
     "no argument": ([], "the following arguments are required: RUN"),
 }
 

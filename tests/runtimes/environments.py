@@ -98,6 +98,8 @@ def aarch64_root() -> tuple[Path, Path]:
     """Return the folder of an aarch64 Debian with the wheels in wheels/, and the emulator."""
     if sys.platform != "linux":
         raise UnavailableError("emulation of aarch64 needs Linux")
+    if " " in str(CACHE):
+        raise UnavailableError(f"debootstrap leaves packages out where the path has a space: {CACHE}")
     with made_once(f"aarch64-{SUITE}") as (folder, complete):
         root, tools = folder / "root", folder / "tools"
         if not complete:
