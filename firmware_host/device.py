@@ -14,7 +14,7 @@ import numpy as np
 from firmware_host import learner
 from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.images import ImageLike, load_image
-from firmware_host.memory import Memory, generator_state, start_state
+from firmware_host.live_state import LiveState, generator_state, start_state
 from firmware_host.protocol import Array
 from firmware_host.runtime import Backbone, find_runtime, open_backbone, open_head
 from firmware_host.state import StateFolder, default_folder
@@ -43,7 +43,7 @@ class Device:
     None leaves it to Pillow's own limit on pixels.
     """
 
-    def __init__(self, backbone: Backbone, memory: Memory, runtime: str, folder: StateFolder) -> None:
+    def __init__(self, backbone: Backbone, memory: LiveState, runtime: str, folder: StateFolder) -> None:
         self.bundle = folder.bundle
         self.runtime = runtime
         self.max_memory_mb: Optional[float] = None
@@ -81,7 +81,7 @@ class Device:
             learned = start_state(opened, head)
         if seed is not None:
             learned = replace(learned, generator=generator_state(seed))
-        return cls(backbone, Memory(opened, head, learned, backbone.dequantize), chosen.name, folder)
+        return cls(backbone, LiveState(opened, head, learned, backbone.dequantize), chosen.name, folder)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from firmware_host.doubt import PATIENCE, doubts
 from firmware_host.guard import Guard
 from firmware_host.learner import LearnSettings, Replay, fresh_weights, observe, padded
-from firmware_host.memory import Memory
+from firmware_host.live_state import LiveState
 from firmware_host.protocol import Array
 
 __all__ = ["YOUNG", "Lesson", "steps_for", "teach"]
@@ -40,7 +40,7 @@ def steps_for(count: int) -> int:
     return STEPS_YOUNG if count <= YOUNG else STEPS_SETTLED
 
 
-def teach(memory: Memory, raw: Array, value: Array, slot: int, settings: LearnSettings, replay: Replay) -> Lesson:
+def teach(memory: LiveState, raw: Array, value: Array, slot: int, settings: LearnSettings, replay: Replay) -> Lesson:
     """Take in one image with its slot: class means at once, then training steps on the last images and replayed ones.
 
     Args:
@@ -81,7 +81,7 @@ def teach(memory: Memory, raw: Array, value: Array, slot: int, settings: LearnSe
     return Lesson(len(results), sum(result.replaced >= 0 for result in results), loss, None)
 
 
-def _believe(memory: Memory, value: Array, slot: int) -> bool:
+def _believe(memory: LiveState, value: Array, slot: int) -> bool:
     """Say whether to train on a label: of a settled class, one that the head contradicts has to come again."""
     contradicted = doubts(memory.head, value[None], np.array([slot]))[0]
     if memory.statistics.count[slot] < YOUNG or not contradicted or memory.doubted[slot] + 1 == PATIENCE:

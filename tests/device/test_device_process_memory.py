@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from firmware_host.bundle import DeviceError
 from firmware_host.process_memory import check_fits, peak_memory_mb, resident_memory_mb
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,11 @@ from firmware_host.process_memory import peak_memory_mb
 code = main(["predict", *sys.argv[1:], "--runtime", "numpy", "--json"])
 print(code, peak_memory_mb())
 """
+
+
+@pytest.fixture(autouse=True)
+def small_process():
+    """Here the size of the process counts: nothing is put in its place."""
 
 
 def child(code, *arguments, **options):
@@ -242,3 +248,5 @@ def call_load_npz():
 def test_the_size_of_a_process():
     assert 10 < resident_memory_mb() <= peak_memory_mb()
     check_fits("nothing", 0, resident_memory_mb() + 100)
+    with pytest.raises(DeviceError, match=r"something needs 0 MiB and .* of 5 MiB are in use"):
+        check_fits("something", 0, 5)

@@ -15,10 +15,10 @@ from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceErr
 from firmware_host.protocol import Array, Head
 from firmware_host.state import LearnedState, class_axes
 
-__all__ = ["Memory", "generator_state", "start_state"]
+__all__ = ["LiveState", "generator_state", "start_state"]
 
 
-class Memory:
+class LiveState:
     """The live counterpart of a LearnedState: `snapshot()` and `restore()` go from one to the other.
 
     Args:
