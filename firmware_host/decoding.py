@@ -1,6 +1,7 @@
 """What decoding an image will take, from its header alone.
 
-The bytes a pixel are those that Pillow and its decoders hold at once, measured (tests/device/test_device_process_memory.py).
+The bytes a pixel are those that Pillow and its decoders hold at once, measured in
+tests/device/test_device_process_memory.py.
 """
 
 from __future__ import annotations
