@@ -84,19 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def float_features(backbone: Any, data: Any) -> Features:
-    """Return what the Keras model gives for the images."""
-    import tensorflow as tf
-    from tqdm import tqdm
+    """Return what the Keras model gives for the images, from the cache of frozen features."""
+    from keras_cbpnet.training.cache import FrozenFeatures
 
-    run = tf.function(backbone.features, reduce_retracing=True)
-
-    def features(part: str, count: int) -> NDArray[np.float32]:
-        step = 50 if backbone.config.image_size > 64 else 250
-        starts = tqdm(range(0, count, step), disable=None)
-        batches = (data.images(part, np.arange(i, min(i + step, count))) for i in starts)
-        return np.concatenate([run(batch).numpy() for batch in batches])
-
-    return features("train", len(data.x_train)), features("test", len(data.x_test))
+    frozen = FrozenFeatures(backbone, data, say)
+    return frozen.rows("train", np.arange(len(data.x_train))), frozen.rows("test", np.arange(len(data.x_test)))
 
 
 def save_features(path: Path, features: Features, data: Any) -> None:
