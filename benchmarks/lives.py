@@ -3,7 +3,7 @@
     python -m benchmarks.lives --features FILE.npz --seeds 0,1,2,3,4 --json benchmarks/results/lives.json
 
 FILE holds x_train [N, d], y_train, x_test, y_test: features of a frozen backbone, none of them whitened or scaled. A
-life is one stream of tasks over all classes in random order, no rehearsal, one pass, loss over the task's own classes;
+life is one stream of tasks over all classes in random order, no rehearsal, loss over the task's own classes;
 then class means and slots are cleared for the next, and block and optimizer go on. From life to life every feature's
 gain and offset take a random step, as a camera that ages. Final average accuracy of each life, by rule.
 """
@@ -43,6 +43,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--seeds", type=cli.seed_list, default=[0, 1, 2, 3, 4], metavar="S,S,...", help="orders and drifts")
     add("--rules", type=rule_list, default=list(RULES), metavar="R,R,...", help="of " + ", ".join(RULES))
     add("--units", type=int, default=64, metavar="h", help="hidden units of the block")
+    add("--passes", type=int, default=1, metavar="N", help="over the images of a task")
     add("--learning-rate", type=float, default=2e-4, metavar="RATE", help="of the block")
     add("--replacement-rate", type=float, default=1e-4, metavar="RATE", help="rebirths per step and mature unit")
     add("--drift", type=float, default=STEP, metavar="S", help="step of the random walks, in deviations of a feature")
@@ -58,11 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--json {args.json} is a folder; give the name of a file")
     data = load(args.features)
     classes = int(data.y_train.max()) + 1
-    if args.lives < 1 or args.tasks < 1 or classes % args.tasks:
-        raise UserError(f"--tasks {args.tasks} does not divide {classes} classes, or --lives {args.lives} is none")
+    for name in ("lives", "passes", "tasks"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} is {getattr(args, name)}; use 1 or more")
+    if classes % args.tasks:
+        raise UserError(f"--tasks {args.tasks} does not divide {classes} classes; use a divisor")
     record: dict[str, Any] = {
         **results.provenance("benchmarks.lives", given, results.commit(ROOT)),
-        **{name: getattr(args, name) for name in ("lives", "tasks", "seeds", "units", "learning_rate")},
+        **{name: getattr(args, name) for name in ("lives", "tasks", "seeds", "units", "passes", "learning_rate")},
         "replacement_rate": args.replacement_rate,
         "drift": args.drift,
         "rules": {},
@@ -138,7 +142,9 @@ def live(data: Features, rule: str, seed: int, args: argparse.Namespace) -> list
             head.begin_task()
             head.open(slots)
             mask = np.isin(np.arange(classes), slots).astype(np.float32)
-            head.learn_many(*FeatureBatches(train[rows], y_train[rows], BATCH, None, rng).epoch(), mask)
+            batches = FeatureBatches(train[rows], y_train[rows], BATCH, None, rng)
+            for _ in range(args.passes):
+                head.learn_many(*batches.epoch(), mask)
         guess = np.asarray(head(test)).argmax(axis=1)
         found.append(float(np.mean([np.mean(guess[y_test == c] == c) for c in range(classes)])))
         log_gain += args.drift * rng.normal(size=width)
@@ -160,9 +166,9 @@ def render(record: dict[str, Any]) -> str:
         lines = ["", f"{' over '.join(PAIR)}: {100 * pair['difference']:+.2f} points, 95 % confidence {low} to {high}"]
     seeds = ", ".join(map(str, record["seeds"]))
     head = (
-        f"Final average accuracy, mean over {last} lives of {record['tasks']} tasks: h {record['units']}, rate "
-        f"{record['learning_rate']:g}, replacement rate {record['replacement_rate']:g}, drift "
-        f"{record['drift']:g}, seeds {seeds}"
+        f"Final average accuracy, mean over {last} lives of {record['tasks']} tasks: h {record['units']}, "
+        f"passes {record.get('passes', 1)}, rate {record['learning_rate']:g}, replacement rate "
+        f"{record['replacement_rate']:g}, drift {record['drift']:g}, seeds {seeds}"
     )
     return "\n".join([head, "", markdown(table), *lines])
 

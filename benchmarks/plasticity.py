@@ -50,7 +50,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--tasks", type=count, default=1000, metavar="T", help="tasks of the stream")
     add("--seeds", type=cli.seed_list, metavar="S,S,...", help="streams; default 0,1,2, with --tune 100,101")
     add("--rules", type=lambda text: text.split(","), metavar="R,R,...", help="default: " + ",".join(NAMES))
-    add("--engine", choices=ENGINES, default="keras", help="tflite: head.tflite under tflite-runtime, cbp and none")
+    add("--engine", choices=ENGINES, default="keras", help="tflite: head.tflite under tflite-runtime, some rules")
     add("--tune", action="store_true", help="try settings of every rule drawn at random, name the best")
     add("--trials", type=count, default=TRIALS, metavar="N", help="with --tune: settings that each rule tries")
     add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(set(rules)) < len(rules):
         raise UserError(f"--rules names a rule twice: {','.join(rules)}")
     if args.engine == "tflite" and (other := [name for name in rules if name not in ON_DEVICE]):
-        raise UserError(f"--engine tflite runs the rules {' and '.join(ON_DEVICE)}, not {other[0]}")
+        raise UserError(f"--engine tflite runs the rules {', '.join(ON_DEVICE)}, not {other[0]}")
     if args.engine == "tflite" and args.tune:
         raise UserError("--tune needs --engine keras")
     seeds = args.seeds or (TUNING_SEEDS if args.tune else [0, 1, 2])

@@ -18,8 +18,9 @@ from benchmarks.stages import ROOT
 from firmware_host.bundle import state_shapes
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.plasticity import RULES
+from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
 
-ON_DEVICE = ("cbp", "none")  # the rules that a bundle can hold
+ON_DEVICE = ("cbp", "none", "cbp_surprise")  # the rules that a bundle's head can learn by
 
 # Dimensions: S steps of a task, B rows, d feature size, T test images.
 
@@ -104,16 +105,26 @@ def run_tflite(
     from keras_cbpnet.layers.cbp_head import CBPHead
 
     if not isinstance(setting.rule, tuple(RULES[name] for name in ON_DEVICE)):
-        raise UserError(f"--engine tflite runs the rules {' and '.join(ON_DEVICE)} alone")
+        raise UserError(f"--engine tflite runs the rules {', '.join(ON_DEVICE)} alone")
     head = CBPHead(setting.rule.settings(setting.config))
     head.build((None, features.x_train.shape[1]))
     head.assign(first_state(setting, stream))
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "head.tflite")
         model.write_bytes(convert_head(head))
-        arguments = [runtime, str(model), str(file.resolve()), str(stream.seed), str(tasks)]
-        arguments += [repr(setting.config.learning_rate), repr(setting.fresh_scale)]
-        command = [sys.executable, "-m", "benchmarks.plasticity_device", *arguments]
+        hurried = setting.rule if isinstance(setting.rule, CbpSurprise) else None
+        given = {
+            "runtime": runtime,
+            "model": str(model),
+            "features": str(file.resolve()),
+            "seed": stream.seed,
+            "tasks": tasks,
+            "learning_rate": setting.config.learning_rate,
+            "fresh_scale": setting.fresh_scale,
+            "maturity": setting.config.maturity_threshold if hurried else None,
+            "calming": hurried.calming if hurried else 0.0,
+        }
+        command = [sys.executable, "-m", "benchmarks.plasticity_device", json.dumps(given)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout or ():
                 yield json.loads(line)

@@ -32,7 +32,7 @@ def run(features, *arguments):
 
 def test_every_life_of_every_rule_is_measured(features, tmp_path, capsys):
     output = tmp_path / "out.json"
-    sizes = ("--lives", "3", "--tasks", "5", "--learning-rate", "0.01", "--replacement-rate", "0.1")
+    sizes = ("--lives", "3", "--tasks", "5", "--passes", "2", "--learning-rate", "0.01", "--replacement-rate", "0.1")
     assert run(features, *sizes, "--seeds", "0,1", "--json", str(output)) == 0
     record = json.loads(output.read_text())
     assert list(record["rules"]) == ["cbp", "none", "cbp_random"]
@@ -45,7 +45,7 @@ def test_every_life_of_every_rule_is_measured(features, tmp_path, capsys):
     assert record["paired"]["difference"] == pytest.approx(np.mean(differences))
     shown = capsys.readouterr().out
     assert "cbp over none:" in shown
-    assert "3 lives of 5 tasks: h 8, rate 0.01" in shown
+    assert "3 lives of 5 tasks: h 8, passes 2, rate 0.01" in shown
 
 
 def test_the_block_goes_on_and_the_classes_do_not(features):
@@ -63,7 +63,11 @@ def test_the_block_goes_on_and_the_classes_do_not(features):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--tasks", "3"], "--tasks 3 does not divide 20 classes"), (["--lives", "0"], "--lives 0 is none")],
+    [
+        (["--tasks", "3"], "--tasks 3 does not divide 20 classes"),
+        (["--lives", "0"], "--lives is 0"),
+        (["--passes", "0"], "--passes is 0"),
+    ],
 )
 def test_bad_input_is_one_line(features, arguments, message, capsys):
     assert run(features, *arguments) == 2

@@ -153,17 +153,20 @@ def test_fresh_scale_changes_what_a_reborn_unit_begins_with(feature_file):
     assert curves[0] != curves[1]
 
 
-def test_tflite_engine_gives_the_same_curve(feature_file):
+@pytest.mark.parametrize(
+    ("name", "changes"), [("cbp", {"replacement_rate": 0.05, "fresh_scale": 0.5}), ("cbp_surprise", {"calming": 20})]
+)
+def test_tflite_engine_gives_the_same_curve(feature_file, name, changes):
     pytest.importorskip("tflite_runtime")
     from benchmarks.plasticity_engines import KerasEngine, run_tflite
     from benchmarks.plasticity_rules import setting
     from benchmarks.plasticity_stream import Stream, load_features
 
     features = load_features(feature_file)
-    kind = setting("cbp", units=8, maturity_threshold=20, replacement_rate=0.05, fresh_scale=0.5)
+    kind = setting(name, units=8, maturity_threshold=20, **changes)
     curves = [
-        list(KerasEngine(kind, 6).run(features, Stream(features, 0), 2)),
-        list(run_tflite(kind, feature_file, features, Stream(features, 0), 2)),
+        list(KerasEngine(kind, 6).run(features, Stream(features, 0), 3)),
+        list(run_tflite(kind, feature_file, features, Stream(features, 0), 3)),
     ]
     np.testing.assert_allclose(*curves, atol=0.011)  # one of 100 test images
 
@@ -204,7 +207,7 @@ def test_bad_features_are_one_line(tmp_path, capsys, changes, words):
         (["--features", __file__], "not a readable .npz file"),
         (["--rules", "cbp,magic"], "no rule 'magic'"),
         (["--rules", "cbp,cbp"], "a rule twice"),
-        (["--rules", "l2", "--engine", "tflite"], "runs the rules cbp and none, not l2"),
+        (["--rules", "l2", "--engine", "tflite"], "runs the rules cbp, none, cbp_surprise, not l2"),
         (["--tasks", "0"], "from 1 on"),
         (["--trials", "0"], "from 1 on"),
         (["--seeds", "x"], "no list of different numbers"),

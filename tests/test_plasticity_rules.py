@@ -42,7 +42,7 @@ def changed(before, now):
 
 
 def test_registry_is_complete_and_its_settings_round_trip():
-    names = "cbp cbp_random none l2 l2_init shrink_perturb redo swr adalin head_reset"
+    names = "cbp cbp_random cbp_surprise none l2 l2_init shrink_perturb redo swr adalin head_reset"
     assert list(RULES) == names.split()
     for rule in RULES.values():
         assert rule.from_dict(rule().to_dict()) == rule()
@@ -53,10 +53,10 @@ def test_registry_is_complete_and_its_settings_round_trip():
         RULES["l2"](decay=-1)
 
 
-def test_only_cbp_replaces_units():
+def test_only_cbp_and_its_kin_replace_units():
     config = HeadConfig(**CASE.settings)
     for name, rule in RULES.items():
-        rate = config.replacement_rate if name in ("cbp", "cbp_random") else 0
+        rate = config.replacement_rate if name.startswith("cbp") else 0
         assert rule().settings(config).replacement_rate == rate
     assert RULES["cbp"]().settings(config) == config
 
@@ -204,3 +204,61 @@ def test_renew_units_takes_a_column_for_each_unit():
     np.testing.assert_array_equal(new["w1"][:, [0, 2]], np.arange(12).reshape(4, 3)[:, [0, 2]])
     np.testing.assert_array_equal(new["w1"][:, 1], state["w1"][:, 1])
     np.testing.assert_array_equal(new["age"], [0, 50, 0])
+
+
+# Surprise -------------------------------------------------------------------------------------------------------------
+
+CALM = Case("mlp", 4, 3, 3, 2, {"replacement_rate": 0.0, "maturity_threshold": 45})
+
+
+def surprise_case(right):
+    """Rule, head, state and batch of a head that is sure of its classes, and is right or wrong."""
+    rule = RULES["cbp_surprise"](calming=20)
+    head = rule.head(HeadConfig(**CALM.settings), *CALM.constants)
+    state = rule.start(tensors(make_state(CALM)))
+    state["calm"] = tf.constant(60.0)
+    feature, _, mask, rate, fresh = next(CALM.stream(1))
+    logits = np.array(head.infer(state, feature)["logits"])
+    ranked = logits.argmax(axis=1) if right else logits.argmin(axis=1)
+    state["w2"] = 20 * state["w2"]
+    return rule, head, state, (feature, ranked.astype(np.int32), np.ones_like(mask), rate, fresh)
+
+
+def test_a_surprise_renews_every_mature_unit_behind_its_incoming_weights():
+    rule, head, state, batch = surprise_case(right=False)
+    feature, label, mask, rate, fresh = batch
+    plain, result = head.train(state, feature, label, mask, rate / 4, fresh)  # 1 / (1 + 60 / 20) of the rate
+    assert float(result["loss"]) > np.log(3)
+    new, _ = rule.learn(head, state, *batch, SEED)
+    old = np.array([0, 1, 1])  # ages 41, 51, 61
+    for name in ("w1", "b1"):
+        np.testing.assert_array_equal(new[name], plain[name])
+    for name in ("w2", "m_w2", "v_w2"):
+        np.testing.assert_array_equal(new[name], np.array(plain[name]) * (1 - old)[:, None])
+    for name in ("m_w1", "v_w1", "age", "utility", "mean_activation", "m_b1", "v_b1"):
+        np.testing.assert_array_equal(new[name], np.array(plain[name]) * (1 - old))
+    for name in ("b2", "m_b2"):
+        np.testing.assert_array_equal(new[name], 0)
+    np.testing.assert_array_equal(new["v_b2"], plain["v_b2"])
+    assert float(new["calm"]) == 0
+
+
+def test_the_young_are_spared_by_a_second_surprise():
+    rule, head, state, batch = surprise_case(right=False)
+    state["age"] = tf.zeros(3)
+    new, result = rule.learn(head, state, *batch, SEED)
+    assert float(result["loss"]) > np.log(3)
+    assert np.abs(new["w2"]).min() > 0
+    assert np.abs(new["b2"]).min() > 0
+    assert float(new["calm"]) == 61
+
+
+def test_without_a_surprise_it_is_cbp():
+    rule, head, state, batch = surprise_case(right=True)
+    feature, label, mask, rate, fresh = batch
+    expected, result = head.train(state, feature, label, mask, rate / 4, fresh)
+    assert float(result["loss"]) < np.log(3)
+    new, _ = rule.learn(head, state, *batch, SEED)
+    assert float(new.pop("calm")) == 61
+    for name, value in new.items():
+        np.testing.assert_array_equal(value, expected[name])

@@ -8,6 +8,7 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.plasticity.adalin import AdaLin
 from keras_cbpnet.plasticity.cbp import Cbp
 from keras_cbpnet.plasticity.cbp_random import CbpRandom
+from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
 from keras_cbpnet.plasticity.head_reset import HeadReset
 from keras_cbpnet.plasticity.l2 import L2
 from keras_cbpnet.plasticity.l2_init import L2Init
@@ -22,6 +23,7 @@ __all__ = ["RULES", "Rule", "format_rule", "parse_rule"]
 RULES: dict[str, type[Rule]] = {
     "cbp": Cbp,
     "cbp_random": CbpRandom,
+    "cbp_surprise": CbpSurprise,
     "none": Nothing,
     "l2": L2,
     "l2_init": L2Init,
