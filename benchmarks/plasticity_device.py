@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.plasticity_stream import WAYS, Stream, load_features
 
-State = dict[str, NDArray[np.float32]]
+LAST_LAYER = ("w2", "m_w2", "b2", "m_b2")  # what a surprise clears
 
 
 def learn(
@@ -28,8 +27,8 @@ def learn(
     tasks: int,
     learning_rate: float,
     fresh_scale: float,
-    maturity: int | None,
-    calming: float,
+    maturity: int,
+    calming: float | None,
 ) -> Iterator[float]:
     """Train the head on every task; yield the accuracy on each, in 0..1.
 
@@ -41,8 +40,8 @@ def learn(
         tasks: to learn.
         learning_rate: of the step.
         fresh_scale: factor on the incoming weights of a reborn unit.
-        maturity: steps after which a surprise renews a unit, as `cbp_surprise` does; None: no surprise counts.
-        calming: of `cbp_surprise`.
+        maturity: steps without a surprise after one.
+        calming: of the rule `cbp_surprise`; None: the rule is another.
     """
     interpreter = importlib.import_module(f"{runtime}.interpreter").Interpreter(model_path=model, num_threads=1)
     names = ("train", "infer", "get_state", "set_state")
@@ -56,22 +55,12 @@ def learn(
             step = {"feature": data.x_train[rows], "label": label, "fresh": fresh * np.float32(fresh_scale)}
             loss = float(train(**step, class_mask=class_mask, learning_rate=np.float32(rate))["loss"])
             calm += 1
-            if maturity is not None and loss > math.log(WAYS):
+            if calming is not None and calm > maturity and loss > math.log(WAYS):
                 state = get_state()
-                if (state["age"] > maturity).any():
-                    set_state(**renewed(state, maturity))
-                    calm = 0
+                set_state(**{**state, **{name: np.zeros_like(state[name]) for name in LAST_LAYER}})
+                calm = 0
         guesses = [infer(feature=data.x_test[row][None])["logits"].argmax() for row in t.test_rows]
         yield float(np.mean(np.equal(guesses, t.test_label)))
-
-
-def renewed(state: State, maturity: int) -> State:
-    """Return the `state` of an `mlp` head after a surprise: `plasticity.cbp_surprise` for a device, in NumPy."""
-    young = (state["age"] <= maturity).astype(np.float32)  # (h,)
-    kept = dict.fromkeys(("age", "utility", "mean_activation", "m_w1", "v_w1", "m_b1", "v_b1"), young)
-    kept.update(dict.fromkeys(("w2", "m_w2", "v_w2"), young[:, None]))
-    kept.update(dict.fromkeys(("b2", "m_b2"), np.zeros(1, np.float32)))
-    return {name: value * kept[name] if name in kept else value for name, value in state.items()}
 
 
 def main() -> None:

@@ -112,7 +112,6 @@ def run_tflite(
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "head.tflite")
         model.write_bytes(convert_head(head))
-        hurried = setting.rule if isinstance(setting.rule, CbpSurprise) else None
         given = {
             "runtime": runtime,
             "model": str(model),
@@ -121,8 +120,8 @@ def run_tflite(
             "tasks": tasks,
             "learning_rate": setting.config.learning_rate,
             "fresh_scale": setting.fresh_scale,
-            "maturity": setting.config.maturity_threshold if hurried else None,
-            "calming": hurried.calming if hurried else 0.0,
+            "maturity": setting.config.maturity_threshold,
+            "calming": setting.rule.calming if isinstance(setting.rule, CbpSurprise) else None,
         }
         command = [sys.executable, "-m", "benchmarks.plasticity_device", json.dumps(given)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
