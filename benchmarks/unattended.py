@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host import Device
-from firmware_host.data import LabelledImages, read_data
+from firmware_host.images.labelled import LabelledImages, read_data
 from keras_cbpnet import cli
 
 FEW = 10

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from firmware_host import Device
-from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import ClassStatistics, DeviceError, read_bundle, write_manifest
+from firmware_host.learning.teaching import STEPS_YOUNG
 from firmware_host.state import LearnedState, StateFolder, default_folder, read_state
-from firmware_host.teaching import STEPS_YOUNG
+from firmware_host.state.buffer import ReplayBuffer
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = ("red", "green", "größer"), ("red", "green", "größer", "newer")
@@ -326,7 +326,7 @@ LEARNER = """
 import os, sys
 import numpy as np
 from firmware_host import Device
-from firmware_host.data import read_data
+from firmware_host.images.labelled import read_data
 
 device = Device.open(sys.argv[1], runtime="numpy")
 images = list(np.load(sys.argv[2]))

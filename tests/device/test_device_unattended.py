@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from firmware_host import Device, DeviceError
-from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import ClassStatistics
-from firmware_host.doubt import PATIENCE, believed
-from firmware_host.guard import Guard
-from firmware_host.teaching import STEPS_SETTLED, STEPS_YOUNG, YOUNG, steps_for
+from firmware_host.learning.doubt import PATIENCE, believed
+from firmware_host.learning.guard import Guard
+from firmware_host.learning.teaching import STEPS_SETTLED, STEPS_YOUNG, YOUNG, steps_for
+from firmware_host.state.buffer import ReplayBuffer
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firmware_host.doubt import PATIENCE, doubts
-from firmware_host.guard import Guard
-from firmware_host.learner import LearnSettings, Replay, fresh_weights, observe, padded
-from firmware_host.live_state import LiveState
+from firmware_host.learning.doubt import PATIENCE, doubts
+from firmware_host.learning.guard import Guard
+from firmware_host.learning.learner import LearnSettings, Replay, fresh_weights, observe, padded
+from firmware_host.learning.live_state import LiveState
 from firmware_host.protocol import Array
 
 __all__ = ["YOUNG", "Lesson", "steps_for", "teach"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.protocol import Array, Head
 from firmware_host.state import LearnedState, class_axes
+from firmware_host.state.buffer import ReplayBuffer
 
 __all__ = ["LiveState", "generator_state", "start_state"]
 
