@@ -210,7 +210,7 @@ class Device:
             raw = self._features([image], None)
             self._folder.lock()
             memory.keep(raw, np.array([slot]), settings.buffer)
-            lesson = teach(memory, raw[0], memory.dequantize(raw[0]), int(slot), settings, self._replay(settings))
+            lesson = teach(memory, raw[0], memory.dequantize(raw[0]), int(slot), settings)
         except BaseException:
             memory.restore(before)
             raise
