@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rounds.append(live(device, calls))
             print(json.dumps(rounds[-1]), flush=True)
         lived = {"rolled_back": device.rolled_back, **device.written, "runtime": device.runtime}
-        ratios = [slow_down(calls, device, args, args.seed) for _ in range(PROCESSES)]
+        ratios = [slow_down(calls, device, args, COMPARED) for _ in range(PROCESSES)]
         whole = {**summary(rounds, ratios), **lived}
     print(json.dumps(whole))
     if args.json:
@@ -134,17 +134,17 @@ class Calls:
         return (time.thread_time() - started) * 1e3
 
 
-def slow_down(calls: Calls, device: Device, args: argparse.Namespace, seed: int) -> dict[str, float]:
+def slow_down(calls: Calls, device: Device, args: argparse.Namespace, compared: Mapping[str, int]) -> dict[str, float]:
     """Return by call how much longer it takes here than in a process started anew from the saved state."""
     with tempfile.TemporaryDirectory() as folder:
         for file in device.state_folder.glob("state.*.npz"):
             shutil.copy(file, folder)
-        given = [args.bundle, folder, args.runtime, args.replay, str(seed)]
+        given = [str(Path(args.bundle).resolve()), folder, args.runtime, args.replay, str(args.seed)]
         command = [sys.executable, "-m", "benchmarks.endurance", FRESH, *given]
         with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as fresh:
             pipes = fresh.stdin, fresh.stdout
             ratios = {}
-            for name, count in COMPARED.items():
+            for name, count in compared.items():
                 here, there = [], []
                 for _ in range(count):
                     here.append(calls.time(name))

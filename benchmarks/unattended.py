@@ -30,6 +30,8 @@ from keras_cbpnet.data import load_dataset
 FEW = 10
 REACHED, COST, WRONG_COST = 0.8, 0.01, 0.05  # what is asked of new classes, of old ones, and under wrong labels
 
+ROUNDING = 1e-9
+
 
 def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
@@ -165,17 +167,17 @@ def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         **{key: statistics.fmean(record[key] for record in new) for key in ("new_few", "new_all", "old_before")},
         "old_few": statistics.fmean(record["old_few"] for record in new),
         "reached": statistics.fmean(reached),
-        "cases_reached": sum(share >= REACHED for share in reached),
+        "cases_reached": sum(share >= REACHED - ROUNDING for share in reached),
         "cost": statistics.fmean(cost),
         "largest_cost": max(cost),
-        "cases_cost": sum(points <= COST for points in cost),
+        "cases_cost": sum(points <= COST + ROUNDING for points in cost),
     }
     for way in ("one_by_one", "at_once"):
         lost = [record[f"{way}_right"] - record[f"{way}_wrong"] for record in wrong]
         whole[f"{way}_right"] = statistics.fmean(record[f"{way}_right"] for record in wrong)
         whole[f"{way}_wrong"] = statistics.fmean(record[f"{way}_wrong"] for record in wrong)
         whole[f"{way}_lost"], whole[f"{way}_most_lost"] = statistics.fmean(lost), max(lost)
-        whole[f"{way}_cases"] = sum(points <= WRONG_COST for points in lost)
+        whole[f"{way}_cases"] = sum(points <= WRONG_COST + ROUNDING for points in lost)
     return whole
 
 
