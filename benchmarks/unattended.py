@@ -29,7 +29,6 @@ from keras_cbpnet.data import load_dataset
 
 FEW = 10
 REACHED, COST, WRONG_COST = 0.8, 0.01, 0.05  # what is asked of new classes, of old ones, and under wrong labels
-
 ROUNDING = 1e-9
 
 

@@ -41,6 +41,7 @@ class ClassStatistics:
             raise ValueError(f"shrinkage is {shrinkage}: give a number from 0 to 1")
         self.shrinkage = shrinkage
         self._factor: Array | None = None
+        self._centre: tuple[Array, float] | None = None
 
     @classmethod
     def empty(cls, slots: int, features: int, shrinkage: float = 0.05) -> ClassStatistics:
@@ -69,7 +70,7 @@ class ClassStatistics:
         self.mean[label] += before / self.count[label]
         after = np.asarray(feature, np.float64) - self.mean[label]
         self.scatter += np.outer(before, after)
-        self._factor = None
+        self._factor = self._centre = None
 
     def update_all(self, feature: Array, label: Array) -> None:
         """Take in images `feature` [N, d] of the slots `label` [N]: as `update` one by one, up to rounding.
@@ -86,7 +87,7 @@ class ClassStatistics:
             self.scatter += (rows - mean).T @ (rows - mean) + old * n / (old + n) * np.outer(shift, shift)
             self.count[slot] += n
             self.mean[slot] += shift * n / (old + n)
-        self._factor = None
+        self._factor = self._centre = None
 
     def covariance(self, shrinkage: float = 0.0) -> Array:
         """Return the shared within-class covariance [d, d], scatter / max(N - classes, 1).
@@ -128,6 +129,11 @@ class ClassStatistics:
 
     def _prior(self) -> tuple[Array, float]:
         """Return the centre [d] of the class means and tau^2; infinite where there is nothing to judge it by."""
+        if self._centre is None:
+            self._centre = self._estimated()
+        return self._centre
+
+    def _estimated(self) -> tuple[Array, float]:
         seen, d = self.seen, len(self.scatter)
         centre = self.mean[seen].mean(axis=0)
         factor = self._cholesky()
