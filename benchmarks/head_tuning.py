@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firmware_host import learner
 from firmware_host.bundle import ClassStatistics, state_shapes
+from firmware_host.learning import learner
 from firmware_host.numpy_head import NumpyHead
 from keras_cbpnet import cli
 from keras_cbpnet.config import HeadConfig

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from firmware_host import commands
 from firmware_host.bundle import DeviceError
+from firmware_host.commands.inspect import run_bench, run_info, run_selftest
+from firmware_host.commands.learn import run_learn
+from firmware_host.commands.predict import run_evaluate, run_predict
+from firmware_host.commands.state import ACTIONS, run_state
 from firmware_host.device import DEFAULT_EPOCHS
 from firmware_host.runtime import RUNTIMES
-from firmware_host.state_commands import ACTIONS, run_state
 
 __all__ = ["main"]
 
@@ -107,9 +109,9 @@ def _parser() -> _Parser:
         added.set_defaults(run=run)
         return added
 
-    command("info", commands.run_info, "print the manifest and what was learned since")
-    command("selftest", commands.run_selftest, "check that this machine computes what the bundle was verified with")
-    predict = command("predict", commands.run_predict, "name the class of each image, a line an image")
+    command("info", run_info, "print the manifest and what was learned since")
+    command("selftest", run_selftest, "check that this machine computes what the bundle was verified with")
+    predict = command("predict", run_predict, "name the class of each image, a line an image")
     predict.add_argument(
         "images",
         metavar="IMAGE",
@@ -118,7 +120,7 @@ def _parser() -> _Parser:
     )
     _add_source(predict, "IMAGE")
     _add_max_memory(predict)
-    learn = command("learn", commands.run_learn, "learn labelled images and save the state")
+    learn = command("learn", run_learn, "learn labelled images and save the state")
     learn.add_argument("data", metavar="DATA", nargs="?", help=DATA_HELP)
     learn.add_argument(
         "--label",
@@ -141,13 +143,13 @@ def _parser() -> _Parser:
     learn.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the images")
     learn.add_argument("--learning-rate", type=float, help="Adam's step size (default: the bundle's)")
     _add_max_memory(learn)
-    evaluate = command("evaluate", commands.run_evaluate, "measure the accuracy on labelled images")
+    evaluate = command("evaluate", run_evaluate, "measure the accuracy on labelled images")
     evaluate.add_argument("data", metavar="DATA", help=DATA_HELP)
     _add_max_memory(evaluate)
     state = command("state", run_state, "show, export, import, compare or reset what was learned")
     state.add_argument("action", metavar="ACTION", nargs="?", default="show", help=", ".join(ACTIONS))
     state.add_argument("file", metavar="FILE", nargs="?", help="of export, import and diff: a state kept elsewhere")
-    bench = command("bench", commands.run_bench, "time predictions and training steps, measure memory")
+    bench = command("bench", run_bench, "time predictions and training steps, measure memory")
     bench.add_argument("--repeat", type=int, default=50, help="how often each is timed")
     return parser
 

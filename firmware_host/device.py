@@ -11,14 +11,14 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from firmware_host import learner
 from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.images import ImageLike, load_image
-from firmware_host.live_state import LiveState, generator_state, start_state
+from firmware_host.learning import learner
+from firmware_host.learning.live_state import LiveState, generator_state, start_state
+from firmware_host.learning.teaching import teach
 from firmware_host.protocol import Array
 from firmware_host.runtime import Backbone, find_runtime, open_backbone, open_head
 from firmware_host.state import StateFolder, default_folder
-from firmware_host.teaching import teach
 
 __all__ = ["DEFAULT_EPOCHS", "Device", "Prediction"]
 
@@ -210,7 +210,7 @@ class Device:
             raw = self._features([image], None)
             self._folder.lock()
             memory.keep(raw, np.array([slot]), settings.buffer)
-            lesson = teach(memory, raw[0], memory.dequantize(raw[0]), int(slot), settings, self._replay(settings))
+            lesson = teach(memory, raw[0], memory.dequantize(raw[0]), int(slot), settings)
         except BaseException:
             memory.restore(before)
             raise

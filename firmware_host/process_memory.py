@@ -8,7 +8,7 @@ from pathlib import Path
 
 from firmware_host.bundle import DeviceError
 
-__all__ = ["MIB", "check_fits", "peak_memory_mb", "resident_memory_mb"]
+__all__ = ["MIB", "check_fits", "give_back_freed", "peak_memory_mb", "resident_memory_mb"]
 
 MIB = 1 << 20
 
@@ -41,7 +41,7 @@ def check_fits(what: str, need: int, limit_mb: float) -> None:
         limit_mb: the limit of the whole process in MiB.
     """
     used = resident_memory_mb()
-    if used + need / MIB > limit_mb and _give_back_freed():
+    if used + need / MIB > limit_mb and give_back_freed():
         used = resident_memory_mb()
     if used + need / MIB > limit_mb:
         enough = -(-(used + need / MIB) // 16) * 16
@@ -51,8 +51,8 @@ def check_fits(what: str, need: int, limit_mb: float) -> None:
         )
 
 
-def _give_back_freed() -> bool:
-    """Make the C library return what earlier images left free with it; whether it can (glibc)."""
+def give_back_freed() -> bool:
+    """Make the C library return what earlier images left free with it; say whether it can (glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is None:
         return False

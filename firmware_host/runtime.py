@@ -15,6 +15,7 @@ import numpy as np
 from firmware_host import tflm
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.numpy_head import NumpyHead
+from firmware_host.plain_runner import PlainRunner
 from firmware_host.protocol import Array, Head, State, TrainResult
 
 __all__ = [
@@ -151,6 +152,8 @@ def open_backbone(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Backbon
     interpreter = _open(bundle, "backbone.tflite", runtime, threads)
     tensors = {key: (tuple(shapes[key]), str(dtypes[key])) for key in ("image", "feature", "prompt")}
     inputs, outputs = {"image": tensors.pop("image")}, tensors
+    if not hasattr(interpreter, "get_signature_runner"):
+        return Backbone(PlainRunner(interpreter, inputs, outputs))
     _check_signature(bundle, "backbone.tflite", interpreter, "serving_default", inputs, outputs)
     return Backbone(interpreter.get_signature_runner("serving_default"))
 
@@ -166,6 +169,8 @@ def open_head(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Head:
     if runtime.name == TFLM:
         return tflm.open_tflm_head(bundle)
     interpreter = _open(bundle, "head.tflite", runtime, threads)
+    if not hasattr(interpreter, "get_signature_runner"):
+        raise DeviceError(f"{runtime.name} is too old to run the head's signatures: use --runtime numpy")
     for signature, (inputs, outputs) in _head_signatures(bundle).items():
         _check_signature(bundle, "head.tflite", interpreter, signature, inputs, outputs)
     return InterpreterHead(interpreter, tuple(bundle.state_shapes))

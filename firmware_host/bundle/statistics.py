@@ -5,11 +5,12 @@ Dimensions: d features, C class slots.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ClassStatistics"]
+__all__ = ["ClassStatistics", "evenly"]
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +41,7 @@ class ClassStatistics:
             raise ValueError(f"shrinkage is {shrinkage}: give a number from 0 to 1")
         self.shrinkage = shrinkage
         self._factor: Array | None = None
+        self._centre: tuple[Array, float] | None = None
 
     @classmethod
     def empty(cls, slots: int, features: int, shrinkage: float = 0.05) -> ClassStatistics:
@@ -68,7 +70,7 @@ class ClassStatistics:
         self.mean[label] += before / self.count[label]
         after = np.asarray(feature, np.float64) - self.mean[label]
         self.scatter += np.outer(before, after)
-        self._factor = None
+        self._factor = self._centre = None
 
     def update_all(self, feature: Array, label: Array) -> None:
         """Take in images `feature` [N, d] of the slots `label` [N]: as `update` one by one, up to rounding.
@@ -85,7 +87,7 @@ class ClassStatistics:
             self.scatter += (rows - mean).T @ (rows - mean) + old * n / (old + n) * np.outer(shift, shift)
             self.count[slot] += n
             self.mean[slot] += shift * n / (old + n)
-        self._factor = None
+        self._factor = self._centre = None
 
     def covariance(self, shrinkage: float = 0.0) -> Array:
         """Return the shared within-class covariance [d, d], scatter / max(N - classes, 1).
@@ -103,19 +105,54 @@ class ClassStatistics:
 
         Returns feature [rows, d] float32 and label [rows] int32. Raises ValueError when no class has been seen.
         """
-        seen = self.seen
-        if len(seen) == 0:
+        if len(self.seen) == 0:
             raise ValueError("class statistics hold no image yet: update them before sampling")
-        rounds = [rng.permutation(seen) for _ in range(-(-rows // len(seen)))]
-        label = np.concatenate([*rounds, seen[:0]])[:rows]  # (rows,)
+        label = evenly(rng, self.seen, rows)
         noise = rng.standard_normal((rows, len(self.scatter)))  # (rows, d)
         feature = self.mean[label] + noise @ self._cholesky().T
         return feature.astype(np.float32), label.astype(np.int32)
+
+    def expect(self, rng: np.random.Generator, label: Array) -> Array:
+        """Draw a feature for each slot of `label` as its class's next image is to be expected: float32 [rows, d].
+
+        The mean of few images misses the class's own by the spread of an image over the root of their number; `sample`
+        takes it as it is. Here the class's own is drawn too, from what is known of it (empirical Bayes, Efron and
+        Morris 1973): class means scatter around their centre as the images do within a class, tau times as wide, so
+        of n images' mean the share tau^2 / (tau^2 + 1/n) is kept, the rest is the centre's. With many the two agree.
+        """
+        centre, tau_2 = self._prior()
+        n = np.maximum(self.count[label], 1.0)  # (rows,)
+        kept = tau_2 / (tau_2 + 1.0 / n) if math.isfinite(tau_2) else np.ones_like(n)
+        mean: Array = centre + kept[:, None] * (self.mean[label] - centre)  # (rows, d)
+        noise = rng.standard_normal(mean.shape) * np.sqrt(1.0 + kept / n)[:, None]
+        return np.asarray(mean + noise @ self._cholesky().T, np.float32)
+
+    def _prior(self) -> tuple[Array, float]:
+        """Return the centre [d] of the class means and tau^2; infinite where there is nothing to judge it by."""
+        if self._centre is None:
+            self._centre = self._estimated()
+        return self._centre
+
+    def _estimated(self) -> tuple[Array, float]:
+        seen, d = self.seen, len(self.scatter)
+        centre = self.mean[seen].mean(axis=0)
+        factor = self._cholesky()
+        if len(seen) < 3 or not factor.any():
+            return centre, math.inf
+        white = np.linalg.solve(factor, (self.mean[seen] - centre).T)  # (d, seen)
+        between = float(np.sum(white**2)) / (d * (len(seen) - 1))
+        return centre, max(between - float(np.mean(1.0 / self.count[seen])), 0.0)
 
     def _cholesky(self) -> Array:
         if self._factor is None:
             self._factor = _factor_of(self.covariance(self.shrinkage))
         return self._factor
+
+
+def evenly(rng: np.random.Generator, slots: Array, rows: int) -> Array:
+    """Return `rows` of `slots` in random order, each equally often (up to one row)."""
+    rounds = [rng.permutation(slots) for _ in range(-(-rows // len(slots)))]
+    return np.asarray(np.concatenate([*rounds, slots[:0]])[:rows])
 
 
 def _factor_of(covariance: Array) -> Array:

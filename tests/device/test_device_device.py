@@ -5,7 +5,7 @@ import pytest
 
 from firmware_host import Device, DeviceError
 from firmware_host.bundle import ClassStatistics
-from firmware_host.learner import LearnSettings, observe, train
+from firmware_host.learning.learner import LearnSettings, observe, train
 from firmware_host.protocol import TrainResult
 
 

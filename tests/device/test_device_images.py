@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from firmware_host.bundle import DeviceError
-from firmware_host.data import read_data
 from firmware_host.images import load_image
+from firmware_host.images.labelled import read_data
 
 SIZE = (8, 6)
 

@@ -26,7 +26,7 @@ LOAD = """
 import json, sys
 from PIL import Image
 Image.init()
-from firmware_host import images
+from firmware_host.images import loading as images
 from firmware_host.bundle import DeviceError
 from firmware_host.process_memory import MIB, peak_memory_mb, resident_memory_mb
 need, check = [], images.check_fits
@@ -230,7 +230,8 @@ def test_the_arrays_of_an_npz_are_checked_first(call_load_npz, tmp_path):
 @pytest.fixture
 def call_load_npz():
     code = (
-        "import sys; from firmware_host.data import read_data; from firmware_host.bundle import DeviceError\n"
+        "import sys; from firmware_host.bundle import DeviceError\n"
+        "from firmware_host.images.labelled import read_data\n"
         "from firmware_host.process_memory import peak_memory_mb, resident_memory_mb\n"
         "before = resident_memory_mb()\n"
         "try: read_data('npz:' + sys.argv[1], 'train', float(sys.argv[2]))\n"

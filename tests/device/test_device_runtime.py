@@ -200,3 +200,41 @@ def test_tflite_runtime_is_not_loaded_after_tensorflow(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", object())
     with pytest.raises(DeviceError, match="does not load after tensorflow in one process"):
         find_runtime("tflite_runtime")
+
+
+class OldInterpreter:
+    """An interpreter of before signature runners, such as Coral's tflite-runtime 2.5."""
+
+    METHODS = ("allocate_tensors", "get_input_details", "get_output_details", "set_tensor", "get_tensor", "invoke")
+
+    def __init__(self, **options):
+        interpreter = find_runtime("auto").interpreter(**options)
+        for name in self.METHODS:
+            setattr(self, name, getattr(interpreter, name))
+
+
+def test_an_interpreter_without_signature_runners_runs_the_backbone(bundle):
+    opened, old = read_bundle(bundle), Runtime("numpy", OldInterpreter)
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    expected = open_backbone(opened, find_runtime("auto"))(image)
+    found = open_backbone(opened, old)(image)
+    np.testing.assert_array_equal(found.raw, expected.raw)
+    np.testing.assert_array_equal(found.value, expected.value)
+    assert found.prompt == expected.prompt
+
+
+def test_an_interpreter_without_signature_runners_leaves_the_head_to_numpy(bundle, monkeypatch):
+    opened = read_bundle(bundle)
+    assert isinstance(open_head(opened, Runtime("numpy", OldInterpreter)), NumpyHead)
+    monkeypatch.setattr(OldInterpreter, "__init__", lambda self, **options: None)
+    monkeypatch.setattr(OldInterpreter, "allocate_tensors", lambda self: None, raising=False)
+    with pytest.raises(
+        DeviceError, match="tflite_runtime is too old to run the head's signatures: use --runtime numpy"
+    ):
+        open_head(opened, Runtime("tflite_runtime", OldInterpreter))
+
+
+def test_a_graph_whose_tensors_cannot_be_told_apart_is_refused(make, bundle):
+    make.rewrite_manifest(bundle, lambda m: m["dtypes"].update(feature="float32"))
+    with pytest.raises(DeviceError, match=r"0 tensors of the graph are float32 \[1, 6\], as 'feature' is: convert"):
+        open_backbone(read_bundle(bundle), Runtime("numpy", OldInterpreter))

@@ -14,8 +14,8 @@ import pytest
 
 from firmware_host.bundle import DeviceError
 from firmware_host.cli import main
-from firmware_host.data import image_files, read_data
-from firmware_host.sources import frames, is_one_file, named_images
+from firmware_host.images.labelled import image_files, read_data
+from firmware_host.images.sources import frames, is_one_file, named_images
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "firmware_host", "predict"]

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from firmware_host import Device
-from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import ClassStatistics, DeviceError, read_bundle, write_manifest
+from firmware_host.learning.teaching import STEPS_YOUNG
 from firmware_host.state import LearnedState, StateFolder, default_folder, read_state
-from firmware_host.teaching import STEPS_YOUNG
+from firmware_host.state.buffer import ReplayBuffer
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = ("red", "green", "größer"), ("red", "green", "größer", "newer")
@@ -326,7 +326,6 @@ LEARNER = """
 import os, sys
 import numpy as np
 from firmware_host import Device
-from firmware_host.data import read_data
 
 device = Device.open(sys.argv[1], runtime="numpy")
 images = list(np.load(sys.argv[2]))
@@ -337,12 +336,19 @@ while True:  # one life: forked, so that three hundred of them cost no three hun
     child = os.fork()
     if child == 0:
         device = Device.open(sys.argv[1], runtime="numpy")
-        os.write(1, b"running now\\n")
-        number = 0
-        while True:
-            device.teach(images[number % len(images)], ("red", "green", "blue")[number % 3])
-            device.save()
+        save = device.save
+        def save_and_say():
+            save()
             os.write(1, b"step %d\\n" % int(device._memory.head.state["step"]))
+        device.save = save_and_say
+        os.write(1, b"running now\\n")
+        number = int(line)
+        while True:  # one at a time, and all at once with saves on the way
+            if number % 2:
+                device.learn(images[:6], ["red", "green", "blue"] * 2, epochs=2, save_every=2)
+            else:
+                device.teach(images[number % len(images)], ("red", "green", "blue")[number % 3])
+                device.save()
             number += 1
     print("child", child, flush=True)
     os.waitpid(child, 0)
@@ -356,18 +362,22 @@ def test_three_hundred_kills_lose_nothing_that_was_saved(make, bundle, tmp_path,
     images, _ = make.images(["red", "green", "blue"], 4)
     np.save(tmp_path / "images.npy", np.stack(images))
     command = [sys.executable, "-c", LEARNER, str(bundle), str(tmp_path / "images.npy")]
-    rng, acknowledged, lives = np.random.default_rng(0), 0, []
+    rng, acknowledged, lives, pace = np.random.default_rng(0), 0, [], 0.05  # seconds
     learner = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        for _ in range(300):
-            learner.stdin.write("\n")
+        for life in range(300):
+            learner.stdin.write(f"{life}\n")
             learner.stdin.flush()
             said = {}
             while not said.keys() >= {"child", "running"}:
                 said.update([learner.stdout.readline().split()])
-            time.sleep(rng.uniform(0, 0.1))
+            steps, started = [], time.monotonic()
+            for _ in range(rng.integers(3)):  # then any moment until about the save after the next
+                steps.append(int(learner.stdout.readline().split()[1]))
+            if steps:
+                pace = (time.monotonic() - started) / len(steps)
+            time.sleep(rng.uniform(0, 1.5 * pace))
             os.kill(int(said["child"]), signal.SIGKILL)
-            steps = []
             while (line := learner.stdout.readline()) != "dead\n":
                 steps.append(int(line.split()[1]))
             lives.append(len(steps))
@@ -381,7 +391,7 @@ def test_three_hundred_kills_lose_nothing_that_was_saved(make, bundle, tmp_path,
         learner.stdin.close()
         learner.wait(timeout=30)
     assert caplog.messages == []
-    assert sum(lives) > 100  # saves in all lives together
+    assert sum(lives) > 300  # saves in all lives together
     assert set(names(tmp_path / "tiny.state")) <= {
         "lock",
         "state.a.npz",

@@ -152,3 +152,37 @@ def test_a_copy_is_independent(observed):
     copy.update(np.ones(4), 1)
     assert statistics.count[1] == 0
     assert sorted(copy.arrays()) == ["count", "mean", "scatter"]
+
+
+def test_the_next_image_of_a_class_of_few_images_is_expected_where_it_comes():
+    rng = np.random.default_rng(0)
+    slots, n, d = 300, 3, 8
+    mixing = np.eye(d) + 0.3 * rng.normal(size=(d, d))
+    own = 5 + 1.5 * rng.normal(size=(slots, d)) @ mixing  # class means scatter 1.5 times as wide as images
+
+    def images(label):
+        return own[label] + rng.normal(size=(len(label), d)) @ mixing
+
+    statistics = ClassStatistics.empty(slots, d, shrinkage=0.0)
+    label = np.tile(np.arange(slots), n)
+    statistics.update_all(images(label), label)
+    label = np.tile(np.arange(slots), 40)
+    drawn = {"next": images(label), "expected": statistics.expect(rng, label)}
+    taken_as_it_is = statistics.mean[label] + rng.normal(size=(len(label), d)) @ mixing
+    inverse = np.linalg.inv(mixing.T @ mixing)
+
+    def along(feature):  # how far a feature goes into the direction in which its class's mean lies
+        mean = statistics.mean[label] - 5
+        return np.mean(np.einsum("nd,de,ne->n", feature - 5, inverse, mean))
+
+    assert along(drawn["expected"]) == pytest.approx(along(drawn["next"]), rel=0.05)
+    assert along(taken_as_it_is) > 1.1 * along(drawn["next"])
+    spread = [np.trace(inverse @ np.cov(drawn[what].T)) for what in ("expected", "next")]
+    assert spread[0] == pytest.approx(spread[1], rel=0.05)
+    settled = ClassStatistics(own, np.full(slots, 1e6), np.eye(d) * slots * 1e6)
+    assert np.abs(settled.expect(rng, label) - own[label]).std() == pytest.approx(0.603, abs=0.02)  # of |N(0, 1)|
+
+
+def test_without_classes_to_judge_by_the_mean_is_taken_as_it_is():
+    statistics = ClassStatistics([[5.0], [0.0]], [1, 0], np.eye(1) * 0)
+    np.testing.assert_array_equal(statistics.expect(np.random.default_rng(0), np.array([0, 0])), [[5], [5]])

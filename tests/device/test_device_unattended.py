@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from firmware_host import Device, DeviceError
-from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import ClassStatistics
-from firmware_host.doubt import PATIENCE, believed
-from firmware_host.guard import Guard
-from firmware_host.teaching import STEPS_SETTLED, STEPS_YOUNG, YOUNG, steps_for
+from firmware_host.learning.doubt import PATIENCE, believed
+from firmware_host.learning.guard import Guard
+from firmware_host.learning.teaching import STEPS_SETTLED, STEPS_YOUNG, YOUNG, steps_for
+from firmware_host.state.buffer import ReplayBuffer
 
 
 @pytest.fixture
@@ -49,6 +49,30 @@ def test_a_new_class_is_there_at_once_and_costs_more_steps_than_an_old_one(make,
     [red], _ = make.images(["red"], 1)
     assert device.teach(red, "red")["steps"] == STEPS_SETTLED
     assert [steps_for(count) for count in (1, YOUNG, YOUNG + 1)] == [STEPS_YOUNG, STEPS_YOUNG, STEPS_SETTLED]
+
+
+def test_a_young_class_has_its_share_of_every_batch_and_a_settled_one_no_more_than_others(make, tmp_path, monkeypatch):
+    bundle = make.write_bundle(tmp_path / "b", batch=20)
+    device = Device.open(bundle, runtime="numpy")
+    train, batches = device._memory.head.train, []
+    monkeypatch.setattr("firmware_host.learning.teaching.YOUNG_SHARE", 0.6)
+
+    def watched(feature, label, *rest):
+        batches.append((feature, np.bincount(label, minlength=3).tolist()))
+        return train(feature, label, *rest)
+
+    monkeypatch.setattr(device._memory.head, "train", watched)
+    images, labels = make.images(["white"], YOUNG + 1)  # of two classes known, each with more than YOUNG images
+    shares = []
+    for image, label in zip(images, labels):
+        del batches[:]
+        device.teach(image, label)
+        shares.append([count for _, count in batches])
+    assert shares[0] == shares[YOUNG - 1] == [[4, 4, 12]] * STEPS_YOUNG
+    assert all(sorted(count) == [6, 7, 7] for count in shares[YOUNG])
+    [feature] = device._features(images[-1:], None)
+    feature = device._memory.dequantize(feature)
+    assert all((rows == feature).all(axis=1).sum() >= 1 for rows, _ in batches)  # the real image is in every batch
 
 
 @pytest.mark.parametrize("replay", ["statistics", "buffer:6", "none"])

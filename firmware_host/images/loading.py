@@ -17,7 +17,7 @@ import numpy as np
 
 from firmware_host.bundle import DeviceError
 from firmware_host.bundle.pixels import draft, resized, upright_rgb
-from firmware_host.decoding import FORMATS, bytes_to_decode
+from firmware_host.images.decoding import FORMATS, bytes_to_decode
 from firmware_host.process_memory import check_fits
 from firmware_host.protocol import Array
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.buffer import ReplayBuffer
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.protocol import Array, Head
 from firmware_host.state import LearnedState, class_axes
+from firmware_host.state.buffer import ReplayBuffer
 
 __all__ = ["LiveState", "generator_state", "start_state"]
 
@@ -104,12 +104,20 @@ class LiveState:
         Returns feature [rows, d] float32 and label int32 [rows].
         """
         feature, label = self.statistics.sample(rng, rows)
-        if buffered and self.buffer is not None:
+        return self._from_buffer(feature, label, rng) if buffered else feature, label
+
+    def expect(self, label: Array, buffered: bool) -> Array:
+        """Draw features [rows, d] of these slots, as their next images are expected or, if kept, from the buffer."""
+        feature = self.statistics.expect(self.rng, label)
+        return self._from_buffer(feature, label, self.rng) if buffered else feature
+
+    def _from_buffer(self, feature: Array, label: Array, rng: np.random.Generator) -> Array:
+        if self.buffer is not None:
             for row, slot in enumerate(label):
                 raw = self.buffer.draw(int(slot), rng)
                 if raw is not None:
                     feature[row] = self.dequantize(raw)
-        return feature, label
+        return feature
 
     def forget(self, name: str) -> None:
         """Take a class out of everything and give its slot back; the classes after it move down by one.

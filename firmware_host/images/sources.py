@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Union
 
 from firmware_host.bundle import DeviceError
-from firmware_host.data import STANDARD_INPUT, image_files, standard_input_paths
 from firmware_host.images import ImageLike
+from firmware_host.images.labelled import STANDARD_INPUT, image_files, standard_input_paths
 from firmware_host.process_memory import check_fits
 from firmware_host.terminal import without_runtime_chatter
 

@@ -5,29 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError, read_bundle, write_atomically
+from firmware_host.commands.common import Output
 from firmware_host.state import LearnedState, StateFolder, default_folder, read_file, state_for, to_bytes
 
-__all__ = ["ACTIONS", "Output", "run_state", "state_record"]
+__all__ = ["ACTIONS", "run_state", "state_record"]
 
 ACTIONS = ("show", "export", "import", "diff", "reset")
 WITH_FILE = ("export", "import", "diff")
-
-
-class Output(NamedTuple):
-    """One thing to print: a record (`--json`) or its text; `exit_code` says whether the command succeeded.
-
-    The text of an `error` goes to stderr.
-    """
-
-    record: dict[str, Any]
-    text: str
-    exit_code: int = 0
-    error: bool = False
 
 
 def run_state(args: argparse.Namespace) -> Iterator[Output]:

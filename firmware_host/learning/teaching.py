@@ -9,17 +9,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firmware_host.doubt import PATIENCE, doubts
-from firmware_host.guard import Guard
-from firmware_host.learner import LearnSettings, Replay, fresh_weights, observe, padded
-from firmware_host.live_state import LiveState
+from firmware_host.bundle.statistics import evenly
+from firmware_host.learning.doubt import PATIENCE, doubts
+from firmware_host.learning.guard import Guard
+from firmware_host.learning.learner import LearnSettings, fresh_weights, observe, padded
+from firmware_host.learning.live_state import LiveState
 from firmware_host.protocol import Array
 
 __all__ = ["YOUNG", "Lesson", "steps_for", "teach"]
 
-# Found on digits, benchmarks/unattended.py: more steps of a smaller size keep the old classes where they are.
+# Found on digits and CIFAR-100, see benchmarks/unattended.py and its notes: more steps of a smaller size keep the old
+# classes where they are.
 YOUNG = 16  # images until a class counts as settled
 STEPS_YOUNG, STEPS_SETTLED = 16, 2
+YOUNG_SHARE = 0.3  # of a batch, at least, for the classes that are new together: else few images of one are drowned
 RATE_SHARE = 0.3  # of the learning rate of a whole data set
 
 
@@ -40,7 +43,7 @@ def steps_for(count: int) -> int:
     return STEPS_YOUNG if count <= YOUNG else STEPS_SETTLED
 
 
-def teach(memory: LiveState, raw: Array, value: Array, slot: int, settings: LearnSettings, replay: Replay) -> Lesson:
+def teach(memory: LiveState, raw: Array, value: Array, slot: int, settings: LearnSettings) -> Lesson:
     """Take in one image with its slot: class means at once, then training steps on the last images and replayed ones.
 
     Args:
@@ -49,7 +52,6 @@ def teach(memory: LiveState, raw: Array, value: Array, slot: int, settings: Lear
         value: the same, float32.
         slot: of the image's class, which has its name already.
         settings: batch, learning rate and kind of replay; epochs are not used.
-        replay: draws replayed rows.
     """
     before = memory.snapshot()
     memory.unmask(np.array([slot]))
@@ -65,9 +67,7 @@ def teach(memory: LiveState, raw: Array, value: Array, slot: int, settings: Lear
     mask[memory.statistics.seen if settings.replays else np.unique(label)] = 1.0
     results = []
     for _ in range(steps_for(int(memory.statistics.count[slot])) if believe else 0):
-        rows = _balanced(feature, label, *replay(settings.batch, memory.rng), memory.rng) if settings.replays else (
-            feature, label
-        )  # fmt: skip
+        rows = _batch(memory, feature, label, settings) if settings.replays else (feature, label)
         fresh = fresh_weights(len(value), memory.rng)
         rate = RATE_SHARE * settings.learning_rate
         results.append(memory.head.train(*padded(*rows, settings.batch), mask, rate, fresh))
@@ -91,17 +91,27 @@ def _believe(memory: LiveState, value: Array, slot: int) -> bool:
     return False
 
 
-def _balanced(
-    feature: Array, label: Array, replayed: Array, slots: Array, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Return the replayed rows, every class equally often, with real ones of the same class in their place."""
-    rows = replayed.copy()  # (B, d)
+def _batch(memory: LiveState, feature: Array, label: Array, settings: LearnSettings) -> tuple[Array, Array]:
+    """Return a batch of replayed rows [B, d] and their slots [B], with real ones in the place of some."""
+    rng = memory.rng
+    slots = _shares(memory, settings.batch)
+    rows = memory.expect(slots, settings.buffer > 0)
     places = {int(slot): list(rng.permutation(np.flatnonzero(slots == slot))) for slot in np.unique(slots)}
     for index in rng.permutation(len(label)):
         free = places.get(int(label[index]))
         if free:
             rows[free.pop()] = feature[index]
     return rows, slots
+
+
+def _shares(memory: LiveState, rows: int) -> Array:
+    """Return the slots [rows] of a batch: every class equally often, but the young ones together not below a share."""
+    seen, count = memory.statistics.seen, memory.statistics.count
+    young, settled = seen[count[seen] <= YOUNG], seen[count[seen] > YOUNG]
+    if not len(young) or not len(settled):
+        return evenly(memory.rng, seen, rows)
+    many = round(rows * max(YOUNG_SHARE, len(young) / len(seen)))
+    return np.concatenate([evenly(memory.rng, settled, rows - many), evenly(memory.rng, young, many)])
 
 
 def _with(last: tuple[Array, Array] | None, raw: Array, slot: int, rows: int) -> tuple[Array, Array]:

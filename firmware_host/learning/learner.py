@@ -14,8 +14,8 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics, DeviceError
-from firmware_host.doubt import believed
-from firmware_host.guard import Guard
+from firmware_host.learning.doubt import believed
+from firmware_host.learning.guard import Guard
 from firmware_host.protocol import Array, Head, TrainResult
 
 __all__ = [

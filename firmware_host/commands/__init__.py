@@ -1,0 +1,1 @@
+"""The commands: each takes the parsed arguments and yields what to print, as a record for machines and as text."""

@@ -1,0 +1,83 @@
+"""`info`, `selftest` and `bench`: what a bundle is, whether it is right here, and how fast."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from firmware_host.bench import bench
+from firmware_host.bundle import Bundle, read_bundle
+from firmware_host.commands.common import Output
+from firmware_host.commands.state import state_record
+from firmware_host.runtime import find_runtime
+from firmware_host.selftest import selftest
+from firmware_host.state import LearnedState, StateFolder, default_folder
+from firmware_host.terminal import without_runtime_chatter
+
+__all__ = ["run_bench", "run_info", "run_selftest"]
+
+
+def run_info(args: argparse.Namespace) -> Iterator[Output]:
+    """The manifest, and what was learned since."""
+    bundle = read_bundle(args.bundle)
+    folder = StateFolder(Path(args.state) if args.state is not None else default_folder(bundle.path), bundle)
+    learned = folder.read()
+    state = None if learned is None else state_record(folder, learned)
+    yield Output({**bundle.manifest, "state": state}, _info_text(bundle, folder, learned))
+
+
+def run_selftest(args: argparse.Namespace) -> Iterator[Output]:
+    """Whether this machine computes what the bundle was verified with."""
+    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
+    with without_runtime_chatter():
+        record = selftest(bundle, runtime, args.threads)
+    text = (
+        f"{'ok' if record['ok'] else 'FAILED'} ({record['runtime']}): backbone within "
+        f"{record['backbone_max_quanta']} quanta of {record['reference']} over {record['images']} images, head within "
+        f"{record['head_max_error']} over {record['steps']} training steps"
+    )
+    if not record["prompts_equal"]:
+        text += "; other prompts are chosen"
+    if not record["replaced_equal"]:
+        text += "; other units are reborn"
+    yield Output(record, text, 0 if record["ok"] else 1)
+
+
+def run_bench(args: argparse.Namespace) -> Iterator[Output]:
+    """Milliseconds and memory, in the bundle's start state."""
+    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
+    with without_runtime_chatter():
+        record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0)
+    memory = "unknown" if record["peak_memory_mb"] is None else f"{record['peak_memory_mb']:.0f} MiB"
+    text = (
+        f"{record['runtime']}, {record['threads']} thread(s), median of {record['repeat']}: "
+        f"predict {record['predict_ms']:.2f} ms (backbone {record['backbone_ms']:.2f} ms), "
+        f"training step {record['train_ms']:.2f} ms; peak memory {memory}"
+    )
+    yield Output(record, text)
+
+
+def _info_text(bundle: Bundle, folder: StateFolder, learned: LearnedState | None) -> str:
+    head, shapes, dtypes = bundle.head, bundle.manifest["shapes"], bundle.manifest["dtypes"]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(bundle.manifest["versions"].items()))
+    lines = [
+        f"{bundle.name} ({bundle.recipe}), identity {bundle.identity[:12]}, schema version "
+        f"{bundle.manifest['schema_version']}, made by {versions or 'unknown versions'}",
+        f"classes: {len(bundle.classes)} of {bundle.slots} slots: {', '.join(bundle.classes)}",
+        *(f"{name}: {dtypes[name]} {shapes[name]}" for name in ("image", "feature", "prompt")),
+        f"head: {head['block']}, {head['units']} units, batch {head['batch']}, learning rate {head['learning_rate']}",
+        f"continual backpropagation: decay {head['decay_rate']}, replacement rate {head['replacement_rate']}, "
+        f"maturity {head['maturity_threshold']}",
+        *(f"{name}: {bundle.file(name).stat().st_size:,} bytes" for name in bundle.files),
+    ]
+    if learned is None:
+        lines.append(f"state: nothing learned yet in {folder.path}")
+    else:
+        record = state_record(folder, learned)
+        new = [name for name in learned.classes if name not in bundle.classes]
+        lines.append(
+            f"state: {record['images']} images and {record['steps']} steps in {folder.path}; "
+            f"new classes: {', '.join(new) or 'none'}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""`predict` and `evaluate`: what the device sees, and how often it is right."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from firmware_host.bundle import DeviceError
+from firmware_host.commands.common import BAD_IMAGE, REQUIRED, Output, open_device
+from firmware_host.images import load_image
+from firmware_host.images.labelled import read_data
+from firmware_host.images.sources import NamedImage, frames, is_one_file, named_images
+from firmware_host.terminal import ProgressLine
+
+__all__ = ["run_evaluate", "run_predict"]
+
+
+def run_predict(args: argparse.Namespace) -> Iterator[Output]:
+    """A line an image, as soon as it is known; a bad image among many has a line of its own and stops no other."""
+    images = _images_to_predict(args)
+    device = open_device(args)
+    if not device.classes:
+        raise DeviceError(f"bundle {args.bundle} knows no class yet: teach it some with learn")
+    for name, image in images:
+        try:
+            if isinstance(image, DeviceError):
+                raise image
+            pixels = load_image(image, device.bundle.image_size, args.max_memory)  # (H, W, 3)
+        except DeviceError as error:
+            if args.source is None and is_one_file(args.images):
+                raise
+            yield Output({"image": name, "error": str(error)}, str(error), BAD_IMAGE, error=True)
+            continue
+        label, probability, latency_ms = device.predict(pixels)
+        record = {"image": name, "label": label, "probability": probability, "latency_ms": latency_ms}
+        yield Output(record, f"{name}: {label} ({probability:.1%}, {latency_ms:.2f} ms)")
+
+
+def run_evaluate(args: argparse.Namespace) -> Iterator[Output]:
+    """Accuracy on the images of DATA, over all classes known."""
+    images, labels = read_data(args.data, "test", args.max_memory)
+    device = open_device(args)
+    progress = ProgressLine(sys.stderr)
+    try:
+        record = device.evaluate(images, labels, progress)
+    finally:
+        progress.close()
+    rows = [f"  {name}: {accuracy:.1%}" for name, accuracy in record["per_class"].items()]
+    yield Output(record, "\n".join([f"accuracy {record['accuracy']:.1%} on {record['images']} images", *rows]))
+
+
+def _images_to_predict(args: argparse.Namespace) -> Iterator[NamedImage]:
+    if args.source is None:
+        if not args.images:
+            raise DeviceError(REQUIRED.format(what="IMAGE", command="predict"))
+        return named_images(args.images)
+    if args.images:
+        raise DeviceError(f"IMAGE {args.images[0]} and --source {args.source} are given: use one of them")
+    return frames(args.source, args.every, args.frames, args.max_memory)
