@@ -66,8 +66,7 @@ def convert_head_step(head: CBPHead, batch: int) -> bytes:
     settle(model, graph, state)
     model.root.subgraphs = [graph]
     model.root.signatureDefs = [_signature(graph, (*OUTPUTS, *(variable.name for variable in state)))]
-    model.prune()
-    memory.write_plan(model, memory.offsets(model, graph))
+    memory.write_plan(model, graph)
     return model.pack()
 
 

@@ -24,6 +24,7 @@ def simplify(model: Model, graph: Any, variables: list[Variable]) -> None:
     kept = {version for variable in variables for version in variable.versions}
     _drop_dead(graph, kept)
     _drop_identities(model, graph, kept)
+    _slice_plainly(model, graph)
     _transpose_outside(model, graph)
     _fuse(model, graph, kept)
     _recompute(model, graph, kept)
@@ -68,8 +69,30 @@ def _drop_identities(model: Model, graph: Any, kept: set[int]) -> None:
             graph.operators.remove(op)
             replace_input(graph.operators, op.outputs[0], op.inputs[0])
         elif kind == "RESHAPE":
-            op.inputs[0] = source.get(op.inputs[0], op.inputs[0])
+            op.inputs = [source.get(op.inputs[0], op.inputs[0])]  # TFLM needs no shape but the result's own
             source[op.outputs[0]] = op.inputs[0]
+
+
+def _reshape_options(shape: tuple[int, ...]) -> Any:
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    return options
+
+
+def _slice_plainly(model: Model, graph: Any) -> None:
+    """Make every STRIDED_SLICE of whole rows a SLICE, whose kernel keeps no parameters."""
+    for place, op in enumerate(graph.operators):
+        if model.kind(op) != "STRIDED_SLICE":
+            continue
+        before, after = (shape_of(graph.tensors[i]) for i in (op.inputs[0], op.outputs[0]))
+        begin, _, strides = (model.constant(graph, i) for i in op.inputs[1:])
+        options = op.builtinOptions
+        if begin is None or strides is None or len(before) != len(after) or set(strides.tolist()) != {1}:
+            continue
+        masks = range(len(begin))
+        first = [0 if options.beginMask >> axis & 1 else int(begin[axis]) % before[axis] for axis in masks]
+        ends = [model.tensor(graph, name, (len(each),), np.int32, each) for name, each in (("begin", first), ("size", after))]
+        graph.operators[place] = model.operator("SLICE", (op.inputs[0], *ends), op.outputs, schema.SliceOptionsT())
 
 
 def _transpose_outside(model: Model, graph: Any) -> None:
@@ -83,10 +106,7 @@ def _transpose_outside(model: Model, graph: Any) -> None:
             shape = shape_of(tensor)[::-1]
             transposed[i] = model.tensor(graph, f"t{i}", shape, DTYPES[tensor.type])
             if 1 in shape:
-                options = schema.ReshapeOptionsT()
-                options.newShape = list(shape)
-                order = model.tensor(graph, "shape", (2,), np.int32, shape)
-                ops.append(model.operator("RESHAPE", (i, order), (transposed[i],), options))
+                ops.append(model.operator("RESHAPE", (i,), (transposed[i],), _reshape_options(shape)))
             else:
                 order = model.tensor(graph, "order", (2,), np.int32, (1, 0))
                 ops.append(model.operator("TRANSPOSE", (i, order), (transposed[i],), schema.TransposeOptionsT()))

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_cbpnet.export.micro.graph import Model
+from keras_cbpnet.export.micro.graph import Model, shape_of
 from keras_cbpnet.export.micro.variables import IN_PLACE, Variable
 
 ALIGNMENT = 16  # of TFLM's buffers
 BEAM = 64
 LARGE = 512  # bytes; steps that hold less are not searched over
-TRIES = 300
+TRIES = 1000
 PLAN = b"OfflineMemoryAllocation"
 
 
@@ -169,13 +169,33 @@ def offsets(model: Model, graph: Any) -> list[int]:
     """
     sizes = _sizes(model, graph, [])
     group, lives = _lives(model, graph, sizes)
-    tried = [sorted(lives, key=lambda i: (-sizes[i], lives[i]))]
+    order = sorted(lives, key=lambda i: (-sizes[i], lives[i]))
+    place = _place(order, lives, sizes)
     rng = np.random.default_rng(0)
-    for _ in range(TRIES):  # largest first is not always best: shake it
-        weight = {i: sizes[i] * rng.uniform(0.3, 1.0) for i in lives}
-        tried.append(sorted(lives, key=lambda i: -weight[i]))
-    best = min((_place(order, lives, sizes) for order in tried), key=lambda place: _top(place, sizes))
-    return [best.get(group[i], -1) for i in range(len(sizes))]
+    for _ in range(TRIES):  # largest first is not always best: what reaches the top tries its luck earlier
+        highest = [i for i in order if place[i] + sizes[i] == _top(place, sizes)]
+        moved = int(rng.choice(highest))
+        other = [i for i in order if i != moved]
+        other.insert(int(rng.integers(order.index(moved) + 1)), moved)
+        found = _place(other, lives, sizes)
+        if _top(found, sizes) <= _top(place, sizes):
+            order, place = other, found
+    return [place.get(group[i], -1) for i in range(len(sizes))]
+
+
+def _share(graph: Any, plan: list[int]) -> None:
+    """Let tensors of one place, shape and type be one tensor: TFLM keeps a record of each."""
+    ends = [int(i) for i in (*graph.inputs, *graph.outputs)]
+
+    def key(i: int) -> tuple[int, int, tuple[int, ...]]:
+        return plan[i], graph.tensors[i].type, shape_of(graph.tensors[i])
+
+    first: dict[tuple[int, int, tuple[int, ...]], int] = {}
+    for i in (*ends, *range(len(plan))):
+        first.setdefault(key(i), i)
+    shared = {i: first[key(i)] for i in range(len(plan)) if plan[i] >= 0 and i not in ends}
+    for op in graph.operators:
+        op.inputs, op.outputs = ([shared.get(i, i) for i in each] for each in (op.inputs, op.outputs))
 
 
 def _top(place: dict[int, int], sizes: list[int]) -> int:
@@ -224,8 +244,13 @@ def _lives(model: Model, graph: Any, sizes: list[int]) -> tuple[list[int], dict[
     return group, lives
 
 
-def write_plan(model: Model, plan: list[int]) -> None:
-    """Put the offsets of all tensors of all subgraphs, in the file's order, into the metadata TFLM reads."""
+def write_plan(model: Model, graph: Any) -> None:
+    """Give every tensor of `graph`, the only subgraph, its place, as metadata that TFLM reads."""
+    plan = offsets(model, graph)
+    _share(graph, plan)
+    places = dict(zip(map(id, graph.tensors), plan))
+    model.prune()
+    plan = [places[id(tensor)] for tensor in graph.tensors]
     entry = schema.MetadataT()
     entry.name = PLAN
     entry.buffer = model.buffer(np.array([1, 0, len(plan), *plan], np.int32).tobytes())
