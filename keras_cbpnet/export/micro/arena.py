@@ -28,7 +28,7 @@ def measure_arena(model: bytes) -> dict[str, int]:
     """Return the smallest arena in which TFLM opens and runs `model`, and what the recording allocator says of it.
 
     Returns:
-        `bytes`, and in bytes `tensors` (the plan's, reused while it runs), `persistent` (variables, kernels' data),
+        `bytes`, and in bytes `tensors` (the plan's, reused while it runs), `variables`, `persistent` (kernels' data),
         `tensor_records` and `operator_records`. Measured on this machine; where pointers are shorter than here, the
         records are smaller.
 
@@ -58,6 +58,7 @@ def measure_arena(model: bytes) -> dict[str, int]:
     return {
         "bytes": high,
         "tensors": _number(said, r"head (\d+) bytes"),
+        "variables": _number(said, r"'TfLiteTensor variable buffer data' used (\d+)"),
         "persistent": _number(said, r"'Persistent buffer data' used (\d+)"),
         "tensor_records": _number(said, r"'TfLiteEvalTensor data' used (\d+)"),
         "operator_records": _number(said, r"'NodeAndRegistration struct' used (\d+)"),

@@ -42,7 +42,10 @@ class StepModule(HeadModule):
             {**seen, "replacement_debt": debt}, feature, label, class_mask, learning_rate, fresh
         )
         for name in new:  # what a learning rate of 0 does not keep as it is by itself
-            if name not in (*weight_names(self.equations.config.block), "class_mean", "class_count") and new[name] is not state[name]:
+            if (
+                name not in (*weight_names(self.equations.config.block), "class_mean", "class_count")
+                and new[name] is not state[name]
+            ):
                 new[name] = tf.where(learns, new[name], state[name])
         self._assign({name: new[name] for name in new if new[name] is not state[name]})
         return {name: result[name] for name in OUTPUTS}

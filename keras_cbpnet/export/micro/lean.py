@@ -91,7 +91,10 @@ def _slice_plainly(model: Model, graph: Any) -> None:
             continue
         masks = range(len(begin))
         first = [0 if options.beginMask >> axis & 1 else int(begin[axis]) % before[axis] for axis in masks]
-        ends = [model.tensor(graph, name, (len(each),), np.int32, each) for name, each in (("begin", first), ("size", after))]
+        ends = [
+            model.tensor(graph, name, (len(each),), np.int32, each)
+            for name, each in (("begin", first), ("size", after))
+        ]
         graph.operators[place] = model.operator("SLICE", (op.inputs[0], *ends), op.outputs, schema.SliceOptionsT())
 
 

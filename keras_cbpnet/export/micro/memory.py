@@ -244,10 +244,14 @@ def _lives(model: Model, graph: Any, sizes: list[int]) -> tuple[list[int], dict[
     return group, lives
 
 
-def write_plan(model: Model, graph: Any) -> None:
-    """Give every tensor of `graph`, the only subgraph, its place, as metadata that TFLM reads."""
+def write_plan(model: Model, graph: Any, share: bool = True) -> None:
+    """Give every tensor of `graph`, the only subgraph, its place, as metadata that TFLM reads.
+
+    With `share`, tensors of one place become one, which is for TFLM alone: other runtimes place tensors themselves.
+    """
     plan = offsets(model, graph)
-    _share(graph, plan)
+    if share:
+        _share(graph, plan)
     places = dict(zip(map(id, graph.tensors), plan))
     model.prune()
     plan = [places[id(tensor)] for tensor in graph.tensors]

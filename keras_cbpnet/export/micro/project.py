@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.export.micro.graph import DTYPES, Model, shape_of
-from keras_cbpnet.export.micro.head_step import INPUTS, OUTPUTS, variables
+from keras_cbpnet.export.micro.head_step import INPUTS, OUTPUTS
 from keras_cbpnet.export.ops import op_table
 
 SOURCES = Path(__file__).parent / "cpp"  # what is the same for every bundle
@@ -117,6 +117,7 @@ def _config(
         "kBackbonePrompt": [int(i) for i in graph.outputs].index(outputs["prompt"]),
         **{f"kHead{_camel(name)}": index for index, name in enumerate(INPUTS)},
         **{f"kHead{_camel(name)}": index for index, name in enumerate(OUTPUTS)},
+        "kHeadState": len(OUTPUTS),  # the output that is the first variable
         "kBackboneArenaBytes": arenas.backbone + MARGIN,
         "kHeadArenaBytes": arenas.head_step + MARGIN,
         "kVariables": len(sizes),
@@ -155,11 +156,10 @@ def _list(kind: str, name: str, values: list[str]) -> str:
 
 
 def _variable_bytes(model: Model) -> dict[str, int]:
-    """Return the size of every variable of head_step.tflite by name, in the order of their first values."""
-    start = model.root.subgraphs[-1]
-    names = variables(model, start)
-    assigned = [op.inputs for op in start.operators if model.kind(op) == "ASSIGN_VARIABLE"]
-    return {names[handle]: model.size(start, value) for handle, value in assigned}
+    """Return the size of every variable of head_step.tflite by name, in the order of its outputs."""
+    graph = model.root.subgraphs[0]
+    variables = [int(i) for i in graph.outputs[len(OUTPUTS) :]]
+    return {graph.tensors[i].name.decode(): model.size(graph, i) for i in variables}
 
 
 def _ops(*models: bytes) -> str:

@@ -57,6 +57,6 @@ def write_micro(folder: Path, backbone: bytes, head: CBPHead, labels: list[str])
         "multiply_adds": {
             "backbone": seen,
             "predict": seen + multiply_adds(single),
-            "learn": seen + multiply_adds(single, (0, 1)),
+            "learn": seen + multiply_adds(single),
         },
     }

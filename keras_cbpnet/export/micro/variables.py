@@ -45,9 +45,7 @@ def take_variables(model: Model, graph: Any, starts: dict[str, NDArray[Any]]) ->
         starts: first values by name.
     """
     handles = {
-        op.outputs[0]: op.builtinOptions.sharedName.decode()
-        for op in graph.operators
-        if model.kind(op) == "VAR_HANDLE"
+        op.outputs[0]: op.builtinOptions.sharedName.decode() for op in graph.operators if model.kind(op) == "VAR_HANDLE"
     }
     found: dict[str, Variable] = {}
     for name in handles.values():
