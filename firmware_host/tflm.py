@@ -17,7 +17,7 @@ from firmware_host.protocol import Array, State, TrainResult
 
 __all__ = ["BackboneRunner", "TflmHead", "find_tflm", "open_tflm_head"]
 
-HEAD_FILE = "head_step_b8.tflite"
+HEAD_FILES = ("head_step_b{batch}.tflite", "head_step_b8.tflite")  # the first that there is; batch: the bundle's
 ARENA = 1 << 25  # bytes; a workstation has them, and what a board needs stands in report.json
 START = "start."  # goes before the name of a state tensor in that of its first value
 FEATURE, LABEL, CLASS_MASK, LEARNING_RATE, FRESH, OBSERVE = range(6)
@@ -71,7 +71,7 @@ class BackboneRunner:
 
 
 class TflmHead:
-    """head_step_b8.tflite as a head engine; a larger batch is trained on in pieces of B rows.
+    """A head_step file as a head engine; a larger batch than its own is trained on in pieces of B rows.
 
     Args:
         path: the file, for messages.
@@ -194,10 +194,16 @@ class TflmHead:
 
 
 def open_tflm_head(bundle: Bundle) -> TflmHead:
-    """Open head_step_b8.tflite of a bundle in its start state; DeviceError where there is none."""
-    if HEAD_FILE not in bundle.files:
-        raise DeviceError(f"{bundle.path} has no {HEAD_FILE}: convert the run with --target micro")
-    path = bundle.file(HEAD_FILE)
+    """Open the head step of a bundle with as many rows as its batch has, or eight, in its start state.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    names = [name.format(batch=bundle.head["batch"]) for name in HEAD_FILES]
+    found = [name for name in names if name in bundle.files]
+    if not found:
+        raise DeviceError(f"{bundle.path} has no {names[-1]}: convert the run with --target micro")
+    path = bundle.file(found[0])
     mask = bundle.arrays("golden.npz", prefix="state.").get("class_mask")
     if mask is None:
         mask = (np.arange(bundle.slots) < len(bundle.classes)).astype(np.float32)

@@ -44,7 +44,8 @@ def array(text, name):
 
 def test_the_reader_accepts_the_bundle_and_holds_the_new_files_to_their_checksums(micro):
     bundle = read_bundle(micro)
-    assert {"head_step.tflite", "head_step_b8.tflite"} <= set(bundle.files)
+    assert bundle.head["batch"] == 16
+    assert {"head_step.tflite", "head_step_b8.tflite", "head_step_b16.tflite"} <= set(bundle.files)
     assert bundle.head["optimizer"] == "sgd"
     assert "m_w1" not in bundle.state_shapes
 
@@ -64,7 +65,10 @@ def test_the_report_says_what_a_board_needs(micro, report):
     floats = sum(int.__mul__(*(*shape, 1, 1)[:2]) for name, shape in head.state_shapes.items() if name != "class_mask")
     assert report["state_bytes"] == 16 + 4 * floats
     counts = report["multiply_adds"]
-    assert 0 < counts["backbone"] < counts["predict"] < counts["learn"]
+    assert counts["backbone"] > 10 * counts["head_step"] > 0
+    assert counts["predict"] == counts["learn"] == counts["backbone"] + counts["head_step"]  # one graph does both
+    assert set(report["ethos_u"]) == {"ethos-u55", "ethos-u65", "ethos-u85"}  # or why Vela told nothing
+    assert all(row["source"] for row in report["ethos_u"].values())
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
@@ -95,7 +99,7 @@ def test_tflm_predicts_learns_and_evaluates_like_the_engine_in_numpy(micro, road
         (result,) = device("evaluate", micro, data, *common)[1]
         found[runtime] = learned, result
     assert found["tflm"][0]["images"] == found["numpy"][0]["images"] > 0
-    assert abs(found["tflm"][1]["accuracy"] - found["numpy"][1]["accuracy"]) < 0.05
+    assert abs(found["tflm"][1]["accuracy"] - found["numpy"][1]["accuracy"]) < 0.02
     # and what was learned under TFLM is there when it is opened again, under another runtime too
     (again,) = device("evaluate", micro, data, "--state", tmp_path / "tflm", "--runtime", "numpy")[1]
     assert abs(again["accuracy"] - found["tflm"][1]["accuracy"]) < 0.02

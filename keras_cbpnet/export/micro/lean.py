@@ -22,13 +22,13 @@ LARGE = 1024  # bytes; to keep a smaller value costs less than the operators tha
 def simplify(model: Model, graph: Any, variables: list[Variable]) -> None:
     """Rewrite `graph`; every output and every version of the `variables` keeps its value."""
     kept = {version for variable in variables for version in variable.versions}
-    _drop_dead(graph, kept)
+    drop_dead(graph, kept)
     _drop_identities(model, graph, kept)
     _slice_plainly(model, graph)
     _transpose_outside(model, graph)
     _fuse(model, graph, kept)
     _recompute(model, graph, kept)
-    _drop_dead(graph, kept)
+    drop_dead(graph, kept)
 
 
 def use_select_v2(model: Model, graph: Any) -> None:
@@ -46,7 +46,7 @@ def _readers(graph: Any) -> dict[int, list[Any]]:
     return readers
 
 
-def _drop_dead(graph: Any, kept: set[int]) -> None:
+def drop_dead(graph: Any, kept: set[int]) -> None:
     """Drop operators whose results nobody reads."""
     needed = {*kept, *(int(i) for i in graph.outputs)}
     ops = []
