@@ -163,12 +163,16 @@ def _variable_bytes(model: Model) -> dict[str, int]:
 
 
 def _ops(*models: bytes) -> str:
-    lines = ['#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n\nnamespace cbpnet {\n']
+    lines = [
+        '#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n\n'
+        "namespace tflite {\nnamespace micro {}  // where newer versions of TFLM have their classes\n}\n\n"
+        "namespace cbpnet {\n\nusing namespace tflite;\nusing namespace tflite::micro;\n"
+    ]
     for kind, content in zip(("BackboneOps", "HeadOps"), models):
         names = sorted({row["op"] for row in op_table(content)})
         calls = " &&\n         ".join(f"ops->{NAMES.get(name, 'Add' + _camel(name))}() == kTfLiteOk" for name in names)
         lines.append(
-            f"\nusing {kind} = tflite::MicroMutableOpResolver<{len(names)}>;\n\n"
+            f"\nusing {kind} = MicroMutableOpResolver<{len(names)}>;\n\n"
             f"inline bool Add{kind}({kind}* ops) {{\n  return {calls};\n}}\n"
         )
     return _header("CBPNET_OPS_H_", "".join(lines) + "\n}  // namespace cbpnet\n")

@@ -18,13 +18,13 @@ constexpr size_t kHeaderBytes = 4 * sizeof(uint32_t);  // magic, bundle, random 
 
 alignas(16) uint8_t backbone_arena[kBackboneArenaBytes];
 alignas(16) uint8_t head_arena[kHeadArenaBytes];
-alignas(tflite::MicroInterpreter) uint8_t backbone_place[sizeof(tflite::MicroInterpreter)];
-alignas(tflite::MicroInterpreter) uint8_t head_place[sizeof(tflite::MicroInterpreter)];
+alignas(MicroInterpreter) uint8_t backbone_place[sizeof(MicroInterpreter)];
+alignas(MicroInterpreter) uint8_t head_place[sizeof(MicroInterpreter)];
 
 BackboneOps backbone_ops;
 HeadOps head_ops;
-tflite::MicroInterpreter* backbone = nullptr;
-tflite::MicroInterpreter* head = nullptr;
+MicroInterpreter* backbone = nullptr;
+MicroInterpreter* head = nullptr;
 float known[kSlots];  // 1 for a class that was seen
 float feature[kFeatures];
 uint32_t random_state = 1;
@@ -82,11 +82,11 @@ Status Init() {
     return Status::kWrongModel;
   }
   if (!AddBackboneOps(&backbone_ops) || !AddHeadOps(&head_ops)) return Status::kFailed;
-  backbone = new (backbone_place)
-      tflite::MicroInterpreter(backbone_model, backbone_ops, backbone_arena, sizeof(backbone_arena));
+  backbone =
+      new (backbone_place) MicroInterpreter(backbone_model, backbone_ops, backbone_arena, sizeof(backbone_arena));
   if (backbone->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
 
-  head = new (head_place) tflite::MicroInterpreter(head_model, head_ops, head_arena, sizeof(head_arena));
+  head = new (head_place) MicroInterpreter(head_model, head_ops, head_arena, sizeof(head_arena));
   if (head->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
   random_state = 1;
   std::memset(feature, 0, sizeof(feature));
