@@ -13,8 +13,9 @@ from helpers.head_steps import head_layer
 
 from keras_cbpnet.export.micro.arena import measure_arena
 from keras_cbpnet.export.micro.graph import Model
-from keras_cbpnet.export.micro.head_step import INPUTS, OUTPUTS, convert_head_step
+from keras_cbpnet.export.micro.head_step import convert_head_step
 from keras_cbpnet.export.micro.memory import PLAN
+from keras_cbpnet.export.micro.step_graph import INPUTS, OUTPUTS
 from keras_cbpnet.export.ops import custom_ops, op_table
 
 KINDS = [

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.export.micro.graph import DTYPES, Model, shape_of
-from keras_cbpnet.export.micro.head_step import INPUTS, OUTPUTS
+from keras_cbpnet.export.micro.step_graph import INPUTS, OUTPUTS
 from keras_cbpnet.export.ops import op_table
 
 SOURCES = Path(__file__).parent / "cpp"  # what is the same for every bundle
