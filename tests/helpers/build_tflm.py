@@ -41,7 +41,7 @@ def build_library(root: Path, kinds: Iterable[str], folder: Path) -> Path:
     sources = [path for pattern in CORE for path in sorted(root.glob(pattern)) if not NO_PART.search(path.name)]
     sources += _kernels(root / "tensorflow/lite/micro/kernels", kinds)
     folder.mkdir(parents=True, exist_ok=True)
-    flags = [*FLAGS, "-O1", *include_flags(root)]
+    flags = [*FLAGS, *include_flags(root)]
     header = folder / "common.h"
     if not header.with_suffix(".h.gch").exists():  # precompiled: the schema alone takes a file several seconds
         header.write_text("".join(f'#include "{name}"\n' for name in COMMON))

@@ -65,6 +65,14 @@ def measure_arena(model: bytes) -> dict[str, int]:
     }
 
 
+def shared_arena(*measured: dict[str, int]) -> int:
+    """Return the bytes of one arena for models that run one after the other, each as `measure_arena` found it.
+
+    They have the memory of their tensors in common; all else is kept for each.
+    """
+    return sum(each["bytes"] - each["tensors"] for each in measured) + max(each["tensors"] for each in measured)
+
+
 def _number(text: str, pattern: str) -> int:
     found = re.search(pattern, text)
     return int(found.group(1)) if found else 0

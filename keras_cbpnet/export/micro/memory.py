@@ -172,7 +172,13 @@ def offsets(model: Model, graph: Any) -> list[int]:
     order = sorted(lives, key=lambda i: (-sizes[i], lives[i]))
     place = _place(order, lives, sizes)
     rng = np.random.default_rng(0)
+    least = max(
+        sum(sizes[i] for i, (begin, end) in lives.items() if begin <= moment <= end)
+        for moment in range(len(graph.operators))
+    )
     for _ in range(TRIES):  # largest first is not always best: what reaches the top tries its luck earlier
+        if _top(place, sizes) == least:
+            break
         highest = [i for i in order if place[i] + sizes[i] == _top(place, sizes)]
         moved = int(rng.choice(highest))
         other = [i for i in order if i != moved]

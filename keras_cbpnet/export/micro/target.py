@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from keras_cbpnet.config import HeadConfig
-from keras_cbpnet.export.micro.arena import measure_arena
+from keras_cbpnet.export.micro.arena import measure_arena, shared_arena
 from keras_cbpnet.export.micro.head_step import convert_head_step
 from keras_cbpnet.export.micro.macs import multiply_adds
-from keras_cbpnet.export.micro.project import Arenas, write_project
+from keras_cbpnet.export.micro.project import write_project
 from keras_cbpnet.export.targets import ETHOS_U
 from keras_cbpnet.layers.cbp_head import CBPHead
 
@@ -62,13 +62,13 @@ def write_micro(
         (folder / name).write_bytes(content)
     arenas = {name: measure_arena(content) for name, content in {"backbone.tflite": backbone, **models}.items()}
     name, single = next(iter(models.items()))
-    sizes = Arenas(arenas["backbone.tflite"]["bytes"], arenas[name]["bytes"])
-    state = write_project(folder / "micro", backbone, single, head.config, labels, sizes)
+    arena = shared_arena(arenas["backbone.tflite"], arenas[name])
+    state = write_project(folder / "micro", backbone, single, head.config, labels, arena)
     image, step = multiply_adds(backbone), multiply_adds(single)
     return {
         "optimizer": head.config.optimizer,
         "arena": arenas,
-        "arena_bytes": sum(sizes),
+        "arena_bytes": arena,
         "flash_bytes": len(backbone) + len(single),
         "state_bytes": state,
         "multiply_adds": {"backbone": image, "head_step": step, "predict": image + step, "learn": image + step},

@@ -7,6 +7,7 @@
 #include "cbpnet_models.h"
 #include "cbpnet_ops.h"
 #include "tensorflow/lite/c/common.h"
+#include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
@@ -16,8 +17,7 @@ namespace {
 constexpr uint32_t kMagic = 0x4e504243;  // "CBPN"
 constexpr size_t kHeaderBytes = 4 * sizeof(uint32_t);  // magic, bundle, random numbers, checksum
 
-alignas(16) uint8_t backbone_arena[kBackboneArenaBytes];
-alignas(16) uint8_t head_arena[kHeadArenaBytes];
+alignas(16) uint8_t arena[kArenaBytes];  // of both models, which run one after the other
 alignas(MicroInterpreter) uint8_t backbone_place[sizeof(MicroInterpreter)];
 alignas(MicroInterpreter) uint8_t head_place[sizeof(MicroInterpreter)];
 
@@ -82,11 +82,11 @@ Status Init() {
     return Status::kWrongModel;
   }
   if (!AddBackboneOps(&backbone_ops) || !AddHeadOps(&head_ops)) return Status::kFailed;
-  backbone =
-      new (backbone_place) MicroInterpreter(backbone_model, backbone_ops, backbone_arena, sizeof(backbone_arena));
+  MicroAllocator* allocator = MicroAllocator::Create(arena, sizeof(arena));
+  if (allocator == nullptr) return Status::kArenaTooSmall;
+  backbone = new (backbone_place) MicroInterpreter(backbone_model, backbone_ops, allocator);
   if (backbone->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
-
-  head = new (head_place) MicroInterpreter(head_model, head_ops, head_arena, sizeof(head_arena));
+  head = new (head_place) MicroInterpreter(head_model, head_ops, allocator);
   if (head->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
   random_state = 1;
   std::memset(feature, 0, sizeof(feature));

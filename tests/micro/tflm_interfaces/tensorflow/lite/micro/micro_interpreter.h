@@ -2,12 +2,13 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 namespace tflite {
 class MicroInterpreter {
  public:
-  MicroInterpreter(const Model* model, const MicroOpResolver& ops, uint8_t* arena, size_t size);
+  MicroInterpreter(const Model* model, const MicroOpResolver& ops, MicroAllocator* allocator);
   ~MicroInterpreter();
   TfLiteStatus AllocateTensors();
   TfLiteStatus Invoke();
