@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import backbones, class_incremental, endurance, lives, plasticity, tables, unattended
+from benchmarks import backbones, class_incremental, endurance, lives, micro, plasticity, tables, unattended
 from benchmarks.stages import ROOT
 from keras_cbpnet import cli
 
@@ -30,6 +30,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("unattended_*.json", "Learning unattended", unattended.render),
     ("endurance.json", "A device that never restarts", endurance.render),
     ("digits.json", "From training to device, on digits", tables.render),
+    ("micro.json", "On a microcontroller", micro.render),
 )
 
 

@@ -1,7 +1,7 @@
 """The TFLM interpreter: a microcontroller's runtime on this machine, for the files that `--target micro` makes.
 
-TFLM's Python interface reads no variables, so the head's state is read from the tensors assigned to them, and set by
-writing it into the file's first values. Dimensions: d features; C class slots; B training rows.
+The head's state is read from the outputs where it lies, and set by writing it into the file's first values: TFLM's
+Python interface writes inputs alone. Dimensions: d features; C class slots; B training rows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from firmware_host.protocol import Array, State, TrainResult
 
 __all__ = ["BackboneRunner", "TflmHead", "find_tflm", "open_tflm_head"]
 
-HEAD_FILE = "head_step_b8.tflite"
+HEAD_FILES = ("head_step_b{batch}.tflite", "head_step_b8.tflite")  # the first that there is; batch: the bundle's
 ARENA = 1 << 25  # bytes; a workstation has them, and what a board needs stands in report.json
-PLAN, NO_PLAN = b"OfflineMemoryAllocation", b"-fflineMemoryAllocation"  # with it, no tensor can be read afterwards
+START = "start."  # goes before the name of a state tensor in that of its first value
 FEATURE, LABEL, CLASS_MASK, LEARNING_RATE, FRESH, OBSERVE = range(6)
 LOSS, LOGITS, REPLACED = range(3)
 
@@ -33,9 +33,9 @@ def find_tflm() -> Any:
         raise DeviceError(f'runtime tflm does not import ({reason}); install "keras-cbpnet[micro]"') from error
 
 
-def _open(path: str, content: bytes, **options: Any) -> Any:
+def _open(path: str, content: bytes) -> Any:
     try:
-        return find_tflm().Interpreter.from_bytes(content, arena_size=ARENA, **options)
+        return find_tflm().Interpreter.from_bytes(content, arena_size=ARENA)
     except RuntimeError as error:
         raise DeviceError(f"{path} does not open in TFLM ({error}): convert the run again") from error
 
@@ -71,7 +71,7 @@ class BackboneRunner:
 
 
 class TflmHead:
-    """head_step_b8.tflite as a head engine; a larger batch is trained on in pieces of B rows.
+    """A head_step file as a head engine; a larger batch than its own is trained on in pieces of B rows.
 
     Args:
         path: the file, for messages.
@@ -83,40 +83,27 @@ class TflmHead:
     def __init__(self, path: str, content: bytes, names: tuple[str, ...], class_mask: Array) -> None:
         schema = importlib.import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
         self._path, self._names = path, names
-        self._content = bytearray(content.replace(PLAN, NO_PLAN))
+        self._content = bytearray(content)
         self._mask = np.array(class_mask, np.float32)  # (C,)
         model = schema.Model.GetRootAsModel(self._content, 0)
-        assign = schema.BuiltinOperator.ASSIGN_VARIABLE
-        self._first: dict[str, tuple[int, tuple[int, ...]]] = {}  # of each variable's first value: place and shape
-        self._last: dict[str, tuple[int, int]] = {}  # of the tensor assigned last: subgraph and number
-        for graph_index in range(model.SubgraphsLength()):
-            graph = model.Subgraphs(graph_index)
-            variables: dict[int, str] = {}
-            for op_index in range(graph.OperatorsLength()):
-                op = graph.Operators(op_index)
-                if op.BuiltinOptionsType() == schema.BuiltinOptions.VarHandleOptions:
-                    options = schema.VarHandleOptions()
-                    options.Init(op.BuiltinOptions().Bytes, op.BuiltinOptions().Pos)
-                    variables[op.Outputs(0)] = options.SharedName().decode()
-                elif model.OperatorCodes(op.OpcodeIndex()).BuiltinCode() == assign:
-                    name, value = variables[op.Inputs(0)], op.Inputs(1)
-                    tensor = graph.Tensors(value)
-                    buffer = model.Buffers(tensor.Buffer())
-                    if buffer.DataLength():
-                        start = buffer._tab.Vector(buffer._tab.Offset(4))
-                        shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
-                        self._first[name] = (start, shape)
-                    else:
-                        self._last[name] = (graph_index, value)
-        missing = sorted(set(names) - set(self._first) - {"class_mask"})
+        graph = model.Subgraphs(0)
+        self._start: dict[str, tuple[int, tuple[int, ...]]] = {}  # of each state tensor: place in the file, and shape
+        for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+            name = (tensor.Name() or b"").decode()
+            if name.startswith(START):
+                buffer = model.Buffers(tensor.Buffer())
+                shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
+                self._start[name[len(START) :]] = buffer._tab.Vector(buffer._tab.Offset(4)), shape
+        outputs = [graph.Tensors(graph.Outputs(i)).Name().decode() for i in range(graph.OutputsLength())]
+        self._outputs = {name: outputs.index(name) for name in self._start if name in outputs}
+        missing = sorted(set(names) - set(self._outputs) - {"class_mask"})
         if missing:
             raise DeviceError(f"{path} keeps no {', '.join(missing)}: convert the run again")
         self._restart()
 
     def _restart(self) -> None:
-        preserve = find_tflm().InterpreterConfig.kPreserveAllTensors
-        self._interpreter = _open(self._path, bytes(self._content), intrepreter_config=preserve)
-        self._trained = False
+        self._interpreter = _open(self._path, bytes(self._content))
+        self._invoked = False
         details = [self._interpreter.get_input_details(i)["shape"] for i in range(6)]
         self._rows, self._width = (int(n) for n in details[FEATURE])
 
@@ -157,14 +144,12 @@ class TflmHead:
     def get_state(self) -> State:
         """Return a copy of every state tensor by name."""
         state = {"class_mask": self._mask.copy()}
-        for name, (start, shape) in self._first.items():
-            count = int(np.prod(shape, dtype=np.int64))
-            state[name] = np.frombuffer(self._content, "<f4", count, start).astype(np.float32).reshape(shape)
-        if self._invoked:
-            for name, (graph, tensor) in self._last.items():
-                if graph == 0 or self._trained:
-                    value = self._interpreter.GetTensor(tensor, graph)["tensor_data"]
-                    state[name] = np.array(value, np.float32).reshape(state[name].shape)
+        for name, (start, shape) in self._start.items():
+            if self._invoked:
+                state[name] = np.array(self._interpreter.get_output(self._outputs[name]))
+            else:
+                count = int(np.prod(shape, dtype=np.int64))
+                state[name] = np.frombuffer(self._content, "<f4", count, start).astype(np.float32).reshape(shape)
         return {name: state[name] for name in self._names}
 
     def set_state(self, state: Mapping[str, Array]) -> None:
@@ -173,13 +158,10 @@ class TflmHead:
             if name not in state:
                 raise DeviceError(f"state tensor {name!r} is missing: give all of {', '.join(self._names)}")
         self._mask = np.array(state["class_mask"], np.float32)
-        for name, (start, _) in self._first.items():
+        for name, (start, _) in self._start.items():
             content = np.asarray(state[name], "<f4").tobytes()
             self._content[start : start + len(content)] = content
         self._restart()
-        self._invoked = False
-
-    _invoked = False
 
     def _invoke(
         self, rows: Array, labels: Array, mask: Array, rate: float, fresh: Array | None, observe: bool
@@ -197,7 +179,6 @@ class TflmHead:
             self._interpreter.set_input(np.array(value, order="C"), index)
         self._interpreter.invoke()
         self._invoked = True
-        self._trained |= rate > 0
         loss, logits, replaced = (np.array(self._interpreter.get_output(i)) for i in range(3))
         return loss, logits, replaced
 
@@ -213,10 +194,16 @@ class TflmHead:
 
 
 def open_tflm_head(bundle: Bundle) -> TflmHead:
-    """Open head_step_b8.tflite of a bundle in its start state; DeviceError where there is none."""
-    if HEAD_FILE not in bundle.files:
-        raise DeviceError(f"{bundle.path} has no {HEAD_FILE}: convert the run with --target micro")
-    path = bundle.file(HEAD_FILE)
+    """Open the head step of a bundle with as many rows as its batch has, or eight, in its start state.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    names = [name.format(batch=bundle.head["batch"]) for name in HEAD_FILES]
+    found = [name for name in names if name in bundle.files]
+    if not found:
+        raise DeviceError(f"{bundle.path} has no {names[-1]}: convert the run with --target micro")
+    path = bundle.file(found[0])
     mask = bundle.arrays("golden.npz", prefix="state.").get("class_mask")
     if mask is None:
         mask = (np.arange(bundle.slots) < len(bundle.classes)).astype(np.float32)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.head_case import step_case
+from helpers.head_case import Case, step_case
 from helpers.head_steps import head_layer
 
+from keras_cbpnet.export.micro.arena import measure_arena
 from keras_cbpnet.export.micro.graph import Model
-from keras_cbpnet.export.micro.head_step import INPUTS, OUTPUTS, convert_head_step
+from keras_cbpnet.export.micro.head_step import convert_head_step
 from keras_cbpnet.export.micro.memory import PLAN
+from keras_cbpnet.export.micro.step_graph import INPUTS, OUTPUTS
 from keras_cbpnet.export.ops import custom_ops, op_table
 
 KINDS = [
@@ -71,7 +73,10 @@ def test_one_signature_of_builtins_that_tflm_has(files, kind):
     assert not ABSENT_IN_TFLM & {row["op"] for row in table}
     (signature,) = model.root.signatureDefs
     assert tuple(entry.name.decode() for entry in signature.inputs) == INPUTS
-    assert tuple(entry.name.decode() for entry in signature.outputs) == OUTPUTS
+    outputs = tuple(entry.name.decode() for entry in signature.outputs)
+    assert outputs[:3] == OUTPUTS
+    assert set(outputs[3:]) == set(step_case(*kind).start()) - {"class_mask"}
+    assert not {"VAR_HANDLE", "READ_VARIABLE", "IF"} & {row["op"] for row in table}  # each costs a copy
     assert [entry.name for entry in model.root.metadata].count(PLAN) == 1
 
 
@@ -79,7 +84,17 @@ def test_one_signature_of_builtins_that_tflm_has(files, kind):
 def test_sgd_keeps_no_moments(files):
     def names(kind):
         model = Model((files / f"{kind}.tflite").read_bytes())
-        return {tensor.name.decode() for tensor in model.root.subgraphs[-1].tensors}
+        return {tensor.name.decode() for tensor in model.root.subgraphs[0].tensors if tensor.isVariable}
 
     assert not {name for name in names("prototype_sgd_1") if name.startswith(("m_", "v_"))}
     assert {"m_w1", "v_w1", "w1", "class_mean"} <= names("prototype_adam_8")
+
+
+@needs_tflm
+@pytest.mark.slow
+def test_the_arena_of_one_image_a_step_fits_in_64_kib():
+    case = Case("prototype", 64, 32, 16, 1, {"optimizer": "sgd"})
+    content = convert_head_step(head_layer(case, case.start()), 1)
+    arena = measure_arena(content)
+    assert arena["variables"] >= 4 * (2 * 64 * 32 + 16 * 64)  # w1, w2 and the class means
+    assert arena["bytes"] <= 64 * 1024

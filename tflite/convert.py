@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.target == "micro":
         micro = report["micro"]
         arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
-        print(f"TFLM arenas: {arenas}; flash {micro['flash_bytes'] / 1024:.0f} KiB")
+        needs = f"arena of both {micro['arena_bytes'] / 1024:.0f} KiB, flash {micro['flash_bytes'] / 1024:.0f} KiB"
+        print(f"TFLM arenas: {arenas}; on the board: {needs}")
     print(f"next: python -m firmware_host selftest {output}")
     return 0
 

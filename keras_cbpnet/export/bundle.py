@@ -25,6 +25,7 @@ from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.head import convert_head, with_slots
 from keras_cbpnet.export.micro import target as micro
+from keras_cbpnet.export.micro.backbone import lean_backbone
 from keras_cbpnet.export.ops import op_table
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
@@ -94,6 +95,8 @@ def export_bundle(
     with quantization:
         progress(f"converting the backbone ({recipe})")
         backbone = convert_backbone(model, recipe, train)
+        if target == "micro":
+            backbone = lean_backbone(backbone)
         expected = model.batched(lambda x: model.features(x)[0], test)
     progress("converting the head")
     head = convert_head(learner)
@@ -152,9 +155,9 @@ def export_bundle(
     np.savez(temporary / "statistics.npz", **statistics)  # type: ignore[arg-type]
     if target == "micro":
         progress("converting for microcontrollers")
-        report["micro"] = micro.write_micro(temporary, backbone, learner, names)
+        report["micro"] = micro.write_micro(temporary, backbone, learner, names, report["targets"])
     (temporary / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    extra = micro.FILES if target == "micro" else ()
+    extra = tuple(micro.files(learner.config)) if target == "micro" else ()
     write_manifest(temporary, _manifest(config, model, learner, recipe, names, first.raw), extra)
     if output.exists():
         shutil.rmtree(output)

@@ -28,7 +28,7 @@ def measure_arena(model: bytes) -> dict[str, int]:
     """Return the smallest arena in which TFLM opens and runs `model`, and what the recording allocator says of it.
 
     Returns:
-        `bytes`, and in bytes `tensors` (the plan's, reused while it runs), `persistent` (variables, kernels' data),
+        `bytes`, and in bytes `tensors` (the plan's, reused while it runs), `variables`, `persistent` (kernels' data),
         `tensor_records` and `operator_records`. Measured on this machine; where pointers are shorter than here, the
         records are smaller.
 
@@ -58,10 +58,19 @@ def measure_arena(model: bytes) -> dict[str, int]:
     return {
         "bytes": high,
         "tensors": _number(said, r"head (\d+) bytes"),
+        "variables": _number(said, r"'TfLiteTensor variable buffer data' used (\d+)"),
         "persistent": _number(said, r"'Persistent buffer data' used (\d+)"),
         "tensor_records": _number(said, r"'TfLiteEvalTensor data' used (\d+)"),
         "operator_records": _number(said, r"'NodeAndRegistration struct' used (\d+)"),
     }
+
+
+def shared_arena(*measured: dict[str, int]) -> int:
+    """Return the bytes of one arena for models that run one after the other, each as `measure_arena` found it.
+
+    They have the memory of their tensors in common; all else is kept for each.
+    """
+    return sum(each["bytes"] - each["tensors"] for each in measured) + max(each["tensors"] for each in measured)
 
 
 def _number(text: str, pattern: str) -> int:

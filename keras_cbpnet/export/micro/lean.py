@@ -1,7 +1,7 @@
 """Rewrites of one subgraph that keep its values and spare TFLM memory.
 
 What TFLM does with memory decides them: every tensor and operator costs a record in the arena; BATCH_MATMUL keeps a
-transposed copy of an operand for good, unless it comes transposed; READ_VARIABLE copies the whole variable.
+transposed copy of an operand for good, unless it comes transposed.
 """
 
 from __future__ import annotations
@@ -13,21 +13,29 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_cbpnet.export.micro.graph import DTYPES, Model, replace_input, shape_of
+from keras_cbpnet.export.micro.variables import Variable
 
 CHEAP = ("ADD", "CONCATENATION", "MUL", "SUB")
-LARGE = 1024  # bytes; a smaller variable is read once: a second operator costs more than its copy
+LARGE = 1024  # bytes; to keep a smaller value costs less than the operators that make it anew
 
 
-def simplify(model: Model, graph: Any) -> None:
-    """Rewrite `graph`; every output and every assigned variable keeps its value."""
-    _drop_dead(model, graph)
-    _drop_identities(model, graph)
+def simplify(model: Model, graph: Any, variables: list[Variable]) -> None:
+    """Rewrite `graph`; every output and every version of the `variables` keeps its value."""
+    kept = {version for variable in variables for version in variable.versions}
+    drop_dead(graph, kept)
+    _drop_identities(model, graph, kept)
+    _slice_plainly(model, graph)
     _transpose_outside(model, graph)
-    _fuse(model, graph)
-    _keep_in_variables(model, graph)
-    _recompute(model, graph)
-    _read_for_each_reader(model, graph)
-    _drop_dead(model, graph)
+    _fuse(model, graph, kept)
+    _recompute(model, graph, kept)
+    drop_dead(graph, kept)
+
+
+def use_select_v2(model: Model, graph: Any) -> None:
+    """Make every SELECT a SELECT_V2, which TFLM has; with one condition for all elements they are the same."""
+    for place, op in enumerate(graph.operators):
+        if model.kind(op) == "SELECT":
+            graph.operators[place] = model.operator("SELECT_V2", op.inputs, op.outputs, schema.SelectV2OptionsT())
 
 
 def _readers(graph: Any) -> dict[int, list[Any]]:
@@ -38,18 +46,18 @@ def _readers(graph: Any) -> dict[int, list[Any]]:
     return readers
 
 
-def _drop_dead(model: Model, graph: Any) -> None:
+def drop_dead(graph: Any, kept: set[int]) -> None:
     """Drop operators whose results nobody reads."""
-    needed = {int(i) for i in graph.outputs}
-    kept = []
+    needed = {*kept, *(int(i) for i in graph.outputs)}
+    ops = []
     for op in reversed(graph.operators):
-        if model.kind(op) == "ASSIGN_VARIABLE" or needed & set(op.outputs):
+        if needed & set(op.outputs):
             needed |= set(op.inputs)
-            kept.append(op)
-    graph.operators = kept[::-1]
+            ops.append(op)
+    graph.operators = ops[::-1]
 
 
-def _drop_identities(model: Model, graph: Any) -> None:
+def _drop_identities(model: Model, graph: Any, kept: set[int]) -> None:
     """Drop slices of everything and reshapes to the same shape; let a reshape of a reshape read the first's input."""
     source: dict[int, int] = {}
     for op in list(graph.operators):
@@ -57,12 +65,37 @@ def _drop_identities(model: Model, graph: Any) -> None:
         if kind not in ("STRIDED_SLICE", "RESHAPE"):
             continue
         before, after = (shape_of(graph.tensors[i]) for i in (op.inputs[0], op.outputs[0]))
-        if before == after and op.outputs[0] not in [int(i) for i in graph.outputs]:
+        if before == after and op.outputs[0] not in {*kept, *(int(i) for i in graph.outputs)}:
             graph.operators.remove(op)
             replace_input(graph.operators, op.outputs[0], op.inputs[0])
         elif kind == "RESHAPE":
-            op.inputs[0] = source.get(op.inputs[0], op.inputs[0])
+            op.inputs = [source.get(op.inputs[0], op.inputs[0])]  # TFLM needs no shape but the result's own
             source[op.outputs[0]] = op.inputs[0]
+
+
+def _reshape_options(shape: tuple[int, ...]) -> Any:
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    return options
+
+
+def _slice_plainly(model: Model, graph: Any) -> None:
+    """Make every STRIDED_SLICE of whole rows a SLICE, whose kernel keeps no parameters."""
+    for place, op in enumerate(graph.operators):
+        if model.kind(op) != "STRIDED_SLICE":
+            continue
+        before, after = (shape_of(graph.tensors[i]) for i in (op.inputs[0], op.outputs[0]))
+        begin, _, strides = (model.constant(graph, i) for i in op.inputs[1:])
+        options = op.builtinOptions
+        if begin is None or strides is None or len(before) != len(after) or set(strides.tolist()) != {1}:
+            continue
+        masks = range(len(begin))
+        first = [0 if options.beginMask >> axis & 1 else int(begin[axis]) % before[axis] for axis in masks]
+        ends = [
+            model.tensor(graph, name, (len(each),), np.int32, each)
+            for name, each in (("begin", first), ("size", after))
+        ]
+        graph.operators[place] = model.operator("SLICE", (op.inputs[0], *ends), op.outputs, schema.SliceOptionsT())
 
 
 def _transpose_outside(model: Model, graph: Any) -> None:
@@ -76,10 +109,7 @@ def _transpose_outside(model: Model, graph: Any) -> None:
             shape = shape_of(tensor)[::-1]
             transposed[i] = model.tensor(graph, f"t{i}", shape, DTYPES[tensor.type])
             if 1 in shape:
-                options = schema.ReshapeOptionsT()
-                options.newShape = list(shape)
-                order = model.tensor(graph, "shape", (2,), np.int32, shape)
-                ops.append(model.operator("RESHAPE", (i, order), (transposed[i],), options))
+                ops.append(model.operator("RESHAPE", (i,), (transposed[i],), _reshape_options(shape)))
             else:
                 order = model.tensor(graph, "order", (2,), np.int32, (1, 0))
                 ops.append(model.operator("TRANSPOSE", (i, order), (transposed[i],), schema.TransposeOptionsT()))
@@ -95,11 +125,11 @@ def _transpose_outside(model: Model, graph: Any) -> None:
     graph.operators = ops
 
 
-def _fuse(model: Model, graph: Any) -> None:
+def _fuse(model: Model, graph: Any, kept: set[int]) -> None:
     """Let a FULLY_CONNECTED add the bias and cut off below zero itself, where nobody reads the value before."""
     makers = {i: op for op in graph.operators for i in op.outputs}
     readers = _readers(graph)
-    outputs = [int(i) for i in graph.outputs]
+    outputs = {*kept, *(int(i) for i in graph.outputs)}
 
     def product(i: int) -> Any:
         maker = makers.get(i)
@@ -110,9 +140,10 @@ def _fuse(model: Model, graph: Any) -> None:
         kind = model.kind(op)
         if kind == "ADD" and len(shape_of(graph.tensors[op.inputs[1]])) == 1:
             maker, bias = product(op.inputs[0]), op.inputs[1]
-            if maker is None or maker.inputs[2] >= 0 or op.builtinOptions.fusedActivationFunction:
+            if maker is None or maker.inputs[2] >= 0 or maker.builtinOptions.fusedActivationFunction:
                 continue
             maker.inputs[2] = bias
+            maker.builtinOptions.fusedActivationFunction = op.builtinOptions.fusedActivationFunction
         elif kind == "RELU":
             maker = product(op.inputs[0])
             if maker is None:
@@ -126,13 +157,13 @@ def _fuse(model: Model, graph: Any) -> None:
         graph.operators[graph.operators.index(op)] = maker
 
 
-def _recompute(model: Model, graph: Any) -> None:
+def _recompute(model: Model, graph: Any, kept: set[int]) -> None:
     """Compute a large value anew for every reader where a few elementwise operators make it from what is at hand."""
     makers = {i: op for op in graph.operators for i in op.outputs}
 
     def chain(i: int) -> list[Any] | None:
         """The operators that make tensor `i`, or None where something else has a part in it."""
-        if i not in makers or model.kind(makers[i]) == "READ_VARIABLE":
+        if i in kept or i not in makers:
             return []
         if model.kind(makers[i]) not in CHEAP:
             return None
@@ -145,9 +176,9 @@ def _recompute(model: Model, graph: Any) -> None:
         return [*found, makers[i]]
 
     for op in list(graph.operators):
-        if model.kind(op) not in CHEAP or model.size(graph, op.outputs[0]) < LARGE:
-            continue
         value = op.outputs[0]
+        if model.kind(op) not in CHEAP or value in kept or model.size(graph, value) < LARGE:
+            continue
         readers = _readers(graph)[value]
         if all(model.kind(reader) in CHEAP and chain(reader.outputs[0]) for reader in readers):
             continue  # a part of a longer chain
@@ -167,66 +198,3 @@ def _recompute(model: Model, graph: Any) -> None:
                 graph.operators.insert(place, again)
                 place += 1
             replace_input([reader], value, renamed[value])
-
-
-def _keep_in_variables(model: Model, graph: Any) -> None:
-    """Assign a large value early that becomes a variable's new value and is read more than once on the way.
-
-    Its readers then read the variable, so that the value need not stay in the arena beside it.
-    """
-    makers = {i: op for op in graph.operators for i in op.outputs}
-    reads: dict[int, list[Any]] = defaultdict(list)
-    for op in graph.operators:
-        if model.kind(op) == "READ_VARIABLE":
-            reads[op.inputs[0]].append(op)
-    for assign in [op for op in graph.operators if model.kind(op) == "ASSIGN_VARIABLE"]:
-        handle, value = assign.inputs
-        if model.size(graph, value) < LARGE:
-            continue
-        while value in makers:  # towards the old value, along operands of the variable's own shape
-            maker, readers = makers[value], _readers(graph)[value]
-            if len(readers) > 1 and maker not in reads[handle] and assign in readers:
-                _assign_first(model, graph, assign, maker, [reader for reader in readers if reader is not assign])
-                break
-            if len(readers) > 1 and maker not in reads[handle]:
-                copy = model.tensor(graph, "kept", shape_of(graph.tensors[value]), np.float32)
-                replace_input(readers, value, copy)
-                place = graph.operators.index(maker) + 1
-                store = model.operator("ASSIGN_VARIABLE", (handle, value), (), schema.AssignVariableOptionsT())
-                load = model.operator("READ_VARIABLE", (handle,), (copy,), schema.ReadVariableOptionsT())
-                graph.operators[place:place] = [store, load]
-                break
-            like = [i for i in maker.inputs if i >= 0 and _same_shape(graph, i, value) and i in makers]
-            if maker in reads[handle] or not like:
-                break
-            value = like[0]
-
-
-def _assign_first(model: Model, graph: Any, assign: Any, maker: Any, readers: list[Any]) -> None:
-    """Move `assign` right behind the `maker` of its value and let all other readers read the variable."""
-    handle, value = assign.inputs
-    copy = model.tensor(graph, "kept", shape_of(graph.tensors[value]), np.float32)
-    replace_input(readers, value, copy)
-    graph.operators.remove(assign)
-    place = graph.operators.index(maker) + 1
-    load = model.operator("READ_VARIABLE", (handle,), (copy,), schema.ReadVariableOptionsT())
-    graph.operators[place:place] = [assign, load]
-
-
-def _same_shape(graph: Any, first: int, second: int) -> bool:
-    return shape_of(graph.tensors[first]) == shape_of(graph.tensors[second])
-
-
-def _read_for_each_reader(model: Model, graph: Any) -> None:
-    """Read a large variable once for every operator that uses it: a copy then lives as long as one operator."""
-    ops: list[Any] = []
-    readers = _readers(graph)
-    for op in graph.operators:
-        ops.append(op)
-        if model.kind(op) == "READ_VARIABLE" and model.size(graph, op.outputs[0]) >= LARGE:
-            for reader in readers[op.outputs[0]][1:]:
-                tensor = graph.tensors[op.outputs[0]]
-                again = model.tensor(graph, "again", shape_of(tensor), DTYPES[tensor.type])
-                ops.append(model.operator("READ_VARIABLE", op.inputs, (again,), schema.ReadVariableOptionsT()))
-                replace_input([reader], op.outputs[0], again)
-    graph.operators = ops

@@ -7,63 +7,52 @@ nobody reads again.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_cbpnet.export.micro.graph import Model
+from keras_cbpnet.export.micro.graph import Model, shape_of
+from keras_cbpnet.export.micro.variables import IN_PLACE, Variable
 
 ALIGNMENT = 16  # of TFLM's buffers
 BEAM = 64
 LARGE = 512  # bytes; steps that hold less are not searched over
-TRIES = 300
+TRIES = 1000
 PLAN = b"OfflineMemoryAllocation"
-IN_PLACE = frozenset(
-    "ABS ADD DIV EXP LOG MAXIMUM MINIMUM MUL NEG RELU RESHAPE RSQRT SQRT SQUARE SUB TANH".split()
-)  # element i of the result needs element i of the operands alone
 
 
 class _Step(NamedTuple):
-    """Operators that run right behind each other: reads of variables and the one reader of each."""
+    """An operator."""
 
-    ops: tuple[Any, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    inner: int  # bytes of what lives inside of the step alone and is not written over by its result
     in_place: bool
 
 
-def order(model: Model, graph: Any, kept: Iterable[int] = ()) -> None:
+def order(model: Model, graph: Any, variables: list[Variable]) -> None:
     """Sort the operators of `graph` so that the bytes alive at once are few.
 
-    Beam search over the order of the steps that hold much; the small ones they need come right before them, and a step
-    that frees memory comes as soon as it can. A variable's reads and assignments keep their order among themselves.
-
-    Args:
-        model: what `graph` belongs to.
-        graph: the subgraph.
-        kept: tensors that must stay alive to the end.
+    Beam search over the order of the operators that hold much; the small ones they need come right before them, and
+    one that frees memory comes as soon as it can. A version of a variable is made after the last use of the one before.
     """
-    steps = _steps(model, graph)
-    sizes = _sizes(model, graph)
-    before = _dependencies(model, graph, steps)
+    steps = [
+        _Step(tuple(i for i in dict.fromkeys(op.inputs) if i >= 0), tuple(op.outputs), model.kind(op) in IN_PLACE)
+        for op in graph.operators
+    ]
+    sizes = _sizes(model, graph, variables)
+    before = _dependencies(steps, variables)
     everything = (1 << len(steps)) - 1
     needs = _ancestors(before)
-    large = [
-        index
-        for index, step in enumerate(steps)
-        if step.inner + max((sizes[i] for i in step.outputs), default=0) >= LARGE
-    ]
+    large = [index for index, step in enumerate(steps) if max((sizes[i] for i in step.outputs), default=0) >= LARGE]
     holding = sum(1 << index for index in large)
     left = [0] * len(sizes)
     for step in steps:
         for i in step.inputs:
             left[i] += 1
-    for i in {int(i) for i in (*graph.outputs, *kept)}:
-        left[i] += 1
+    for i in graph.outputs:
+        left[int(i)] += 1
     alive = sum(sizes[int(i)] for i in graph.inputs)
 
     beam = [_Progress(alive, alive, 0, left, ())]
@@ -78,7 +67,7 @@ def order(model: Model, graph: Any, kept: Iterable[int] = ()) -> None:
                 if known is None or (grown.peak, grown.alive) < (known.peak, known.alive):
                     found[grown.done] = grown
         beam = sorted(found.values(), key=lambda progress: (progress.peak, progress.alive, progress.path))[:BEAM]
-    graph.operators = [op for index in beam[0].path for op in steps[index].ops]
+    graph.operators = [graph.operators[index] for index in beam[0].path]
 
 
 class _Progress(NamedTuple):
@@ -126,14 +115,15 @@ def _memory(step: _Step, left: list[int], sizes: list[int]) -> tuple[int, int]:
     born = sum(sizes[i] for i in step.outputs)
     dying = [sizes[i] for i in step.inputs if left[i] == 1]
     reused = step.in_place and born > 0 and born in dying
-    return step.inner + (0 if reused else born), born - sum(dying)
+    return 0 if reused else born, born - sum(dying)
 
 
-def _sizes(model: Model, graph: Any) -> list[int]:
-    """Return the bytes each tensor of `graph` takes in the arena; 0 for constants and handles of variables."""
+def _sizes(model: Model, graph: Any, variables: list[Variable]) -> list[int]:
+    """Return the bytes each tensor of `graph` takes of the plan; 0 for constants and what lies in a variable."""
+    home = {version for variable in variables for version in variable.versions}
     sizes = []
     for i, tensor in enumerate(graph.tensors):
-        free = tensor.type == schema.TensorType.RESOURCE or model.constant(graph, i) is not None
+        free = i in home or tensor.isVariable or model.constant(graph, i) is not None
         sizes.append(0 if free else aligned(model.size(graph, i)))
     return sizes
 
@@ -141,34 +131,6 @@ def _sizes(model: Model, graph: Any) -> list[int]:
 def aligned(size: int) -> int:
     """Return `size` rounded up to TFLM's alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def _steps(model: Model, graph: Any) -> list[_Step]:
-    """Return the operators of `graph`, each with the reads that are for it alone; handles come first."""
-    sizes = _sizes(model, graph)
-    readers: dict[int, list[Any]] = defaultdict(list)
-    for op in graph.operators:
-        for i in dict.fromkeys(op.inputs):
-            readers[i].append(op)
-    outputs = [int(i) for i in graph.outputs]
-    reads: dict[int, Any] = {}
-    steps = []
-    for op in graph.operators:
-        kind = model.kind(op)
-        if kind == "READ_VARIABLE" and len(readers[op.outputs[0]]) == 1 and op.outputs[0] not in outputs:
-            reads[op.outputs[0]] = op
-            continue
-        mine = [reads.pop(i) for i in dict.fromkeys(op.inputs) if i in reads]
-        inner = [sizes[read.outputs[0]] for read in mine]
-        born = sum(sizes[i] for i in op.outputs)
-        inputs = [i for i in dict.fromkeys(op.inputs) if i >= 0 and i not in [read.outputs[0] for read in mine]]
-        inputs += [i for read in mine for i in read.inputs]
-        extra, in_place = sum(inner), kind in IN_PLACE
-        if in_place and born in inner:  # the result takes the place of what was read
-            extra -= born
-            in_place = False
-        steps.append(_Step((*mine, op), tuple(dict.fromkeys(inputs)), tuple(op.outputs), extra, in_place))
-    return steps
 
 
 def _ancestors(before: list[int]) -> list[int]:
@@ -188,73 +150,70 @@ def _union(sets: Iterable[int]) -> int:
     return union
 
 
-def _dependencies(model: Model, graph: Any, steps: list[_Step]) -> list[int]:
+def _dependencies(steps: list[_Step], variables: list[Variable]) -> list[int]:
     """Return for each step the steps that must come before it, as bits."""
     maker = {i: index for index, step in enumerate(steps) for i in step.outputs}
     before = [sum(1 << maker[i] for i in set(step.inputs) if i in maker) for step in steps]
-    position = {id(op): index for index, step in enumerate(steps) for op in step.ops}
-    touched: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    for op in graph.operators:
-        if (kind := model.kind(op)) in ("READ_VARIABLE", "ASSIGN_VARIABLE"):
-            touched[op.inputs[0]].append((kind, position[id(op)]))
-    for history in touched.values():
-        for later, (kind, index) in enumerate(history):
-            for other, earlier in history[:later]:
-                if "ASSIGN_VARIABLE" in (kind, other) and earlier != index:
-                    before[index] |= 1 << earlier
+    for variable in variables:
+        for old, new in zip(variable.versions, variable.versions[1:]):
+            for index, step in enumerate(steps):
+                if old in step.inputs and index != maker[new]:
+                    before[maker[new]] |= 1 << index
     return before
 
 
-def offsets(
-    model: Model,
-    graph: Any,
-    fixed: dict[int, int] | None = None,
-    kept: Iterable[int] = (),
-    taken: Sequence[tuple[int, int]] = (),
-) -> list[int]:
-    """Place every tensor of `graph`, whose operators have their final order.
+def offsets(model: Model, graph: Any) -> list[int]:
+    """Return the place of every tensor of `graph`, whose operators have their final order.
 
-    Args:
-        model: what `graph` belongs to.
-        graph: the subgraph.
-        fixed: offsets that are given, by tensor.
-        kept: tensors that must outlast the subgraph.
-        taken: (offset, bytes) of what lies in the arena besides.
-
-    Returns:
-        The offset of each tensor; -1 for constants.
+    In bytes from the arena's beginning; -1 for constants and variables.
     """
-    sizes = _sizes(model, graph)
-    group, lives = _lives(model, graph, sizes, {int(i) for i in (*graph.outputs, *kept)})
-    given = {group[i]: offset for i, offset in (fixed or {}).items()}
-    free = [i for i in lives if i not in given]
-    tried = [sorted(free, key=lambda i: (-sizes[i], lives[i]))]
+    sizes = _sizes(model, graph, [])
+    group, lives = _lives(model, graph, sizes)
+    order = sorted(lives, key=lambda i: (-sizes[i], lives[i]))
+    place = _place(order, lives, sizes)
     rng = np.random.default_rng(0)
-    for _ in range(TRIES):  # largest first is not always best: shake it
-        weight = {i: sizes[i] * rng.uniform(0.3, 1.0) for i in free}
-        tried.append(sorted(free, key=lambda i: -weight[i]))
-    best = min((_place(order, given, lives, sizes, taken) for order in tried), key=lambda place: _top(place, sizes))
-    handle = schema.TensorType.RESOURCE  # nothing is ever written there
-    return [best.get(group[i], 0 if tensor.type == handle else -1) for i, tensor in enumerate(graph.tensors)]
+    least = max(
+        sum(sizes[i] for i, (begin, end) in lives.items() if begin <= moment <= end)
+        for moment in range(len(graph.operators))
+    )
+    for _ in range(TRIES):  # largest first is not always best: what reaches the top tries its luck earlier
+        if _top(place, sizes) == least:
+            break
+        highest = [i for i in order if place[i] + sizes[i] == _top(place, sizes)]
+        moved = int(rng.choice(highest))
+        other = [i for i in order if i != moved]
+        other.insert(int(rng.integers(order.index(moved) + 1)), moved)
+        found = _place(other, lives, sizes)
+        if _top(found, sizes) <= _top(place, sizes):
+            order, place = other, found
+    return [place.get(group[i], -1) for i in range(len(sizes))]
+
+
+def _share(graph: Any, plan: list[int]) -> None:
+    """Let tensors of one place, shape and type be one tensor: TFLM keeps a record of each."""
+    ends = [int(i) for i in (*graph.inputs, *graph.outputs)]
+
+    def key(i: int) -> tuple[int, int, tuple[int, ...]]:
+        return plan[i], graph.tensors[i].type, shape_of(graph.tensors[i])
+
+    first: dict[tuple[int, int, tuple[int, ...]], int] = {}
+    for i in (*ends, *range(len(plan))):
+        first.setdefault(key(i), i)
+    shared = {i: first[key(i)] for i in range(len(plan)) if plan[i] >= 0 and i not in ends}
+    for op in graph.operators:
+        op.inputs, op.outputs = ([shared.get(i, i) for i in each] for each in (op.inputs, op.outputs))
 
 
 def _top(place: dict[int, int], sizes: list[int]) -> int:
     return max((offset + sizes[i] for i, offset in place.items()), default=0)
 
 
-def _place(
-    order: list[int],
-    given: dict[int, int],
-    lives: dict[int, tuple[int, int]],
-    sizes: list[int],
-    taken: Sequence[tuple[int, int]],
-) -> dict[int, int]:
+def _place(order: list[int], lives: dict[int, tuple[int, int]], sizes: list[int]) -> dict[int, int]:
     """Return the lowest free offset of each tensor, placed in this order."""
-    place = dict(given)
+    place: dict[int, int] = {}
     for i in order:
         begin, end = lives[i]
-        blocks = [(low, low + size) for low, size in taken]
-        blocks += [
+        blocks = [
             (place[other], place[other] + sizes[other])
             for other in place
             if lives[other][0] <= end and begin <= lives[other][1]
@@ -267,9 +226,8 @@ def _place(
     return place
 
 
-def _lives(model: Model, graph: Any, sizes: list[int], kept: set[int]) -> tuple[list[int], dict[int, tuple[int, int]]]:
+def _lives(model: Model, graph: Any, sizes: list[int]) -> tuple[list[int], dict[int, tuple[int, int]]]:
     """Return the place of each tensor, named by the first tensor there, and the first and last operator of a place."""
-    end = len(graph.operators)
     first: dict[int, int] = {int(i): 0 for i in graph.inputs}
     last: dict[int, int] = {int(i): 0 for i in graph.inputs}
     for index, op in enumerate(graph.operators):
@@ -277,7 +235,7 @@ def _lives(model: Model, graph: Any, sizes: list[int], kept: set[int]) -> tuple[
             first.setdefault(i, index)
         for i in (*op.inputs, *op.outputs):
             last[i] = index
-    last.update(dict.fromkeys(kept, end))
+    last.update({int(i): len(graph.operators) for i in graph.outputs})
     group = list(range(len(sizes)))
     for index, op in enumerate(graph.operators):
         if model.kind(op) in IN_PLACE:
@@ -292,8 +250,17 @@ def _lives(model: Model, graph: Any, sizes: list[int], kept: set[int]) -> tuple[
     return group, lives
 
 
-def write_plan(model: Model, plan: list[int]) -> None:
-    """Put the offsets of all tensors of all subgraphs, in the file's order, into the metadata TFLM reads."""
+def write_plan(model: Model, graph: Any, share: bool = True) -> None:
+    """Give every tensor of `graph`, the only subgraph, its place, as metadata that TFLM reads.
+
+    With `share`, tensors of one place become one, which is for TFLM alone: other runtimes place tensors themselves.
+    """
+    plan = offsets(model, graph)
+    if share:
+        _share(graph, plan)
+    places = dict(zip(map(id, graph.tensors), plan))
+    model.prune()
+    plan = [places[id(tensor)] for tensor in graph.tensors]
     entry = schema.MetadataT()
     entry.name = PLAN
     entry.buffer = model.buffer(np.array([1, 0, len(plan), *plan], np.int32).tobytes())

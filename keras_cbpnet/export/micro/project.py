@@ -7,15 +7,15 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.export.micro.graph import DTYPES, Model, shape_of
-from keras_cbpnet.export.micro.head_step import INPUTS, OUTPUTS, variables
+from keras_cbpnet.export.micro.step_graph import INPUTS, OUTPUTS
 from keras_cbpnet.export.ops import op_table
 
 SOURCES = Path(__file__).parent / "cpp"  # what is the same for every bundle
-MARGIN = 1024  # bytes on top of an arena measured on a workstation: kernels of a board may keep more
+MARGIN = 1024  # bytes on top of the arenas measured on a workstation: kernels of a board may keep more
 BYTES_A_LINE = 16
 NAMES = {  # resolver methods that are not the operator's name in camel case
     "ARG_MAX": "AddArgMax",
@@ -27,15 +27,8 @@ NAMES = {  # resolver methods that are not the operator's name in camel case
 }
 
 
-class Arenas(NamedTuple):
-    """Measured arenas of backbone and head step, in bytes."""
-
-    backbone: int
-    head_step: int
-
-
 def write_project(
-    folder: Path, backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[str], arenas: Arenas
+    folder: Path, backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[str], arena: int
 ) -> int:
     """Write the C++ project into `folder`, which is made.
 
@@ -45,7 +38,7 @@ def write_project(
         head_step: head_step.tflite, batch 1.
         config: of the head.
         labels: names of the classes known, in slot order.
-        arenas: what was measured.
+        arena: bytes that both models need together.
 
     Returns:
         kStateBytes, the size of an exported state.
@@ -53,7 +46,7 @@ def write_project(
     folder.mkdir()
     for source in sorted(SOURCES.iterdir()):
         shutil.copyfile(source, folder / source.name)
-    config_text, state_bytes = _config(backbone, head_step, config, labels, arenas)
+    config_text, state_bytes = _config(backbone, head_step, config, labels, arena)
     (folder / "cbpnet_config.h").write_text(config_text)
     (folder / "cbpnet_ops.h").write_text(_ops(backbone, head_step))
     arrays = {"kBackboneModel": backbone, "kHeadStepModel": head_step}
@@ -84,9 +77,7 @@ def _array(name: str, content: bytes) -> str:
     )
 
 
-def _config(
-    backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[str], arenas: Arenas
-) -> tuple[str, int]:
+def _config(backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[str], arena: int) -> tuple[str, int]:
     body, head = Model(backbone), Model(head_step)
     graph, main = body.root.subgraphs[0], head.root.subgraphs[0]
     signature = body.root.signatureDefs[0]
@@ -117,8 +108,8 @@ def _config(
         "kBackbonePrompt": [int(i) for i in graph.outputs].index(outputs["prompt"]),
         **{f"kHead{_camel(name)}": index for index, name in enumerate(INPUTS)},
         **{f"kHead{_camel(name)}": index for index, name in enumerate(OUTPUTS)},
-        "kBackboneArenaBytes": arenas.backbone + MARGIN,
-        "kHeadArenaBytes": arenas.head_step + MARGIN,
+        "kHeadState": len(OUTPUTS),  # the output that is the first variable
+        "kArenaBytes": arena + MARGIN,
         "kVariables": len(sizes),
         "kClassCount": list(sizes).index("class_count"),
         "kStateBytes": state,
@@ -155,20 +146,23 @@ def _list(kind: str, name: str, values: list[str]) -> str:
 
 
 def _variable_bytes(model: Model) -> dict[str, int]:
-    """Return the size of every variable of head_step.tflite by name, in the order of their first values."""
-    start = model.root.subgraphs[-1]
-    names = variables(model, start)
-    assigned = [op.inputs for op in start.operators if model.kind(op) == "ASSIGN_VARIABLE"]
-    return {names[handle]: model.size(start, value) for handle, value in assigned}
+    """Return the size of every variable of head_step.tflite by name, in the order of its outputs."""
+    graph = model.root.subgraphs[0]
+    variables = [int(i) for i in graph.outputs[len(OUTPUTS) :]]
+    return {graph.tensors[i].name.decode(): model.size(graph, i) for i in variables}
 
 
 def _ops(*models: bytes) -> str:
-    lines = ['#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n\nnamespace cbpnet {\n']
+    lines = [
+        '#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n\n'
+        "namespace tflite {\nnamespace micro {}  // where newer versions of TFLM have their classes\n}\n\n"
+        "namespace cbpnet {\n\nusing namespace tflite;\nusing namespace tflite::micro;\n"
+    ]
     for kind, content in zip(("BackboneOps", "HeadOps"), models):
         names = sorted({row["op"] for row in op_table(content)})
         calls = " &&\n         ".join(f"ops->{NAMES.get(name, 'Add' + _camel(name))}() == kTfLiteOk" for name in names)
         lines.append(
-            f"\nusing {kind} = tflite::MicroMutableOpResolver<{len(names)}>;\n\n"
+            f"\nusing {kind} = MicroMutableOpResolver<{len(names)}>;\n\n"
             f"inline bool Add{kind}({kind}* ops) {{\n  return {calls};\n}}\n"
         )
     return _header("CBPNET_OPS_H_", "".join(lines) + "\n}  // namespace cbpnet\n")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_cbpnet.export.micro.arena import measure_arena
+from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.export.micro.arena import measure_arena, shared_arena
 from keras_cbpnet.export.micro.head_step import convert_head_step
 from keras_cbpnet.export.micro.macs import multiply_adds
-from keras_cbpnet.export.micro.project import Arenas, write_project
+from keras_cbpnet.export.micro.project import write_project
+from keras_cbpnet.export.targets import ETHOS_U
 from keras_cbpnet.layers.cbp_head import CBPHead
 
-FILES = ("head_step.tflite", "head_step_b8.tflite")  # beside the bundle's own
-BATCH = 8
+BATCHES = (1, 8)  # rows of the steps that every bundle has, beside that of the run
 SGD_RATE = 10.0  # of Adam's step size; measured on digits: 0.001, 0.003 and 0.01 give 91.9, 92.2 and 93.0 %
 
 
@@ -31,8 +33,23 @@ def with_optimizer(head: CBPHead, optimizer: str) -> CBPHead:
     return other
 
 
-def write_micro(folder: Path, backbone: bytes, head: CBPHead, labels: list[str]) -> dict[str, Any]:
-    """Write head_step.tflite, head_step_b8.tflite and the C++ project micro/ into `folder`.
+def files(config: HeadConfig) -> dict[str, int]:
+    """Return the files that the target adds to a bundle, each with the rows of its step; the first is the board's."""
+    sizes = sorted({*BATCHES, config.batch})
+    return {"head_step.tflite" if rows == 1 else f"head_step_b{rows}.tflite": rows for rows in sizes}
+
+
+def write_micro(
+    folder: Path, backbone: bytes, head: CBPHead, labels: list[str], targets: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the head's steps and the C++ project micro/ into `folder`.
+
+    Args:
+        folder: of the bundle.
+        backbone: backbone.tflite.
+        head: what learns on the board.
+        labels: names of the classes known, in slot order.
+        targets: what `target_rows` says of the backbone.
 
     Returns:
         The section `micro` of report.json.
@@ -40,23 +57,20 @@ def write_micro(folder: Path, backbone: bytes, head: CBPHead, labels: list[str])
     Raises:
         UserError: TFLM is missing, or does not run one of the models.
     """
-    models = dict(zip(FILES, (convert_head_step(head, 1), convert_head_step(head, BATCH))))
+    models = {name: convert_head_step(head, rows) for name, rows in files(head.config).items()}
     for name, content in models.items():
         (folder / name).write_bytes(content)
     arenas = {name: measure_arena(content) for name, content in {"backbone.tflite": backbone, **models}.items()}
-    single = models[FILES[0]]
-    sizes = Arenas(arenas["backbone.tflite"]["bytes"], arenas[FILES[0]]["bytes"])
-    state = write_project(folder / "micro", backbone, single, head.config, labels, sizes)
-    seen = multiply_adds(backbone)
+    name, single = next(iter(models.items()))
+    arena = shared_arena(arenas["backbone.tflite"], arenas[name])
+    state = write_project(folder / "micro", backbone, single, head.config, labels, arena)
+    image, step = multiply_adds(backbone), multiply_adds(single)
     return {
         "optimizer": head.config.optimizer,
         "arena": arenas,
-        "arena_bytes": sum(sizes),
+        "arena_bytes": arena,
         "flash_bytes": len(backbone) + len(single),
         "state_bytes": state,
-        "multiply_adds": {
-            "backbone": seen,
-            "predict": seen + multiply_adds(single),
-            "learn": seen + multiply_adds(single, (0, 1)),
-        },
+        "multiply_adds": {"backbone": image, "head_step": step, "predict": image + step, "learn": image + step},
+        "ethos_u": {target: targets[target] for target in ETHOS_U if target in targets},
     }

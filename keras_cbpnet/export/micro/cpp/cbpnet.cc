@@ -9,7 +9,6 @@
 #include "tensorflow/lite/c/common.h"
 #include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
-#include "tensorflow/lite/micro/micro_resource_variable.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
 namespace cbpnet {
@@ -18,17 +17,14 @@ namespace {
 constexpr uint32_t kMagic = 0x4e504243;  // "CBPN"
 constexpr size_t kHeaderBytes = 4 * sizeof(uint32_t);  // magic, bundle, random numbers, checksum
 
-alignas(16) uint8_t backbone_arena[kBackboneArenaBytes];
-alignas(16) uint8_t head_arena[kHeadArenaBytes];
-alignas(tflite::MicroInterpreter) uint8_t backbone_place[sizeof(tflite::MicroInterpreter)];
-alignas(tflite::MicroInterpreter) uint8_t head_place[sizeof(tflite::MicroInterpreter)];
+alignas(16) uint8_t arena[kArenaBytes];  // of both models, which run one after the other
+alignas(MicroInterpreter) uint8_t backbone_place[sizeof(MicroInterpreter)];
+alignas(MicroInterpreter) uint8_t head_place[sizeof(MicroInterpreter)];
 
 BackboneOps backbone_ops;
 HeadOps head_ops;
-tflite::MicroInterpreter* backbone = nullptr;
-tflite::MicroInterpreter* head = nullptr;
-tflite::MicroResourceVariables* variables = nullptr;
-int variable_ids[kVariables];
+MicroInterpreter* backbone = nullptr;
+MicroInterpreter* head = nullptr;
 float known[kSlots];  // 1 for a class that was seen
 float feature[kFeatures];
 uint32_t random_state = 1;
@@ -46,32 +42,11 @@ uint32_t Checksum(const uint8_t* bytes, size_t size) {  // FNV-1a
   return sum;
 }
 
-// The variable `index` as TFLM reads it, with its bytes at `data`.
-class View {
- public:
-  View(int index, void* data) {
-    dims_.size = 1;
-    dims_.data[0] = static_cast<int>(kVariableBytes[index] / sizeof(float));
-    tensor_.type = kTfLiteFloat32;
-    tensor_.dims = reinterpret_cast<TfLiteIntArray*>(&dims_);
-    tensor_.data.data = data;
-  }
-  const TfLiteEvalTensor* tensor() const { return &tensor_; }
+float* Variable(int index) { return head->output(kHeadState + index)->data.f; }
 
- private:
-  struct {
-    int size;
-    int data[1];
-  } dims_;
-  TfLiteEvalTensor tensor_ = {};
-};
-
-Status ReadKnown() {
-  float count[kSlots];
-  const View view(kClassCount, count);
-  if (variables->Read(variable_ids[kClassCount], view.tensor()) != kTfLiteOk) return Status::kFailed;
+void ReadKnown() {
+  const float* count = Variable(kClassCount);
   for (int slot = 0; slot < kSlots; ++slot) known[slot] = count[slot] > 0.0f ? 1.0f : 0.0f;
-  return Status::kOk;
 }
 
 Status InvokeHead(int label, float learning_rate, bool observe) {
@@ -107,25 +82,18 @@ Status Init() {
     return Status::kWrongModel;
   }
   if (!AddBackboneOps(&backbone_ops) || !AddHeadOps(&head_ops)) return Status::kFailed;
-  backbone = new (backbone_place)
-      tflite::MicroInterpreter(backbone_model, backbone_ops, backbone_arena, sizeof(backbone_arena));
-  if (backbone->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
-
-  tflite::MicroAllocator* allocator = tflite::MicroAllocator::Create(head_arena, sizeof(head_arena));
+  MicroAllocator* allocator = MicroAllocator::Create(arena, sizeof(arena));
   if (allocator == nullptr) return Status::kArenaTooSmall;
-  variables = tflite::MicroResourceVariables::Create(allocator, kVariables);
-  if (variables == nullptr) return Status::kArenaTooSmall;
-  head = new (head_place) tflite::MicroInterpreter(head_model, head_ops, allocator, variables);
+  backbone = new (backbone_place) MicroInterpreter(backbone_model, backbone_ops, allocator);
+  if (backbone->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
+  head = new (head_place) MicroInterpreter(head_model, head_ops, allocator);
   if (head->AllocateTensors() != kTfLiteOk) return Status::kArenaTooSmall;
-  for (int i = 0; i < kVariables; ++i) {
-    variable_ids[i] = variables->CreateIdIfNoneFound("", kVariableNames[i]);
-    if (variable_ids[i] < 0) return Status::kFailed;
-  }
   random_state = 1;
   std::memset(feature, 0, sizeof(feature));
   std::memset(known, 0, sizeof(known));
-  const Status status = InvokeHead(-1, 0.0f, false);  // the first run sets the variables
-  return status == Status::kOk ? ReadKnown() : status;
+  const Status status = InvokeHead(-1, 0.0f, false);  // the first run gives the variables their first values
+  if (status == Status::kOk) ReadKnown();
+  return status;
 }
 
 Status Predict(const uint8_t* image, Prediction* prediction) {
@@ -166,8 +134,7 @@ Status ExportState(uint8_t* buffer, size_t size) {
   if (head == nullptr || buffer == nullptr || size < kStateBytes) return Status::kBadArgument;
   uint8_t* place = buffer + kHeaderBytes;
   for (int i = 0; i < kVariables; ++i) {
-    const View view(i, place);
-    if (variables->Read(variable_ids[i], view.tensor()) != kTfLiteOk) return Status::kFailed;
+    std::memcpy(place, Variable(i), kVariableBytes[i]);
     place += kVariableBytes[i];
   }
   const uint32_t header[] = {kMagic, kBundle, random_state,
@@ -186,11 +153,12 @@ Status ImportState(const uint8_t* buffer, size_t size) {
   }
   const uint8_t* place = buffer + kHeaderBytes;
   for (int i = 0; i < kVariables; ++i) {
-    if (variables->Assign(variable_ids[i], kVariableBytes[i], place) != kTfLiteOk) return Status::kFailed;
+    std::memcpy(Variable(i), place, kVariableBytes[i]);
     place += kVariableBytes[i];
   }
   random_state = header[2];
-  return ReadKnown();
+  ReadKnown();
+  return Status::kOk;
 }
 
 }  // namespace cbpnet

@@ -14,7 +14,7 @@ namespace cbpnet {
 enum class Status {
   kOk,
   kWrongModel,     // the models and this TFLM have different schema versions
-  kArenaTooSmall,  // see kBackboneArenaBytes and kHeadArenaBytes
+  kArenaTooSmall,  // see kArenaBytes
   kFailed,         // an operator failed
   kBadArgument,    // a class or a size out of range
   kBadState,       // not a state of this bundle, or damaged

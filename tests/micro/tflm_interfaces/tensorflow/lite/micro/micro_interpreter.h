@@ -1,15 +1,14 @@
 // Interfaces for tests, not TFLM: see README.md.
 #pragma once
+#include <cstddef>
+#include <cstdint>
+#include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-#include "tensorflow/lite/micro/micro_resource_variable.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 namespace tflite {
 class MicroInterpreter {
  public:
-  MicroInterpreter(const Model* model, const MicroOpResolver& ops, uint8_t* arena, size_t size,
-                   MicroResourceVariables* variables = nullptr);
-  MicroInterpreter(const Model* model, const MicroOpResolver& ops, MicroAllocator* allocator,
-                   MicroResourceVariables* variables = nullptr);
+  MicroInterpreter(const Model* model, const MicroOpResolver& ops, MicroAllocator* allocator);
   ~MicroInterpreter();
   TfLiteStatus AllocateTensors();
   TfLiteStatus Invoke();
