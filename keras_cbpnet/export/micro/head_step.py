@@ -100,17 +100,11 @@ def _signature_graph(model: Model) -> Any:
     return graph
 
 
-def variables(model: Model, graph: Any) -> dict[int, str]:
-    """Return the name of the variable behind each handle of `graph`."""
-    handles = [op for op in graph.operators if model.kind(op) == "VAR_HANDLE"]
-    return {op.outputs[0]: op.builtinOptions.sharedName.decode() for op in handles}
-
-
 def _start(model: Model) -> Any:
     """Return the subgraph that sets every variable once, each from a constant of its own that has its name."""
-    used = set(variables(model, model.root.subgraphs[model.root.signatureDefs[0].subgraphIndex]).values())
+    used = set(model.variables(model.root.subgraphs[model.root.signatureDefs[0].subgraphIndex]).values())
     graph = next(graph for graph in model.root.subgraphs if not len(graph.inputs) and not len(graph.outputs))
-    handles = variables(model, graph)
+    handles = model.variables(graph)
     ops = []
     for op in graph.operators:
         name = handles[op.outputs[0] if model.kind(op) == "VAR_HANDLE" else op.inputs[0]]
@@ -135,7 +129,7 @@ def _split(model: Model, main: Any) -> tuple[Any, list[int]]:
     results = [int(i) for i in main.outputs]
     replaced = results[OUTPUTS.index("replaced")]
     needed, seen = set(results) - {replaced}, {"class_mean", "class_count"}
-    handles = variables(model, main)
+    handles = model.variables(main)
     looks: list[Any] = []
     learns: list[Any] = []
     for op in reversed(main.operators):

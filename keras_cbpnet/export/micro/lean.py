@@ -21,7 +21,7 @@ LARGE = 1024  # bytes; a smaller variable is read once: a second operator costs 
 def simplify(model: Model, graph: Any) -> None:
     """Rewrite `graph`; every output and every assigned variable keeps its value."""
     _drop_dead(model, graph)
-    _drop_identities(model, graph)
+    drop_identities(model, graph)
     _transpose_outside(model, graph)
     _fuse(model, graph)
     _keep_in_variables(model, graph)
@@ -49,7 +49,7 @@ def _drop_dead(model: Model, graph: Any) -> None:
     graph.operators = kept[::-1]
 
 
-def _drop_identities(model: Model, graph: Any) -> None:
+def drop_identities(model: Model, graph: Any) -> None:
     """Drop slices of everything and reshapes to the same shape; let a reshape of a reshape read the first's input."""
     source: dict[int, int] = {}
     for op in list(graph.operators):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.export.micro.graph import DTYPES, Model, shape_of
-from keras_cbpnet.export.micro.head_step import INPUTS, OUTPUTS, variables
+from keras_cbpnet.export.micro.head_step import INPUTS, OUTPUTS
 from keras_cbpnet.export.ops import op_table
 
 SOURCES = Path(__file__).parent / "cpp"  # what is the same for every bundle
@@ -157,7 +157,7 @@ def _list(kind: str, name: str, values: list[str]) -> str:
 def _variable_bytes(model: Model) -> dict[str, int]:
     """Return the size of every variable of head_step.tflite by name, in the order of their first values."""
     start = model.root.subgraphs[-1]
-    names = variables(model, start)
+    names = model.variables(start)
     assigned = [op.inputs for op in start.operators if model.kind(op) == "ASSIGN_VARIABLE"]
     return {names[handle]: model.size(start, value) for handle, value in assigned}
 
