@@ -173,4 +173,6 @@ def test_tflm_runs_it(files, tmp_path):
     other = run_backbone(shipped, images, "ai_edge_litert").raw
     found = np.load(tmp_path / "found.npy")
     assert found.shape == other.shape
-    assert np.abs(found.astype(int) - other.astype(int)).max() <= 2
+    quanta = np.abs(found.astype(int) - other.astype(int))
+    assert quanta.max() <= 4
+    assert np.mean(quanta > 1) < 0.01
