@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,6 +16,7 @@ from keras_cbpnet.export.runtimes import run_backbone
 from keras_cbpnet.layers.attend import FINE, MANY, Attend
 from keras_cbpnet.layers.fake_quant import FakeQuantize, set_mode
 from keras_cbpnet.models.backbone import Backbone
+from keras_cbpnet.training.qat import calibrate
 
 # Dimensions: B images, H heads, M keys and queries, E width of a head.
 B, H, M, E, SIDE = 2, 2, 144, 8, 12
@@ -90,6 +92,20 @@ def test_few_keys_and_unquantized_layers_have_no_parts():
         backbone.build()
         found = {v.path.split("/")[-2] for v in backbone.blocks[0].attend.variables}
         assert found == (names if backbone.embedding.tokens > MANY else set())
+
+
+def test_a_saved_model_keeps_its_parts(tmp_path):
+    config = {"image_size": 48, "width": 8, "heads": 2, "depth": 1, "mlp_width": 8}  # 145 tokens
+    backbone = Backbone(config, quantized=True)
+    backbone.build()
+    images = np.random.default_rng(2).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8)
+    calibrate(backbone, backbone.features, images)
+    wanted = np.asarray(backbone.features(images))
+    backbone.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert len(again.blocks[0].attend.parts) == 4
+    set_mode(again, "on")
+    np.testing.assert_array_equal(np.asarray(again.features(images)), wanted)
 
 
 class Graph(tf.Module):
