@@ -8,7 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import backbones, class_incremental, endurance, lives, micro, plasticity, tables, unattended
+from benchmarks import (
+    backbones,
+    class_incremental,
+    endurance,
+    lives,
+    micro,
+    plasticity,
+    recipes,
+    tables,
+    unattended,
+)
 from benchmarks.stages import ROOT
 from keras_cbpnet import cli
 
@@ -29,6 +39,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("backbone_*.json", "Frozen backbones on CIFAR-100", backbones.render),
     ("unattended_*.json", "Learning unattended", unattended.render),
     ("endurance.json", "A device that never restarts", endurance.render),
+    ("recipes_*.json", "What the conversion recipes lose", recipes.render),
     ("digits.json", "From training to device, on digits", tables.render),
     ("micro.json", "On a microcontroller", micro.render),
 )

@@ -63,12 +63,17 @@ def test_an_edge_tpu_takes_what_comes_before_the_first_operator_it_lacks():
     assert row["on_cpu"] == {"BATCH_MATMUL": 1, "CONV_2D": 2}
     assert targets.describe(row).startswith("3 of 6 operators accelerated (50.0%) at most, then BATCH_MATMUL and all")
     assert targets.edge_tpu_row(ops("CONV_2D", "ADD")) == {
-        "source": "list of operators after coral.ai, not verified; edgetpu_compiler is not installed",
+        "source": "Coral's published list of operators; edgetpu_compiler is not installed",
         "accelerated": 2,
         "cpu": 0,
         "on_cpu": {},
     }
     assert targets.edge_tpu_row(ops("CONV_2D", kind="FLOAT32"))["accelerated"] == 0
+    joined = [*ops("CONV_2D"), Operator("CONCATENATION", "INT8", None, constant=True), *ops("CONV_2D")]
+    row = targets.edge_tpu_row(joined)
+    assert (row["accelerated"], row["first_on_cpu"]) == (1, "CONCATENATION")
+    assert targets.edge_tpu_row([*ops("CONV_2D"), *ops("CONCATENATION")])["accelerated"] == 2
+    assert len(targets.EDGE_TPU) == 40
 
 
 def test_what_tflm_lacks_is_named():

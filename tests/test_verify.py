@@ -1,9 +1,14 @@
-"""What a conversion may lose: a point of accuracy, and what chance gives and takes."""
+"""What a conversion may lose: a point of accuracy, and what chance gives and takes; what it says of a wrong head."""
+
+import re
 
 import numpy as np
 import pytest
+from helpers.head_case import Case
+from helpers.head_steps import head_layer
 
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.export import verify
 from keras_cbpnet.export.verify import check_accuracy
 
 
@@ -35,3 +40,18 @@ def test_more_is_refused(images, right, lost, gained):
 
 def test_gaining_is_no_loss():
     check_accuracy(*hits(200, 100, lost=3, gained=60))
+
+
+def test_a_wrong_head_is_told_tensor_by_tensor(monkeypatch):
+    from keras_cbpnet.export.head import convert_head
+
+    monkeypatch.setattr(verify, "HEAD_STEPS", 3)
+    case = Case("mlp", 6, 4, 5, 8, {"maturity_threshold": 100})
+    head, state = head_layer(case, case.start()), case.start()
+    state["mean_activation"][2] += 0.4
+    state["utility"][1] += 0.25
+    content = convert_head(head_layer(case, state))
+    found = r"differs from Keras by 4\.0e-01 after 3 steps.*; worst first: mean_activation 4\.0e-01, utility 2\.5e-01, "
+    with pytest.raises(UserError, match=found) as error:
+        verify.check_head(content, head)
+    assert len(re.findall(r"\d\.\de-\d\d", str(error.value).split("worst first")[1])) == verify.WORST

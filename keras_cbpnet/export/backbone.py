@@ -12,6 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from keras_cbpnet.export.fine_softmax import refine
 from keras_cbpnet.layers.prompts import assemble, unit
 from keras_cbpnet.models.cbpnet import CBPNet
 
@@ -94,7 +95,8 @@ def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         # Per-channel dense weights crash tflite-runtime 2.14 on aarch64.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        return bytes(converter.convert())
+        content = bytes(converter.convert())
+        return refine(content) if recipe == "int8" else content
 
 
 def _representative(images: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[np.float32]]]:

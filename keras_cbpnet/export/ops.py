@@ -28,11 +28,13 @@ class Operator(NamedTuple):
     name: the builtin's, or `CUSTOM:<its name>`, Flex among them.
     type: floating point where any tensor it reads or writes is, otherwise that of its first output (or input).
     weights: None where it has none, or they are no constant.
+    constant: whether an input is a constant.
     """
 
     name: str
     type: str
     weights: Weights | None
+    constant: bool = False
 
 
 def operators(model: bytes) -> Iterator[Operator]:
@@ -47,7 +49,10 @@ def operators(model: bytes) -> Iterator[Operator]:
             ends = [tensors for tensors in (operator.outputs, operator.inputs) if tensors is not None]
             types = [_TYPE_NAMES[subgraph.tensors[i].type] for tensors in ends for i in tensors if i >= 0]
             floating = [kind for kind in types if kind in FLOATS]
-            yield Operator(name, (floating or types or ["-"])[0], _weights(graph, subgraph, operator, name))
+            inputs = [subgraph.tensors[i] for i in ([] if operator.inputs is None else operator.inputs) if i >= 0]
+            constant = any(graph.buffers[tensor.buffer].data is not None for tensor in inputs)
+            weights = _weights(graph, subgraph, operator, name)
+            yield Operator(name, (floating or types or ["-"])[0], weights, constant)
 
 
 def _weights(graph: Any, subgraph: Any, operator: Any, name: str) -> Weights | None:

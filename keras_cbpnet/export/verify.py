@@ -16,6 +16,7 @@ from keras_cbpnet.layers.cbp_head import CBPHead
 HEAD_STEPS = 200
 HEAD_TOLERANCE = 1e-4
 HEAD_LEARNING_RATE = 1e-3  # at most: beyond it, Adam on random labels amplifies float32 rounding past the tolerance
+WORST = 5  # state tensors that an error names
 COSINE = 0.99
 ACCURACY_LOSS = 0.01
 SMALL_WEIGHTS = 1000  # entries that `hybrid` may leave in floating point
@@ -51,7 +52,7 @@ def check_head(model: bytes, head: CBPHead) -> float:
         The largest absolute difference of loss and state at any step.
 
     Raises:
-        UserError: it is above 1e-4, or another unit was reborn.
+        UserError: it is above 1e-4, and the message names where it is largest, or another unit was reborn.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -67,7 +68,7 @@ def check_head(model: bytes, head: CBPHead) -> float:
     for mine, theirs in zip(twin.variables, head.variables, strict=True):
         mine.assign(theirs)
     learn, watch = tf.function(twin.learn), tf.function(twin.observe)
-    worst = 0.0
+    worst: dict[str, float] = {}
     for step in range(HEAD_STEPS):
         inputs = {name: value[step] for name, value in stream.items()}
         rows = {name: inputs[name] for name in ("feature", "label")}
@@ -77,13 +78,17 @@ def check_head(model: bytes, head: CBPHead) -> float:
         if int(found["replaced"]) != int(expected["replaced"]):
             raise UserError(f"head.tflite bears unit {found['replaced']} anew where Keras does {expected['replaced']}")
         state = get_state()
-        differences = [np.abs(state[name] - value.numpy()).max() for name, value in twin.state.items()]
-        worst = max(worst, abs(float(found["loss"]) - float(expected["loss"])), *map(float, differences))
-    if not worst <= HEAD_TOLERANCE:
+        differences = {name: float(np.abs(state[name] - value.numpy()).max()) for name, value in twin.state.items()}
+        differences["loss"] = abs(float(found["loss"]) - float(expected["loss"]))
+        worst = {name: float(np.maximum(worst.get(name, 0.0), new)) for name, new in differences.items()}  # keeps NaN
+    largest = sorted(worst.items(), key=lambda pair: -np.inf if np.isnan(pair[1]) else -pair[1])
+    if not largest[0][1] <= HEAD_TOLERANCE:
+        named = ", ".join(f"{name} {difference:.1e}" for name, difference in largest[:WORST])
         raise UserError(
-            f"head.tflite differs from Keras by {worst:.1e} after {HEAD_STEPS} steps, allowed {HEAD_TOLERANCE}"
+            f"head.tflite differs from Keras by {largest[0][1]:.1e} after {HEAD_STEPS} steps, allowed "
+            f"{HEAD_TOLERANCE}; worst first: {named}"
         )
-    return worst
+    return largest[0][1]
 
 
 def check_features(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

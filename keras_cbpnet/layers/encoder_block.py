@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_cbpnet.layers.fake_quant import GATE_FLOOR, optional
+from keras_cbpnet.layers.attend import Attend
+from keras_cbpnet.layers.fake_quant import GATE_FLOOR, GELU_FLOOR, optional
 from keras_cbpnet.layers.layer_norm import LayerNorm
 from keras_cbpnet.layers.projection import Projection
 
@@ -54,12 +55,13 @@ class EncoderBlock(keras.layers.Layer):
         self.query = Projection(width, gain=(width // heads) ** -0.5, name="query", **q)
         self.key = Projection(width, name="key", **q)
         self.value = Projection(width, name="value", **q)
+        self.attend = Attend(name="attend", **q)
         self.output_projection = Projection(width, centred=True, name="output", **q)
         self.norm2 = LayerNorm(name="norm2", **q)
         self.expand = Projection(mlp_width, gain=gain, name="expand", **q)
         self.contract = Projection(width, input_gain=1 / gain, centred=True, name="contract", **q)
         places = ("query", "key", "value", "scores", "context", "attended", "sum1", "expanded", "gated", "mlp", "sum2")
-        floor = {"expanded": GATE_FLOOR}
+        floor = {"expanded": GATE_FLOOR if activation == "quick_gelu" else GELU_FLOOR}
         self.at = {place: optional(quantized, name=f"at_{place}", floor=floor.get(place)) for place in places}
 
     def build(self, input_shape: Any) -> None:
@@ -67,6 +69,7 @@ class EncoderBlock(keras.layers.Layer):
         for layer in (self.norm1, self.query, self.key, self.value, self.output_projection, self.norm2, self.expand):
             layer.build(input_shape)
         self.contract.build(wide)
+        self.attend.build((input_shape[0], self.heads, input_shape[1], input_shape[1]))
         for place, layer in self.at.items():
             layer.build(wide if place in ("expanded", "gated") else input_shape)
 
@@ -102,7 +105,7 @@ class EncoderBlock(keras.layers.Layer):
             v = ops.concatenate([prefix[1], v], axis=1)  # (B, M, D)
         q, k, v = self._split(at("query", q)), self._split(at("key", k)), self._split(at("value", v))
         scores = at("scores", ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))))  # (B, H, N, M)
-        x = at("context", ops.matmul(ops.softmax(scores), v))  # (B, H, N, D/H)
+        x = at("context", self.attend(scores, v, training=training))  # (B, H, N, D/H)
         x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, inputs.shape[1], self.width))  # (B, N, D)
         x = at("sum1", inputs + at("attended", self.output_projection(x)))
         y = at("expanded", self.expand(self.norm2(x, training=training)))  # (B, N, F)

@@ -15,6 +15,7 @@ import keras
 
 KINDS = ("activation", "weight", "channel")
 GATE_FLOOR = -8.0  # x * sigmoid(x) is above -0.003 below it, so no int8 step need go to what lies there
+GELU_FLOOR = -3.5  # the same of the exact GELU, above -0.001
 
 
 class _Host:

@@ -240,7 +240,7 @@ class Head:
         """Update the trained tensors and their slots in `new`; a unit's own tensors count their steps by its age."""
         unit = [one_minus_power(beta, new["age"]) for beta in (BETA1, BETA2)]  # (h,)
         shared = [one_minus_power(beta, new["step"]) for beta in (BETA1, BETA2)]  # ()
-        corrections = {"w1": [t[None, :] for t in unit], "b1": unit, "w2": [t[:, None] for t in unit]}
+        corrections = {"w1": unit, "b1": unit, "w2": [t[:, None] for t in unit]}
         for name, g in gradients.items():
             m = BETA1 * new[f"m_{name}"] + (1.0 - BETA1) * g
             v = BETA2 * new[f"v_{name}"] + (1.0 - BETA2) * (g * g)

@@ -242,7 +242,9 @@ def test_a_head_in_another_state_is_refused(refused, road, monkeypatch):
     w2[3, 5] += 0.01
     head.assign({"w2": w2})
     monkeypatch.setattr("keras_cbpnet.export.verify.HEAD_STEPS", 5)  # are enough
-    assert "head.tflite differs from Keras by 1.0e-02" in refused(convert_head=convert_head(head))
+    message = refused(convert_head=convert_head(head))
+    assert "head.tflite differs from Keras by 1.0e-02" in message
+    assert "; worst first: w2 1.0e-02, " in message
 
 
 def test_a_backbone_with_other_weights_is_refused(refused, int8, monkeypatch):
@@ -256,6 +258,7 @@ def test_a_backbone_with_other_weights_is_refused(refused, int8, monkeypatch):
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     message = refused(convert_backbone=bytes(builder.Output()))
     assert "backbone.tflite's features have a mean cosine of" in message
+    assert "; signal to noise, worst first: " in message
 
 
 def test_operators_that_are_no_builtins_are_refused(refused, monkeypatch):

@@ -63,6 +63,11 @@ class Model:
         self.root.operatorCodes.append(code)
         return len(self.root.operatorCodes) - 1
 
+    def variables(self, graph: Any) -> dict[int, str]:
+        """Return the name of the variable behind each handle of `graph`."""
+        made = [op for op in graph.operators if self.kind(op) == "VAR_HANDLE"]
+        return {op.outputs[0]: op.builtinOptions.sharedName.decode() for op in made}
+
     def tensor(self, graph: Any, name: str, shape: Sequence[int], dtype: Any, value: Any = None) -> int:
         """Add a tensor to `graph`, with `value` a constant, and return its number."""
         tensor = schema.TensorT()
@@ -95,12 +100,32 @@ class Model:
     def prune(self) -> None:
         """Drop every tensor that no operator uses; the others get new numbers."""
         for graph in self.root.subgraphs:
-            _drop_unused_tensors(self.root, graph)
+            used = {i for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
+            self.renumber(graph, sorted(used | {int(i) for i in (*graph.inputs, *graph.outputs)}))
 
-    def pack(self) -> bytes:
-        """Return the bytes of the file, without operator codes and buffers that nothing uses."""
+    def renumber(self, graph: Any, order: Sequence[int | None]) -> None:
+        """Give tensor `order[i]` of `graph` the number i; None stands for a tensor that no operator uses.
+
+        What `order` leaves out is dropped, and an operator's input that was dropped becomes -1, none.
+        """
+        numbers = {old: new for new, old in enumerate(order) if old is not None}
+        graph.tensors = [schema.TensorT(shape=[]) if old is None else graph.tensors[old] for old in order]
+        for op in graph.operators:
+            op.inputs, op.outputs = ([numbers.get(i, -1) for i in each] for each in (op.inputs, op.outputs))
+        graph.inputs, graph.outputs = ([numbers[int(i)] for i in each] for each in (graph.inputs, graph.outputs))
+        for signature in self.root.signatureDefs or []:
+            if self.root.subgraphs[signature.subgraphIndex] is graph:
+                for entry in (*signature.inputs, *signature.outputs):
+                    entry.tensorIndex = numbers[int(entry.tensorIndex)]
+
+    def pack(self, builder: flatbuffers.Builder | None = None) -> bytes:
+        """Return the bytes of the file, without operator codes and buffers that nothing uses.
+
+        Args:
+            builder: an empty one that writes in its own way.
+        """
         _drop_unused(self.root)
-        builder = flatbuffers.Builder(1 << 16)
+        builder = flatbuffers.Builder(1 << 16) if builder is None else builder
         builder.Finish(self.root.Pack(builder), file_identifier=IDENTIFIER)
         return bytes(builder.Output())
 
@@ -114,20 +139,6 @@ def replace_input(ops: Iterable[Any], old: int, new: int) -> None:
     """Let every operator of `ops` that reads tensor `old` read `new`."""
     for op in ops:
         op.inputs = [new if i == old else i for i in op.inputs]
-
-
-def _drop_unused_tensors(root: Any, graph: Any) -> None:
-    used = {i for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
-    used |= {int(i) for i in (*graph.inputs, *graph.outputs)}
-    order = {old: new for new, old in enumerate(sorted(used))}
-    graph.tensors = [graph.tensors[old] for old in order]
-    for op in graph.operators:
-        op.inputs, op.outputs = ([order.get(i, -1) for i in each] for each in (op.inputs, op.outputs))
-    graph.inputs, graph.outputs = ([order[int(i)] for i in each] for each in (graph.inputs, graph.outputs))
-    for signature in root.signatureDefs or []:
-        if root.subgraphs[signature.subgraphIndex] is graph:
-            for entry in (*signature.inputs, *signature.outputs):
-                entry.tensorIndex = order[int(entry.tensorIndex)]
 
 
 def _drop_unused(root: Any) -> None:

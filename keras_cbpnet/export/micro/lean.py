@@ -7,6 +7,7 @@ transposed copy of an operand for good, unless it comes transposed.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def simplify(model: Model, graph: Any, variables: list[Variable]) -> None:
     """Rewrite `graph`; every output and every version of the `variables` keeps its value."""
     kept = {version for variable in variables for version in variable.versions}
     drop_dead(graph, kept)
-    _drop_identities(model, graph, kept)
+    drop_identities(model, graph, kept)
     _slice_plainly(model, graph)
     _transpose_outside(model, graph)
     _fuse(model, graph, kept)
@@ -57,7 +58,7 @@ def drop_dead(graph: Any, kept: set[int]) -> None:
     graph.operators = ops[::-1]
 
 
-def _drop_identities(model: Model, graph: Any, kept: set[int]) -> None:
+def drop_identities(model: Model, graph: Any, kept: Collection[int] = ()) -> None:
     """Drop slices of everything and reshapes to the same shape; let a reshape of a reshape read the first's input."""
     source: dict[int, int] = {}
     for op in list(graph.operators):

@@ -1,0 +1,173 @@
+"""What each conversion recipe loses: final average accuracy of runs as the interpreter computes it, recipe by recipe.
+
+    python -m benchmarks.recipes --seeds 0,1,2,3,4 --json benchmarks/results/recipes_digits.json
+    python -m benchmarks.recipes --data npz:cifar100.npz --tasks 10 --epochs 0 --head-epochs 5
+    python -m benchmarks.recipes --data npz:cifar100.npz --preset deit_tiny_16_224 --weights FILE --per-class 20,5 ...
+
+One training a seed serves every recipe: `python -m keras_cbpnet.train` on the host's tasks, all of them, through fake
+quantizers. `int8_calibrated` is the same run as int8 without them, its ranges from the converter's calibration alone.
+The head is that of the run, on the features that the runtime gives. A command that was killed goes on in its --work
+folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import results
+from benchmarks.class_incremental import cell, run, say, subset
+from benchmarks.stages import ROOT, shown
+from benchmarks.tables import markdown
+from keras_cbpnet import cli
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.presets import PRESETS, check_weights, get_preset
+
+FLOAT = "float32"
+RECIPES = {FLOAT: FLOAT, "int8": "int8", "int8_calibrated": "int8", "hybrid": "hybrid"}  # name: the converter's
+RUNTIMES = ("ai_edge_litert", "tflite_runtime")
+
+
+def build_parser() -> cli.ArgumentParser:
+    """Return the command line's parser."""
+    parser = cli.ArgumentParser(prog="python -m benchmarks.recipes", description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--preset", choices=list(PRESETS), default="vit_nano_32", help="backbone")
+    add("--weights", type=Path, help="weights file; default: the shipped one")
+    add("--data", default="digits", metavar="SPEC", help="labelled images, as --dataset of the trainer")
+    add("--per-class", type=cli.seed_list, metavar="N,M", help="the first N training, M test images a class alone")
+    add("--tasks", type=int, default=5, metavar="T", help="number of tasks")
+    add("--epochs", type=int, default=3, metavar="E", help="passes with the prompts; 0: no prompts")
+    add("--head-epochs", type=int, default=20, metavar="E", help="passes of the head alone")
+    add("--seeds", type=cli.seed_list, default=[0], metavar="S,S,...", help="class orders and weights")
+    add("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help="what computes the features")
+    add("--work", type=Path, default=Path("runs/recipes"), help="folder of the run folders")
+    add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, convert and evaluate every seed; print a table, write the results."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(given)
+    check_weights(get_preset(args.preset), args.weights)
+    if args.json and args.json.is_dir():
+        raise UserError(f"--json {args.json} is a folder; give the name of a file")
+    if args.per_class and (len(args.per_class) != 2 or min(args.per_class) < 1):
+        raise UserError(f"--per-class needs two numbers from 1 on, got {','.join(map(str, args.per_class))}")
+    commit = results.commit(ROOT)
+    size, dataset = get_preset(args.preset).backbone.image_size, args.data
+    if args.per_class:
+        dataset = subset(args.data, *args.per_class, args.work, size)
+    common: dict[str, Any] = {
+        "preset": args.preset,
+        "weights": str(args.weights or ""),
+        "tasks": args.tasks,
+        "prompts": args.epochs > 0,
+        "epochs": args.epochs,
+        "head_epochs": args.head_epochs,
+    }
+    found: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in RECIPES}
+    for seed in args.seeds:
+        config = TrainConfig(**common, dataset=dataset, seed=seed)
+        folder = args.work / f"{args.preset}-{args.tasks}-seed-{seed}"
+        run(config, folder)
+        for recipe in RECIPES:
+            found[recipe].append(measure(config, folder, recipe, args.runtime))
+            say(f"seed {seed}, {recipe}: {found[recipe][-1]['average_accuracy']:.3f}")
+    record = {
+        **results.provenance("benchmarks.recipes", given, commit),
+        "runtime": args.runtime,
+        "image_size": size,
+        "per_class": args.per_class,
+        "run": common,
+        "seeds": args.seeds,
+        "recipes": {recipe: over_seeds(rows) for recipe, rows in found.items()},
+        "paired": {
+            recipe: results.paired(*([row["average_accuracy"] for row in found[name]] for name in (recipe, FLOAT)))
+            for recipe in RECIPES
+            if recipe != FLOAT
+        },
+    }
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        results.write(args.json, record)
+        say(f"written: {shown(args.json)}")
+    print(render(record))
+    return 0
+
+
+def measure(config: TrainConfig, folder: Path, recipe: str, runtime: str) -> dict[str, Any]:
+    """Return what `folder`, a finished run of `config`, is worth when converted by `recipe`.
+
+    Returns:
+        `accuracy` of each task's test images among all classes, `average_accuracy`, their mean, and `bytes` of the
+        backbone; from the file that a call before has left in the folder, if there is one.
+    """
+    kept = folder / f"{recipe}-{runtime}.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    import keras
+
+    from keras_cbpnet.data import make_stream, open_dataset
+    from keras_cbpnet.export.backbone import convert_backbone
+    from keras_cbpnet.export.bundle import REPRESENTATIVE
+    from keras_cbpnet.export.runtimes import run_backbone
+    from keras_cbpnet.layers.fake_quant import float32
+
+    model = keras.models.load_model(folder / "model.keras")
+    data = open_dataset(config.dataset, model.backbone.config.image_size, config.seed)
+    tasks = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
+    rows = np.random.default_rng(config.seed).permutation(len(data.x_train))[:REPRESENTATIVE]
+    with contextlib.nullcontext() if recipe == "int8" else float32(model):
+        file = convert_backbone(model, RECIPES[recipe], data.images("train", np.sort(rows)))
+    accuracy = []
+    for task in tasks:
+        feature = run_backbone(file, task.x_test, runtime).feature
+        accuracy.append(float(np.mean(np.asarray(model.head(feature)).argmax(axis=1) == task.y_test)))
+    found = {"accuracy": accuracy, "average_accuracy": statistics.fmean(accuracy), "bytes": len(file)}
+    results.write(kept, found)
+    return found
+
+
+def over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the average accuracy of every seed, its mean and deviation, and the bytes of the first file."""
+    accuracy = [row["average_accuracy"] for row in rows]
+    return {
+        "average_accuracy": accuracy,
+        "mean": statistics.fmean(accuracy),
+        "std": statistics.stdev(accuracy) if len(rows) > 1 else None,
+        "bytes": rows[0]["bytes"],
+    }
+
+
+def render(record: dict[str, Any]) -> str:
+    """Return the table of a result: a row a recipe."""
+    table = [["recipe", "average accuracy, %", f"points over {FLOAT}", "95 % confidence", "backbone, bytes"]]
+    for recipe, found in record["recipes"].items():
+        pair = record["paired"].get(recipe)
+        shift, bounds = ("-", "-") if pair is None else (f"{100 * pair['difference']:+.2f}", "-")
+        if pair is not None and len(record["seeds"]) > 1:
+            bounds = f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}"
+        table.append([recipe, cell(found), shift, bounds, f"{found['bytes']:,}"])
+    run, few = record["run"], record["per_class"]
+    images = "all images" if not few else f"{few[0]} training and {few[1]} test images a class"
+    prompts = f"prompts trained in {run['epochs']} passes" if run["prompts"] else "no prompts, ranges calibrated"
+    seeds = ", ".join(map(str, record["seeds"]))
+    head = (
+        f"{run['preset']}, {record['image_size']} pixels, {images}, {run['tasks']} tasks, {prompts}, seeds {seeds}; "
+        f"under {record['runtime']}, final average accuracy"
+    )
+    return f"{head}\n\n{markdown(table)}"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,57 @@
+"""What attention takes from the values, fit for int8 where there are many keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_cbpnet.layers.fake_quant import optional
+
+# Dimensions: B images, H heads, N queries, M keys, E width of a head.
+MANY = 128  # keys; with more, the two parts
+FINE = 1 / 16  # the largest probability of the fine part
+
+
+@keras.saving.register_keras_serializable("keras_cbpnet")
+class Attend(keras.layers.Layer):
+    """softmax(scores) v (Vaswani et al., arXiv 1706.03762).
+
+    The int8 softmax of TFLite has steps of 1/256: of 197 keys, the mean probability is 1.3 steps. So where there are
+    many keys, a quantized layer splits each probability into its part up to 1/16 and the rest, gives each part a scale
+    of its own and adds the two products. `export.fine_softmax` lets the file compute the fine part from 16 bits.
+
+    Args:
+        quantized: whether the parts pass through int8 fake quantizers.
+    """
+
+    def __init__(self, quantized: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.quantized = quantized
+        self.parts: dict[str, keras.layers.Layer] = {}
+
+    def build(self, input_shape: Any, values_shape: Any = None) -> None:
+        """`input_shape`: of the scores, [B, H, N, M]; the number of keys decides."""
+        if self.quantized and input_shape[-1] > MANY:
+            for name in ("fine", "coarse", "fine_context", "coarse_context"):
+                self.parts[name] = optional(True, name=name)
+                self.parts[name].build(input_shape)
+        self.built = True
+
+    def call(self, inputs: Any, values: Any, training: bool = False) -> Any:
+        """Return float32 [B, H, N, E] for scores [B, H, N, M] and values [B, H, M, E]."""
+        probability = ops.softmax(inputs)  # (B, H, N, M)
+        if not self.parts or self.parts["fine"].mode == "off":
+            return ops.matmul(probability, values)
+
+        def at(name: str, x: Any) -> Any:
+            return self.parts[name](x, training=training)
+
+        coarse = at("coarse", ops.relu(probability - FINE))
+        fine = at("fine", probability - coarse)
+        products = (at(f"{name}_context", ops.matmul(x, values)) for name, x in (("fine", fine), ("coarse", coarse)))
+        return sum(products)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "quantized": self.quantized}
