@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import keras
 
-from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
+from keras_cbpnet.config import HeadConfig, TrainConfig
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.no_prompts import NoPrompts
-from keras_cbpnet.layers.prompts import Prompts
-from keras_cbpnet.methods.method import Method
+from keras_cbpnet.methods.method import Method, dual_prompts
 
 
 class CBPNetMethod(Method):
@@ -23,7 +22,7 @@ class CBPNetMethod(Method):
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
         if not config.prompts:
             return NoPrompts(name="prompts")
-        return Prompts(PromptConfig(expert_length=config.expert_length, pool=config.tasks), width, name="prompts")
+        return dual_prompts(config, width)
 
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         own = ("block", "units", "batch", "decay_rate", "replacement_rate", "maturity_threshold", "learning_rate")
