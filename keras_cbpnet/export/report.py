@@ -23,7 +23,7 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
         yield "signal to noise of the fake quantizers, dB (this rounding alone), worst first:"
         for row in report["signal_to_noise"][:NOISIEST]:
             yield f"  {row['place']}: {row['ratio_db']} ({row['own_db']})"
-    yield from _selection_lines(report["prompt_selection"])
+    yield from selection_lines(report["prompt_selection"])
     accuracy = report["accuracy"]
     runtime = next(name for name in accuracy if name != "float32")
     yield (
@@ -32,7 +32,7 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def _selection_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+def selection_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the table of `prompt_selection.compare`, with shares of the cost of two passes."""
     if not rows:
         return
