@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import backbones, class_incremental, lives, plasticity, tables
+from benchmarks import backbones, class_incremental, lives, plasticity, prompt_selection, tables
 from benchmarks.stages import ROOT
 from keras_cbpnet import cli
 
@@ -27,6 +27,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("plasticity.json", "Plasticity over a thousand tasks", plasticity.render),
     ("plasticity_tflite.json", "The same through head.tflite", plasticity.render),
     ("backbone_*.json", "Frozen backbones on CIFAR-100", backbones.render),
+    ("prompt_selection*.json", "One pass or two", prompt_selection.render),
     ("digits.json", "From training to device, on digits", tables.render),
 )
 
