@@ -280,6 +280,21 @@ def test_a_fixed_prompt_costs_its_rows_more_than_none(images, converted):
     assert multiply_adds(file) - multiply_adds(plain) == 2 * length * D * asking  # scores and context
 
 
+def test_the_only_prompt_in_use_needs_no_query(images, converted):
+    """After one task, or with --prompt-tasks 1, the nearest key is the only one: the device saves the query pass."""
+    model, file = converted("two", "float32")
+    model.prompts.begun.assign(1)
+    try:
+        single = convert_backbone(model, "float32", images)
+        feature, prompt = (np.asarray(part) for part in model.features(images))
+    finally:
+        model.prompts.begun.assign(2)
+    found = run_backbone(single, images, "ai_edge_litert")
+    np.testing.assert_array_equal(found.prompt, prompt)
+    np.testing.assert_allclose(found.feature, feature, rtol=0, atol=2e-4)
+    assert multiply_adds(single) == multiply_adds(converted("fixed", "float32")[1]) < multiply_adds(file)
+
+
 @pytest.fixture(scope="module")
 def run(stream, tmp_path_factory):
     output = tmp_path_factory.mktemp("trained") / "run"

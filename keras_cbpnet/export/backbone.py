@@ -26,12 +26,12 @@ class PromptedBackbone(tf.Module):
         super().__init__()
         self.backbone = backbone
         self.config = prompts.config
-        used = max(prompts.tasks, 1)
+        used = prompts.tasks
         self.general = tf.Variable(prompts.general, trainable=False)
         self.expert = tf.Variable(prompts.expert[:used], trainable=False)
         keys = unit(prompts.key[:used])
         # What all keys share moves no maximum, but would take int8's few steps from their differences.
-        keys = keys - ops.mean(keys, axis=0, keepdims=True) * (used > 1)
+        keys = keys - ops.mean(keys, axis=0, keepdims=True)
         self.keys = tf.Variable(ops.transpose(keys), trainable=False)  # (d, P)
 
     def __call__(self, image: Any) -> dict[str, Any]:
@@ -45,14 +45,14 @@ class PromptedBackbone(tf.Module):
 
 
 class OnePassBackbone(tf.Module):
-    """The same in one pass, prompt 0 for every image: that of a `FixedPrompt`, or without prompts."""
+    """The same in one pass, prompt 0 for every image: a fixed prompt, the only one in use, or no prompts."""
 
-    def __init__(self, backbone: Backbone, prompts: FixedPrompt | NoPrompts) -> None:
+    def __init__(self, backbone: Backbone, prompts: Prompts | FixedPrompt | NoPrompts) -> None:
         super().__init__()
         self.backbone = backbone
         self.prefixes = {}
-        if isinstance(prompts, FixedPrompt):
-            found = assemble(prompts.config, prompts.general, ops.convert_to_tensor(prompts.expert))
+        if not isinstance(prompts, NoPrompts):
+            found = assemble(prompts.config, prompts.general, prompts.expert[:1])
             self.prefixes = {i: tuple(tf.Variable(x, trainable=False) for x in pair) for i, pair in found.items()}
 
     def __call__(self, image: Any) -> dict[str, Any]:
@@ -63,8 +63,8 @@ class OnePassBackbone(tf.Module):
 def convert_backbone(model: CBPNet, recipe: str, images: NDArray[np.uint8], prompts: Any = None) -> bytes:
     """Return the backbone of `model` with its prompts, or with `prompts`, as a TFLite file; see `convert`."""
     prompts = model.prompts if prompts is None else prompts
-    two = isinstance(prompts, Prompts)
-    graph = PromptedBackbone(model.backbone, prompts) if two else OnePassBackbone(model.backbone, prompts)
+    chooses = isinstance(prompts, Prompts) and prompts.tasks > 1
+    graph = PromptedBackbone(model.backbone, prompts) if chooses else OnePassBackbone(model.backbone, prompts)
     return convert(graph, model.backbone.config.image_size, recipe, images)
 
 

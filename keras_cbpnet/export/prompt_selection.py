@@ -42,7 +42,8 @@ def compare(
     """Convert a trained model with every choice of the prompt's selection, and measure.
 
     Args:
-        model: trained, its fake quantizers as `recipe` needs them; without prompts chosen by key nothing is compared.
+        model: trained, its fake quantizers as `recipe` needs them; where there are no prompts to choose from, nothing
+            is compared.
         recipe: of the conversion.
         representative: uint8 [N, S, S, 3], for the converter.
         tasks: that the model was trained on, in their order.
@@ -53,7 +54,7 @@ def compare(
         For each choice `name`; `shipped`, whether the model is of this choice; `accuracy` on the tasks' test images;
         `multiply_adds` of an image; `milliseconds` an image, by runtime.
     """
-    if not isinstance(model.prompts, Prompts):
+    if not isinstance(model.prompts, Prompts) or model.prompts.tasks < 2:
         return []
     rng = np.random.default_rng(0)
     chosen = [rng.permutation(len(task.y_train))[:IMAGES] for task in tasks]
@@ -89,11 +90,11 @@ def choices(model: CBPNet, images: Sequence[NDArray[np.uint8]]) -> Iterator[tupl
     """Yield every choice by name, with the trained prompts of `model`: the keys are taken anew, from the new queries.
 
     Args:
-        model: with `Prompts`.
+        model: with `Prompts`, more than one of them in use.
         images: of each task, uint8 [N, S, S, 3].
     """
     own, depth = model.prompts, model.backbone.config.depth
-    used = max(own.tasks, 1)
+    used = own.tasks
     for early in sorted({early % depth for early in (*DEPTHS, own.query_depth)}):
         config = dataclasses.replace(own.config, query_depth=early, pool=used)
         prompts = Prompts(config, own.width)
