@@ -16,7 +16,8 @@ class CBPNetMethod(Method):
     Source: CBPNet, arXiv 2509.15785; prompts as in `dualprompt`, rebirths as in the rule `cbp`.
     Deviations: the text at hand does not give the block's form, so it is a choice (`--block`), the default classifying
     by class means seen through the block; the second part of the training is ours; other rules in the place of
-    continual backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations.
+    continual backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations; a query
+    from an early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, for cheaper images.
     """
 
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
