@@ -17,7 +17,7 @@ class CBPNetMethod(Method):
     Deviations: the text at hand does not give the block's form, so it is a choice (`--block`), the default classifying
     by class means seen through the block; the second part of the training is ours; other rules in the place of
     continual backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations; a query
-    from an early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, for cheaper images.
+    from an early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, to spare a pass.
     """
 
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
