@@ -15,6 +15,7 @@ from benchmarks import (
     lives,
     micro,
     plasticity,
+    prompt_selection,
     recipes,
     tables,
     unattended,
@@ -40,6 +41,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("unattended_*.json", "Learning unattended", unattended.render),
     ("endurance.json", "A device that never restarts", endurance.render),
     ("recipes_*.json", "What the conversion recipes lose", recipes.render),
+    ("prompt_selection*.json", "One pass or two", prompt_selection.render),
     ("digits.json", "From training to device, on digits", tables.render),
     ("micro.json", "On a microcontroller", micro.render),
 )

@@ -46,7 +46,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         "of one pass over an image (there are two, query and prompted). The `prototype` block has no other parameters: "
         "its class means are statistics. `residual` adds a linear head."
     )
+    names = list(records[0]["selection"])
+    print("\nMultiply-adds of an image by what selects its prompt, M, without the prompts' own rows:\n")
+    rows = [["preset", *names]]
+    for r in records:
+        whole = r["selection"]["two passes"]
+        cells = [f"{r['selection'][name] / 1e6:,.1f} ({r['selection'][name] / whole:.1%})" for name in names]
+        rows.append([r["preset"], *cells])
+    print(markdown(rows))
     return 0
+
+
+def selections(config: BackboneConfig) -> dict[str, int | None]:
+    """Return what may select the prompt, by name: the encoder blocks of its query pass, None for no such pass."""
+    early = {f"query depth {depth}": depth for depth in (1, 2, 3) if depth < config.depth}
+    return {"two passes": config.depth, **early, "fixed": None}
 
 
 def shared(part: int, whole: int) -> tuple[str, str]:
@@ -64,7 +78,8 @@ def count(name: str, classes: int, tasks: int, units: int) -> dict[str, Any]:
         units: hidden units of the block.
 
     Returns:
-        preset, multiply_adds, backbone, prompts, block (w1, b1, w2, b2) and head (w3, b3 of the `residual` form).
+        preset, multiply_adds (of one pass), selection (multiply-adds by what selects the prompt), backbone, prompts,
+        block (w1, b1, w2, b2) and head (w3, b3 of the `residual` form).
     """
     from keras_cbpnet.layers.cbp_head import CBPHead
     from keras_cbpnet.layers.prompts import Prompts
@@ -81,6 +96,7 @@ def count(name: str, classes: int, tasks: int, units: int) -> dict[str, Any]:
     return {
         "preset": name,
         "multiply_adds": multiply_adds(config),
+        "selection": {name: multiply_adds(config, depth) for name, depth in selections(config).items()},
         "backbone": backbone.count_params(),
         "prompts": sum(math.prod(v.shape) for v in prompts.trainable_variables),
         "block": sum(sizes[key] for key in ("w1", "b1", "w2", "b2")),
@@ -88,8 +104,13 @@ def count(name: str, classes: int, tasks: int, units: int) -> dict[str, Any]:
     }
 
 
-def multiply_adds(config: BackboneConfig) -> int:
-    """Return the multiply-adds of convolutions, dense layers and attention in one pass over one image."""
+def multiply_adds(config: BackboneConfig, query_depth: int | None = None) -> int:
+    """Return the multiply-adds of convolutions, dense layers and attention for one image.
+
+    Args:
+        config: of the backbone.
+        query_depth: encoder blocks of a query pass before the other one, on the same tokens; None: there is none.
+    """
     convolutions = [(filters, 3, stride) for filters, stride in config.stem]
     convolutions.append((config.width, 3 if config.stem else config.patch_size, config.patch_size))
     side, channels, total = config.image_size, 3, 0
@@ -97,13 +118,19 @@ def multiply_adds(config: BackboneConfig) -> int:
         side = -(-side // stride)
         total += side**2 * kernel**2 * channels * filters
         channels = filters
-    d, tokens = config.width, side * side + 1
-    for block in range(config.depth):
-        rows = 1 if block == config.depth - 1 else tokens  # behind the last block only the class token is wanted
+    passes = [config.depth] if query_depth is None else [config.depth, query_depth]
+    return total + sum(_pass(config, side * side + 1, depth) for depth in passes)
+
+
+def _pass(config: BackboneConfig, tokens: int, depth: int) -> int:
+    """Return the multiply-adds of `depth` encoder blocks, and of what stands behind the last one."""
+    d, total = config.width, 0
+    for block in range(depth):
+        rows = 1 if block == depth - 1 else tokens  # behind the last block only the class token is wanted
         total += 2 * tokens * d * d  # keys, values
         total += rows * (2 * d * d + 2 * d * config.mlp_width)  # query, output, MLP
         total += 2 * rows * tokens * d  # scores, context
-    return total + (d * d if config.whitening else 0)
+    return total + (d * d if config.whitening and depth == config.depth else 0)
 
 
 if __name__ == "__main__":

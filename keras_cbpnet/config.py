@@ -14,6 +14,7 @@ T = TypeVar("T", bound="Config")
 
 METHODS = ("cbpnet", "dualprompt", "l2p", "finetune", "ncm", "slda", "ranpac")
 STREAMS = ("class", "drifting", "domain")
+SELECTIONS = ("key", "fixed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,7 @@ class PromptConfig(Config):
         g_blocks: encoder blocks with the general prompt, which all tasks share.
         e_blocks: encoder blocks with the expert prompt, one a task.
         pool: number of expert prompts, at least the number of tasks.
+        query_depth: encoder blocks of the prompt-free pass that selects the expert prompt; 0: all of them.
     """
 
     length: int = 5
@@ -95,10 +97,13 @@ class PromptConfig(Config):
     g_blocks: tuple[int, ...] = (0, 1)
     e_blocks: tuple[int, ...] = (2, 3, 4)
     pool: int = 5
+    query_depth: int = 0
 
     def __post_init__(self) -> None:
         if both := set(self.g_blocks) & set(self.e_blocks):
             raise UserError(f"a block has either prompt, not both: {sorted(both)} stand in g_blocks and e_blocks")
+        if self.query_depth < 0:
+            raise UserError(f"query_depth must not be negative, got {self.query_depth}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +163,9 @@ class TrainConfig(Config):
         prompts: whether method cbpnet has prompts.
         expert_length: rows of an expert prompt's prefixes.
         prompt_tasks: number of first tasks that have and train prompts, which stay as they are from then on; 0: all.
+        prompt_selection: `key` (each image selects the expert prompt whose key is nearest to its query) or `fixed` (one
+            expert prompt for all images and tasks, no query pass).
+        query_depth: encoder blocks of the query pass; 0: all of them.
         stream: `class` (classes split into tasks), `drifting` (tasks drawn with replacement, labels used again) or
             `domain` (the same classes in one domain after another).
         ways, shots: classes of a drifting task, and training images of each.
@@ -182,6 +190,8 @@ class TrainConfig(Config):
     prompts: bool = True
     expert_length: int = 5
     prompt_tasks: int = 0
+    prompt_selection: str = "key"
+    query_depth: int = 0
     stream: str = "class"
     ways: int = 10
     shots: int = 50

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_cbpnet import cli
-from keras_cbpnet.config import METHODS, STREAMS, TrainConfig
+from keras_cbpnet.config import METHODS, SELECTIONS, STREAMS, TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset
 
@@ -35,6 +35,19 @@ def build_parser() -> cli.ArgumentParser:
     add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="whether cbpnet has prompts")
     add("--expert-length", type=int, default=c.expert_length, help="rows of an expert prompt's prefixes")
     add("--prompt-tasks", type=int, default=c.prompt_tasks, help="first tasks that train prompts; 0: all")
+    add(
+        "--prompt-selection",
+        choices=SELECTIONS,
+        default=c.prompt_selection,
+        help="of the expert prompt, for cbpnet and dualprompt: by key, or one for all images and tasks, in one pass",
+    )
+    add(
+        "--query-depth",
+        type=int,
+        default=c.query_depth,
+        metavar="N",
+        help="encoder blocks of the pass that selects by key; 0: all",
+    )
     add("--stream", choices=STREAMS, default=c.stream, help="new classes, labels used again, or new domains")
     add("--tasks", type=int, default=c.tasks, help="number of tasks of the stream; of domains, or 0")
     add("--ways", type=int, default=c.ways, help="classes of a task of the drifting stream")
@@ -125,12 +138,37 @@ def check(config: TrainConfig) -> None:
     for name in ("plasticity", "prompts"):
         if config.method != "cbpnet" and getattr(config, name) != getattr(default, name):
             raise UserError(f"--{name} is for --method cbpnet, not {config.method}")
+    check_selection(config)
     if (config.method, config.stream) == ("ranpac", "drifting"):
         raise UserError("--method ranpac sums over all tasks: --stream drifting, which re-uses labels, is not for it")
     check_weights(get_preset(config.preset), config.weights)
     from keras_cbpnet.plasticity import parse_rule
 
     parse_rule(config.plasticity)
+
+
+def check_selection(config: TrainConfig) -> None:
+    """Refuse a selection of prompts that the method, the backbone or the other option does not have.
+
+    Raises:
+        UserError: one line about the first thing that is wrong.
+    """
+    default = TrainConfig()
+    for name in ("prompt_selection", "query_depth"):
+        option, given = f"--{name.replace('_', '-')} {getattr(config, name)}", getattr(config, name)
+        if given == getattr(default, name):
+            continue
+        if config.method not in ("cbpnet", "dualprompt"):
+            raise UserError(f"{option} is for --method cbpnet and dualprompt, not {config.method}")
+        if config.method == "cbpnet" and not config.prompts:
+            raise UserError(f"{option} is for prompts, and --no-prompts leaves them out")
+    depth = get_preset(config.preset).backbone.depth
+    if not 0 <= config.query_depth <= depth:
+        raise UserError(
+            f"--query-depth must be from 0 to {depth}, the blocks of {config.preset}; got {config.query_depth}"
+        )
+    if config.prompt_selection == "fixed" and config.query_depth:
+        raise UserError(f"--query-depth {config.query_depth} is for --prompt-selection key; fixed has no query")
 
 
 def lines(config: TrainConfig) -> int:

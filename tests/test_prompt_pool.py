@@ -8,6 +8,7 @@ from helpers import numpy_vit
 
 from keras_cbpnet.config import HeadConfig, PromptConfig
 from keras_cbpnet.data import Dataset, make_stream
+from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompt_pool import PromptPool
 from keras_cbpnet.models.backbone import Backbone
@@ -115,7 +116,8 @@ class Frozen:
     """The queries of a data set, counted."""
 
     def __init__(self, model, data):
-        self.query = {part: np.asarray(model.query(data.images(part, np.arange(10)))) for part in ("train", "test")}
+        found = {part: model.query(data.images(part, np.arange(10))) for part in ("train", "test")}
+        self.query = {part: None if query is None else np.asarray(query) for part, query in found.items()}
         self.data, self.asked = data, 0
 
     def rows(self, part, rows):
@@ -129,10 +131,12 @@ def data(coloured_images):
     return Dataset(x, y.astype(np.int64), x_test, y_test.astype(np.int64), tuple("abcde"))
 
 
-@pytest.mark.parametrize("kind", ["expert", "pool", "none"])
+@pytest.mark.parametrize("kind", ["expert", "early", "fixed", "pool", "none"])
 def test_task_features_are_those_of_the_model(kind, tiny_backbone, data, randomised, monkeypatch):
     monkeypatch.setattr(task_features, "BATCH", 4)  # three batches, the last one shorter
-    prompts = {"expert": PromptConfig(length=2, pool=2), "pool": PromptPool(width=D), "none": NoPrompts()}[kind]
+    early = PromptConfig(length=2, pool=2, query_depth=1)
+    dual = {"expert": PromptConfig(length=2, pool=2), "early": early, "fixed": FixedPrompt(early, D)}
+    prompts = {**dual, "pool": PromptPool(width=D), "none": NoPrompts()}[kind]
     model = CBPNet(tiny_backbone, prompts, HeadConfig(units=4, slots=8))
     model.build()
     randomised(model.prompts)
@@ -143,14 +147,17 @@ def test_task_features_are_those_of_the_model(kind, tiny_backbone, data, randomi
     frozen = Frozen(model, data)
     cached, plain = task_features.TaskFeatures(model, frozen), task_features.TaskFeatures(model, None)
     for part, images in (("train", task.x_train), ("test", task.x_test)):
-        np.testing.assert_allclose(cached.query(task, part), model.query(images), rtol=0, atol=1e-6)
-        np.testing.assert_allclose(plain.query(task, part), model.query(images), rtol=0, atol=1e-5)
+        if kind == "fixed":
+            assert (cached.query(task, part), plain.query(task, part)) == (None, None)
+        else:
+            np.testing.assert_allclose(cached.query(task, part), model.query(images), rtol=0, atol=1e-6)
+            np.testing.assert_allclose(plain.query(task, part), model.query(images), rtol=0, atol=1e-5)
         for prompt in (None, 0, model.prompts.newest):
             expected = np.asarray(model.features(images, prompt)[0])
             np.testing.assert_allclose(cached(task, part, prompt), expected, rtol=0, atol=1e-5)
             np.testing.assert_allclose(plain(task, part, prompt), expected, rtol=0, atol=1e-5)
-    assert frozen.asked == 2 * 4 * 10
-    if kind == "expert":  # what was traced follows the prompts
+    assert frozen.asked == (0 if kind == "fixed" else 2 * 4 * 10)
+    if kind in ("expert", "fixed"):  # what was traced follows the prompts
         before = cached(task, "test")
         randomised(model.prompts, seed=3)
         assert np.abs(cached(task, "test") - before).max() > 1e-2

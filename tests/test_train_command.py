@@ -61,6 +61,25 @@ BAD = {  # changes of a good command, what the line says
     "negative value": ({"plasticity": "l2:decay=-1"}, "decay must be from 0 on, got -1"),
     "rule of another method": ({"plasticity": "l2", "method": "ncm"}, "--plasticity is for --method cbpnet, not ncm"),
     "prompts of another method": ({"prompts": False, "method": "l2p"}, "--prompts is for --method cbpnet, not l2p"),
+    "query depth": ({"query_depth": 6}, "--query-depth must be from 0 to 5, the blocks of tiny; got 6"),
+    "negative query depth": ({"query_depth": -1}, "--query-depth must be from 0 to 5, the blocks of tiny; got -1"),
+    "selection": ({"prompt_selection": "x"}, "argument --prompt-selection: invalid choice: 'x'"),
+    "query of a fixed prompt": (
+        {"query_depth": 2, "prompt_selection": "fixed"},
+        "--query-depth 2 is for --prompt-selection key; fixed has no query",
+    ),
+    "query depth of a pool": (
+        {"query_depth": 2, "method": "l2p"},
+        "--query-depth 2 is for --method cbpnet and dualprompt, not l2p",
+    ),
+    "selection without prompts": (
+        {"prompt_selection": "fixed", "prompts": False},
+        "--prompt-selection fixed is for prompts, and --no-prompts leaves them out",
+    ),
+    "selection of another method": (
+        {"prompt_selection": "fixed", "method": "ncm"},
+        "--prompt-selection fixed is for --method cbpnet and dualprompt, not ncm",
+    ),
     "ways": ({"stream": "drifting", "ways": 5, "shots": 2}, "5 ways are more than the 4 classes"),
     "no ways": ({"stream": "drifting", "ways": 0, "shots": 2}, "ways 0 is not positive"),
     "shots": ({"stream": "drifting", "ways": 2, "shots": 9}, "9 shots are more than the 8 training images"),

@@ -1,4 +1,4 @@
-"""The frozen prompted backbone as one TFLite graph: query pass, nearest key, prompted pass."""
+"""The frozen prompted backbone as one TFLite graph: query pass, nearest key, prompted pass; or that pass alone."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_cbpnet.export.fine_softmax import refine
-from keras_cbpnet.layers.prompts import assemble, unit
+from keras_cbpnet.layers.fixed_prompt import FixedPrompt
+from keras_cbpnet.layers.no_prompts import NoPrompts
+from keras_cbpnet.layers.prompts import Prompts, assemble, unit
+from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.cbpnet import CBPNet
 
 
 class PromptedBackbone(tf.Module):
     """The graph behind `serving_default`: `image` [1, H, W, 3] -> `feature` [1, d], `prompt` int32 [1]."""
 
-    def __init__(self, model: CBPNet) -> None:
+    def __init__(self, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__()
-        self.backbone = model.backbone
-        self.config = model.prompts.config
-        used = max(model.prompts.tasks, 1)
-        self.general = tf.Variable(model.prompts.general, trainable=False)
-        self.expert = tf.Variable(model.prompts.expert[:used], trainable=False)
-        keys = unit(model.prompts.key[:used])
+        self.backbone = backbone
+        self.config = prompts.config
+        used = prompts.tasks
+        self.general = tf.Variable(prompts.general, trainable=False)
+        self.expert = tf.Variable(prompts.expert[:used], trainable=False)
+        keys = unit(prompts.key[:used])
         # What all keys share moves no maximum, but would take int8's few steps from their differences.
-        keys = keys - ops.mean(keys, axis=0, keepdims=True) * (used > 1)
+        keys = keys - ops.mean(keys, axis=0, keepdims=True)
         self.keys = tf.Variable(ops.transpose(keys), trainable=False)  # (d, P)
 
     def __call__(self, image: Any) -> dict[str, Any]:
         tokens = self.backbone.embed(image)
-        query = self.backbone.encode(tokens)
+        query = self.backbone.encode(tokens, depth=self.config.query_depth)
         # The length of the query does not move the maximum, so the nearest key by cosine needs no division.
         prompt = tf.argmax(tf.matmul(query, self.keys), axis=1, output_type=tf.int32)
         expert = tf.gather(self.expert, prompt)  # (1, 2 E, L, D)
@@ -42,21 +45,27 @@ class PromptedBackbone(tf.Module):
         return {"feature": feature, "prompt": prompt}
 
 
-class PlainBackbone(tf.Module):
-    """The same without prompts: one pass, and prompt 0 for every image."""
+class OnePassBackbone(tf.Module):
+    """The same in one pass, prompt 0 for every image: a fixed prompt, the only one in use, or no prompts."""
 
-    def __init__(self, model: CBPNet) -> None:
+    def __init__(self, backbone: Backbone, prompts: Prompts | FixedPrompt | NoPrompts) -> None:
         super().__init__()
-        self.backbone = model.backbone
+        self.backbone = backbone
+        self.prefixes = {}
+        if not isinstance(prompts, NoPrompts):
+            found = assemble(prompts.config, prompts.general, prompts.expert[:1])
+            self.prefixes = {i: tuple(tf.Variable(x, trainable=False) for x in pair) for i, pair in found.items()}
 
     def __call__(self, image: Any) -> dict[str, Any]:
-        feature = self.backbone.features(image)
+        feature = self.backbone.encode(self.backbone.embed(image), self.prefixes)
         return {"feature": feature, "prompt": tf.argmax(feature[:, :1], axis=1, output_type=tf.int32)}
 
 
-def convert_backbone(model: CBPNet, recipe: str, images: NDArray[np.uint8]) -> bytes:
-    """Return the backbone of `model` with its prompts as a TFLite file; see `convert`."""
-    graph = PromptedBackbone(model) if model.prompts.reads_tokens else PlainBackbone(model)
+def convert_backbone(model: CBPNet, recipe: str, images: NDArray[np.uint8], prompts: Any = None) -> bytes:
+    """Return the backbone of `model` with its prompts, or with `prompts`, as a TFLite file; see `convert`."""
+    prompts = model.prompts if prompts is None else prompts
+    chooses = isinstance(prompts, Prompts) and prompts.tasks > 1
+    graph = PromptedBackbone(model.backbone, prompts) if chooses else OnePassBackbone(model.backbone, prompts)
     return convert(graph, model.backbone.config.image_size, recipe, images)
 
 

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from firmware_host.bundle import ACCELERATOR_FILES, SCHEMA_VERSION, write_manifest
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.data import make_stream, open_dataset
+from keras_cbpnet.data import Task, make_stream, open_dataset
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export import verify
+from keras_cbpnet.export import prompt_selection, verify
 from keras_cbpnet.export.analysis import signal_to_noise, worst_places
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.head import convert_head, with_slots
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
+from keras_cbpnet.export.micro.macs import multiply_adds
 from keras_cbpnet.export.ops import op_table
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
@@ -90,7 +91,8 @@ def export_bundle(
 
     model, names, statistics = _load(run)
     learner = micro.with_optimizer(with_slots(model.head, slots) if slots else model.head, optimizer)
-    train, test, labels = _host_images(config, model)
+    tasks = _host_tasks(config, model)
+    train, test, labels = _host_images(config, tasks)
     quantization = contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model)
     with quantization:
         progress(f"converting the backbone ({recipe})")
@@ -122,6 +124,7 @@ def export_bundle(
         "recipe": recipe,
         "operators": tables,
         "bytes": {"backbone.tflite": len(backbone), "head.tflite": len(head)},
+        "multiply_adds": multiply_adds(backbone),
         "held_out_images": len(labels),
         "accuracy": {name: float(each.mean()) for name, each in hits.items()},
         "backbone_mean_cosine": cosine,
@@ -139,6 +142,9 @@ def export_bundle(
         with float32(model):
             calibrated = run_backbone(convert_backbone(model, "int8", train), test, runtimes[0])
         report["accuracy_without_qat"] = float(_hits(model, calibrated.feature, labels).mean())
+        with contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model):
+            found = prompt_selection.compare(model, recipe, train, tasks, runtimes, progress)
+        report["prompt_selection"] = found
     progress("writing the bundle")
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
     golden = {name: run_backbone(backbone, test[sample], name) for name in runtimes}
@@ -192,11 +198,17 @@ def _load(run: Path) -> tuple[CBPNet, list[str], dict[str, NDArray[np.float64]]]
         raise UserError(f"{file} is missing or damaged ({reason[:120]}); train again into another folder") from error
 
 
-def _host_images(config: TrainConfig, model: CBPNet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
-    """Return representative training images, and test images with their slots, of the host's tasks."""
+def _host_tasks(config: TrainConfig, model: CBPNet) -> list[Task]:
+    """Return the tasks that the host trained."""
     data = open_dataset(config.dataset, model.backbone.config.image_size, config.seed)
     stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
-    tasks = stream[: len(stream) - config.device_tasks]
+    return stream[: len(stream) - config.device_tasks]
+
+
+def _host_images(
+    config: TrainConfig, tasks: list[Task]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
+    """Return representative training images, and test images with their slots, of `tasks`."""
     train = np.concatenate([task.x_train for task in tasks])
     rows = np.random.default_rng(config.seed).permutation(len(train))[:REPRESENTATIVE]
     test = np.concatenate([task.x_test for task in tasks])

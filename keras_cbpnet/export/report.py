@@ -23,9 +23,26 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
         yield "signal to noise of the fake quantizers, dB (this rounding alone), worst first:"
         for row in report["signal_to_noise"][:NOISIEST]:
             yield f"  {row['place']}: {row['ratio_db']} ({row['own_db']})"
+    yield from selection_lines(report["prompt_selection"])
     accuracy = report["accuracy"]
     runtime = next(name for name in accuracy if name != "float32")
     yield (
         f"accuracy lost under {runtime}: {accuracy['float32'] - accuracy[runtime]:.3f} as {report['recipe']}, shipped, "
         f"{accuracy['float32'] - report['accuracy_without_qat']:.3f} as int8 with ranges from calibration alone"
     )
+
+
+def selection_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the table of `prompt_selection.compare`, with shares of the cost of two passes."""
+    if not rows:
+        return
+    yield "selection of the prompt, on this run's prompts, keys and class means taken anew for every choice:"
+    full = next(row for row in rows if row["name"] == "two passes")
+    for row in rows:
+        adds = f"{row['multiply_adds'] / 1e6:.1f} M multiply-adds ({row['multiply_adds'] / full['multiply_adds']:.0%})"
+        times = ", ".join(
+            f"{name} {value:.2f} ms ({value / full['milliseconds'][name]:.0%})"
+            for name, value in row["milliseconds"].items()
+        )
+        mark = ", shipped" if row["shipped"] else ""
+        yield f"  {row['name']}: accuracy {row['accuracy']:.3f}, {adds}, {times}{mark}"

@@ -6,9 +6,11 @@ TensorFlow and tflite-runtime do not live in one process, and what counts is wha
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,24 @@ results = [run(image=image[None]) for image in np.load(images)]
 scale, zero_point = run.get_output_details()["feature"]["quantization"]
 arrays = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 np.savez(output, **{"prompt": np.zeros(len(results), np.int32), **arrays}, scale=scale, zero_point=zero_point)
+"""
+
+_TIMER = """
+import importlib, json, sys, time
+import numpy as np
+runtime, rounds, image, *models = sys.argv[1:]
+make = importlib.import_module(runtime + ".interpreter").Interpreter
+image, runners = np.load(image)[None], []
+for model in models:
+    interpreter = make(model_path=model, num_threads=1)
+    runners.append((interpreter, interpreter.get_signature_runner("serving_default")))
+best = [float("inf")] * len(models)
+for _ in range(int(rounds)):
+    for i, (_, run) in enumerate(runners):
+        begun = time.perf_counter()
+        run(image=image)
+        best[i] = min(best[i], time.perf_counter() - begun)
+print(json.dumps([1000 * seconds for seconds in best]))
 """
 
 
@@ -61,8 +81,34 @@ def run_backbone(model: bytes, images: NDArray[np.uint8], runtime: str) -> Backb
         (folder / "model.tflite").write_bytes(model)
         np.save(folder / "images.npy", images)
         paths = [str(folder / file) for file in ("model.tflite", "images.npy", "outputs.npz")]
-        done = subprocess.run([sys.executable, "-c", _WORKER, runtime, *paths], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{runtime} cannot run the backbone: {done.stderr.strip().splitlines()[-1:]}")
+        _run(_WORKER, runtime, *paths)
         with np.load(folder / "outputs.npz") as file:
             return BackboneOutput(file["feature"], file["prompt"], float(file["scale"]), int(file["zero_point"]))
+
+
+def time_backbones(
+    models: Mapping[str, bytes], image: NDArray[np.uint8], runtime: str, rounds: int = 100
+) -> dict[str, float]:
+    """Return the milliseconds that each of `models` takes for `image`, uint8 [H, W, 3], under `runtime`, on one thread.
+
+    It is the best of `rounds` calls; the models take turns, so that whatever else the machine does meets all alike.
+
+    Raises:
+        RuntimeError: the runtime could not run a file.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "image.npy", image)
+        paths = [folder / f"{i}.tflite" for i in range(len(models))]
+        for path, model in zip(paths, models.values(), strict=True):
+            path.write_bytes(model)
+        best = json.loads(_run(_TIMER, runtime, str(rounds), str(folder / "image.npy"), *map(str, paths)))
+        return dict(zip(models, best, strict=True))
+
+
+def _run(program: str, runtime: str, *arguments: str) -> str:
+    """Run `program` in a process of its own; return the last line that it prints."""
+    done = subprocess.run([sys.executable, "-c", program, runtime, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{runtime} cannot run the backbone: {done.stderr.strip().splitlines()[-1:]}")
+    return (done.stdout.splitlines() or [""])[-1]

@@ -16,6 +16,7 @@ class NoPrompts(keras.layers.Layer):
 
     tasks, newest, blocks = 1, 0, ()
     reads_tokens = False  # a query is enough
+    query_depth = 0
 
     def begin_task(self, query: Any) -> int:
         """Return prompt 0."""

@@ -29,6 +29,7 @@ class PromptPool(keras.layers.Layer):
 
     tasks, newest, blocks = 1, 0, ()
     reads_tokens = True
+    query_depth = 0
 
     def __init__(self, size: int = 10, chosen: int = 5, length: int = 5, width: int = 128, **kwargs: Any) -> None:
         super().__init__(**kwargs)

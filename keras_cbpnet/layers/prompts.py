@@ -60,6 +60,11 @@ class Prompts(keras.layers.Layer):
         return ops.maximum(ops.convert_to_tensor(self.begun), 1) - 1
 
     @property
+    def query_depth(self) -> int:
+        """Encoder blocks of the query pass; 0: all."""
+        return self.config.query_depth
+
+    @property
     def blocks(self) -> tuple[int, ...]:
         """Encoder blocks with a prompt."""
         return (*self.config.g_blocks, *self.config.e_blocks)
@@ -68,7 +73,7 @@ class Prompts(keras.layers.Layer):
         """Take the next expert prompt into use, starting from the previous one.
 
         Args:
-            query: prompt-free features of the task's images, float32 [N, D].
+            query: of the task's images, float32 [N, D].
 
         Returns:
             The prompt's index.
@@ -110,7 +115,7 @@ class Prompts(keras.layers.Layer):
         Args:
             backbone: a `models.Backbone`.
             tokens: what its `embed` gives, float32 [B, N, D].
-            query: its prompt-free features, float32 [B, D].
+            query: its prompt-free features, float32 [B, D], or those behind `query_depth` blocks.
             prompt: index of the expert prompt for all, int32 []; None for the one that each query selects.
             training: whether the fake quantizers follow the ranges they see.
 

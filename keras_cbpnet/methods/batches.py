@@ -20,7 +20,7 @@ class TaskBatches(keras.utils.PyDataset):
         task: its training images.
         rows: rows of the head's step; with replay, half of them are drawn from `statistics`.
         seed: of order and replay.
-        query: prompt-free features of the task's training images, float32 [N, D], where they are known.
+        query: `CBPNet.query` of the task's training images, float32 [N, D], where it is known.
     """
 
     def __init__(self, task: Task, rows: int, seed: tuple[int, ...], query: np.ndarray | None = None) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import keras
 
-from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
+from keras_cbpnet.config import HeadConfig, TrainConfig
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.no_prompts import NoPrompts
-from keras_cbpnet.layers.prompts import Prompts
-from keras_cbpnet.methods.method import Method
+from keras_cbpnet.methods.method import Method, dual_prompts
 
 
 class CBPNetMethod(Method):
@@ -17,13 +16,14 @@ class CBPNetMethod(Method):
     Source: CBPNet, arXiv 2509.15785; prompts as in `dualprompt`, rebirths as in the rule `cbp`.
     Deviations: the text at hand does not give the block's form, so it is a choice (`--block`), the default classifying
     by class means seen through the block; the second part of the training is ours; other rules in the place of
-    continual backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations.
+    continual backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations; a query
+    from an early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, to spare a pass.
     """
 
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
         if not config.prompts:
             return NoPrompts(name="prompts")
-        return Prompts(PromptConfig(expert_length=config.expert_length, pool=config.tasks), width, name="prompts")
+        return dual_prompts(config, width)
 
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         own = ("block", "units", "batch", "decay_rate", "replacement_rate", "maturity_threshold", "learning_rate")

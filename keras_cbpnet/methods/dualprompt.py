@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from keras_cbpnet.config import PromptConfig, TrainConfig
-from keras_cbpnet.layers.prompts import Prompts
-from keras_cbpnet.methods.method import LinearMethod
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.methods.method import LinearMethod, dual_prompts
 
 
 class DualPrompt(LinearMethod):
@@ -19,4 +18,4 @@ class DualPrompt(LinearMethod):
     """
 
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
-        return Prompts(PromptConfig(expert_length=config.expert_length, pool=config.tasks), width, name="prompts")
+        return dual_prompts(config, width)

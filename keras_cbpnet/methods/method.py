@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_host.bundle import ClassStatistics
-from keras_cbpnet.config import HeadConfig, TrainConfig
+from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
 from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
+from keras_cbpnet.layers.prompts import Prompts
 from keras_cbpnet.methods.batches import FeatureBatches
 from keras_cbpnet.models.cbpnet import CBPNet
 
@@ -85,3 +87,11 @@ class LinearMethod(Method):
 
     def begin_task(self, model: CBPNet) -> None:
         model.head.restart_optimizer()
+
+
+def dual_prompts(config: TrainConfig, width: int) -> keras.layers.Layer:
+    """Return DualPrompt's prompts as a run selects them, on features of `width` numbers."""
+    if config.prompt_selection == "fixed":
+        return FixedPrompt(PromptConfig(expert_length=config.expert_length), width, name="prompts")
+    sizes = PromptConfig(expert_length=config.expert_length, pool=config.tasks, query_depth=config.query_depth)
+    return Prompts(sizes, width, name="prompts")

@@ -91,18 +91,28 @@ class Backbone(keras.Model):
         pixels = self.pixels(ops.cast(images, "float32"), training=training)
         return self.embedding(pixels, training=training)
 
-    def encode(self, tokens: Any, prefixes: Mapping[int, tuple[Any, Any]] | None = None, training: bool = False) -> Any:
+    def encode(
+        self,
+        tokens: Any,
+        prefixes: Mapping[int, tuple[Any, Any]] | None = None,
+        training: bool = False,
+        depth: int = 0,
+    ) -> Any:
         """Return the features, float32 [B, D], of `tokens` [B, N, D].
 
         Args:
             tokens: what `embed` gives.
             prefixes: by block index, the rows [B, L, D] before that block's keys and values.
             training: whether the fake quantizers follow the ranges they see.
+            depth: encoder blocks to run; 0: all. Behind fewer, the feature is the class token as the next block's first
+                norm gives it.
         """
-        x = tokens
-        for i, block in enumerate(self.blocks):
-            last = i == len(self.blocks) - 1
+        x, blocks = tokens, self.blocks[: depth or None]
+        for i, block in enumerate(blocks):
+            last = i == len(blocks) - 1
             x = block(x, prefix=(prefixes or {}).get(i), class_only=last, training=training)
+        if len(blocks) < len(self.blocks):
+            return self.blocks[depth].norm1(x[:, 0], training=training)
         return self._feature(self.norm(x[:, 0], training=training), training)
 
     def encode_extended(self, tokens: Any, extra: Any, training: bool = False) -> Any:

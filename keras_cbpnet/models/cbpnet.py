@@ -59,6 +59,8 @@ class CBPNet(keras.Model):
         depth = self.backbone.config.depth
         if missing := [i for i in self.prompts.blocks if i >= depth]:
             raise UserError(f"prompts for blocks {missing}, but the backbone has only {depth}")
+        if (self.prompts.query_depth or 0) > depth:
+            raise UserError(f"query_depth {self.prompts.query_depth} is more than the backbone's {depth} blocks")
         self.head: Any = _layer(head) or CBPHead(head, name="head")
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
@@ -77,8 +79,15 @@ class CBPNet(keras.Model):
     # Inference ---------------------------------------------------------------------------------------------------
 
     def query(self, images: Any) -> Any:
-        """Return the prompt-free features, float32 [B, D], of raw RGB `images` [B, H, W, 3]."""
-        return self.backbone.features(images)
+        """Return what selects the prompts, float32 [B, D], of raw RGB `images` [B, H, W, 3]; None if they are fixed.
+
+        That is the prompt-free features, or the class token behind the first blocks (`query_depth`).
+        """
+        return self._query(self.backbone.embed(images))
+
+    def _query(self, tokens: Any, training: bool = False) -> Any:
+        depth = self.prompts.query_depth
+        return None if depth is None else self.backbone.encode(tokens, training=training, depth=depth)
 
     def features(self, images: Any, prompt: int | None = None, query: Any = None) -> tuple[Any, Any]:
         """Return the prompted features, float32 [B, D], and the prompt of each image, int32 [B].
@@ -86,10 +95,10 @@ class CBPNet(keras.Model):
         Args:
             images: raw RGB [B, H, W, 3]; may be None where the prompts read no tokens and there is a `query`.
             prompt: the expert prompt to use for all, or None for the one that each image selects.
-            query: prompt-free features of the images, [B, D], where they are known.
+            query: what `query` gives for the images, [B, D], where it is known.
         """
         tokens = None if images is None else self.backbone.embed(images)
-        query = self.backbone.encode(tokens) if query is None else query
+        query = self._query(tokens) if query is None else query
         return self.prompts.encode(self.backbone, tokens, query, prompt)[:2]
 
     def call(self, images: Any) -> Any:
@@ -99,12 +108,16 @@ class CBPNet(keras.Model):
     # Learning ----------------------------------------------------------------------------------------------------
 
     def begin_task(
-        self, query: np.ndarray, slots: Sequence[int], compete: Sequence[int] | None = None, new_prompt: bool = True
+        self,
+        query: np.ndarray | None,
+        slots: Sequence[int],
+        compete: Sequence[int] | None = None,
+        new_prompt: bool = True,
     ) -> None:
         """Take a new expert prompt and open the slots of the task's classes.
 
         Args:
-            query: prompt-free features of the task's training images, float32 [N, D].
+            query: what `query` gives for the task's training images, float32 [N, D].
             slots: the task's class slots.
             compete: the slots that compete in the training loss; default: the task's own.
             new_prompt: whether the task has an expert prompt of its own.
@@ -133,7 +146,8 @@ class CBPNet(keras.Model):
         images, label = x["images"], ops.cast(label, "int32")
         with tf.GradientTape() as tape:
             tokens = self.backbone.embed(images, training=True)
-            query = x["query"] if "query" in x else tf.stop_gradient(self.backbone.encode(tokens, training=True))
+            with tape.stop_recording():
+                query = x["query"] if "query" in x else self._query(tokens, training=True)
             feature, _, match = self.prompts.encode(self.backbone, tokens, query, self.prompts.newest, training=True)
 
             rows, rows_label = tf.stop_gradient(feature), label

@@ -82,16 +82,19 @@ class FrozenFeatures(CachedFeatures):
         backbone: in the state that counts.
         data: the images.
         say: takes a line of progress.
+        depth: encoder blocks to run, as `Backbone.encode` takes it.
     """
 
-    def __init__(self, backbone: Backbone, data: Dataset, say: Say = lambda line: None) -> None:
+    def __init__(self, backbone: Backbone, data: Dataset, say: Say = lambda line: None, depth: int = 0) -> None:
         import tensorflow as tf
 
         weights = b"".join(np.asarray(v).tobytes() for v in backbone.weights)
-        identity = fingerprint(json.dumps(backbone.get_config(), sort_keys=True), weights)
+        early = depth % backbone.config.depth  # 0 blocks and all blocks are the same features
+        described = json.dumps(backbone.get_config(), sort_keys=True)
+        identity = fingerprint(described, weights, *([f"behind {early} blocks"] if early else []))
         size = backbone.config.image_size
         pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)  # any number, traced once
-        run = tf.function(lambda x: backbone.features(x), (pixels,), autograph=False)
+        run = tf.function(lambda x: backbone.encode(backbone.embed(x), depth=depth), (pixels,), autograph=False)
 
         def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
             starts = range(0, len(rows), BATCH)

@@ -19,20 +19,23 @@ class TaskFeatures:
 
     Args:
         model: backbone and prompts.
-        frozen: prompt-free features, or None where the backbone still changes.
+        frozen: the queries, or None where the backbone still changes.
     """
 
     def __init__(self, model: CBPNet, frozen: FrozenFeatures | None) -> None:
         self.model, self.frozen = model, frozen
         self._final: CachedFeatures | None = None
         size, width = model.backbone.config.image_size, model.backbone.config.width
-        rows = (tf.TensorSpec((None, size, size, 3)), tf.TensorSpec((None, width)))  # any number, traced once
+        self._queried = model.prompts.query_depth is not None
+        rows = {"images": tf.TensorSpec((None, size, size, 3))}  # any number, traced once
+        if self._queried:
+            rows["query"] = tf.TensorSpec((None, width))
 
-        def behind(images: Any, query: Any, prompt: Any = None) -> Any:
-            return model.features(images, prompt, query)[0]
+        def behind(batch: dict[str, Any], prompt: Any = None) -> Any:
+            return model.features(prompt=prompt, **batch)[0]
 
-        self._selected = tf.function(behind, rows, autograph=False)
-        self._prompted = tf.function(behind, (*rows, tf.TensorSpec((), tf.int32)), autograph=False)
+        self._selected = tf.function(behind, (rows,), autograph=False)
+        self._prompted = tf.function(behind, (rows, tf.TensorSpec((), tf.int32)), autograph=False)
 
     def freeze_prompts(self) -> None:
         """Take it that the prompts change no more: from now on the features behind them are computed once too."""
@@ -47,8 +50,10 @@ class TaskFeatures:
 
         self._final = CachedFeatures(self.frozen.data, identity, width, forward, self.frozen.say)
 
-    def query(self, task: Task, part: str) -> NDArray[np.float32]:
-        """Return the prompt-free features, float32 [N, D], of the task's images of `part`, `train` or `test`."""
+    def query(self, task: Task, part: str) -> NDArray[np.float32] | None:
+        """Return the queries, float32 [N, D], of the task's images of `part`, `train` or `test`; None for none."""
+        if not self._queried:
+            return None
         rows = task.train_rows if part == "train" else task.test_rows
         if self.frozen is not None:
             return self.frozen.rows(part, rows)
@@ -62,21 +67,22 @@ class TaskFeatures:
             part: `train` or `test`.
             prompt: the expert prompt to use for all, int32 []; None for the one that each image selects.
         """
-        if not self.model.prompts.reads_tokens:
-            return self.query(task, part)
         rows = task.train_rows if part == "train" else task.test_rows
         if self.frozen is None:
             return self.model.batched(lambda x: self.model.features(x, prompt)[0], task.data.images(part, rows))
+        if not self.model.prompts.reads_tokens:
+            return self.frozen.rows(part, rows)
         if self._final is not None and prompt is None:
             return self._final.rows(part, rows)
         return self._behind(part, rows, prompt)
 
     def _behind(self, part: str, rows: NDArray[np.integer[Any]], prompt: Any) -> NDArray[np.float32]:
         assert self.frozen is not None  # noqa: S101
-        query, parts = self.frozen.rows(part, rows), []
+        query, parts = self.frozen.rows(part, rows) if self._queried else None, []
         for start in range(0, len(rows), BATCH):
-            images = self.frozen.data.images(part, rows[start : start + BATCH]).astype(np.float32)
-            batch = (images, query[start : start + BATCH])
-            found = self._selected(*batch) if prompt is None else self._prompted(*batch, prompt)
+            batch = {"images": self.frozen.data.images(part, rows[start : start + BATCH]).astype(np.float32)}
+            if query is not None:
+                batch["query"] = query[start : start + BATCH]
+            found = self._selected(batch) if prompt is None else self._prompted(batch, prompt)
             parts.append(ops.convert_to_numpy(found))
         return np.concatenate(parts)

@@ -75,7 +75,8 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
         spread_outliers(model.backbone, first)
         calibrate(model, model.features, first)
     moves = config.qat and model.prompts.reads_tokens  # ranges of the fake quantizers follow what they see
-    features = TaskFeatures(model, None if moves else FrozenFeatures(model.backbone, data, progress))
+    depth = model.prompts.query_depth or 0
+    features = TaskFeatures(model, None if moves else FrozenFeatures(model.backbone, data, progress, depth))
     events = keras.callbacks.TensorBoard(output / "tensorboard") if board else keras.callbacks.Callback()
     events.set_model(model)
     for task in tasks[done["tasks"] :]:

@@ -37,7 +37,7 @@ def reported(road, int8, convert, tmp_path_factory):
     import contextlib
     import io
 
-    from keras_cbpnet.export import bundle
+    from keras_cbpnet.export import bundle, prompt_selection
 
     folder, tools = (tmp_path_factory.mktemp(name) for name in ("reported", "tools"))
     (tools / "compiler.py").write_text(EDGE_TPU)
@@ -49,6 +49,7 @@ def reported(road, int8, convert, tmp_path_factory):
         for part in ("backbone", "head"):
             content = (int8 / f"{part}.tflite").read_bytes()
             patch.setattr(bundle, f"convert_{part}", lambda *_, content=content: content)
+        patch.setattr(prompt_selection, "convert_backbone", lambda *_: (int8 / "backbone.tflite").read_bytes())
         arguments = [str(road.run), "--output", str(folder / "bundle"), "--report"]
         assert convert.main(arguments) == 0
     return folder / "bundle", printed.getvalue()
@@ -64,6 +65,18 @@ def test_the_report_is_printed_and_kept(reported):
     assert (
         "edge_tpu: 5 of 46 operators accelerated (10.9%), on the CPU 41 BATCH_MATMUL [edgetpu_compiler 16.0]" in printed
     )
+    rows = report["prompt_selection"]
+    assert [row["name"] for row in rows] == [
+        "two passes",
+        "query depth 1",
+        "query depth 2",
+        "query depth 3",
+        "fixed",
+    ]
+    assert [row["name"] for row in rows if row["shipped"]] == ["two passes"]
+    assert {row["multiply_adds"] for row in rows} == {report["multiply_adds"]}
+    assert rows[0]["accuracy"] > 0.8
+    assert f"  two passes: accuracy {rows[0]['accuracy']:.3f}, 65.0 M multiply-adds (100%), ai_edge_litert " in printed
     worst = report["signal_to_noise"][0]
     assert f"  {worst['place']}: {worst['ratio_db']} ({worst['own_db']})\n" in printed
     lost = report["accuracy"]["float32"] - report["accuracy"]["ai_edge_litert"]
@@ -84,7 +97,7 @@ def test_the_compiled_file_is_part_of_the_bundle(reported, int8):
 
 def test_without_a_report_there_is_no_analysis(int8):
     report = json.loads((int8 / "report.json").read_text())
-    assert not {"signal_to_noise", "accuracy_without_qat"} & set(report)
+    assert not {"signal_to_noise", "accuracy_without_qat", "prompt_selection"} & set(report)
     assert report["targets"]["edge_tpu"]["first_on_cpu"] == "CONCATENATION"  # of the class token
     assert report["targets"]["tflm"]["missing"] == []
 

@@ -1,0 +1,141 @@
+"""What selects the prompt, and what it costs: two passes, a query from an early block, or one prompt for all images.
+
+All choices are taken on one trained run, so none but its own had a training of its own; `benchmarks.prompt_selection`
+trains each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_host.bundle import ClassStatistics
+from keras_cbpnet.data import Task
+from keras_cbpnet.export.backbone import convert_backbone
+from keras_cbpnet.export.micro.macs import multiply_adds
+from keras_cbpnet.export.runtimes import run_backbone, time_backbones
+from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.layers.fixed_prompt import FixedPrompt
+from keras_cbpnet.layers.prompts import Prompts
+from keras_cbpnet.models.cbpnet import CBPNet
+
+DEPTHS = (0, 1, 2, 3)  # of the query pass; 0: all blocks
+IMAGES = 200  # of a task, at most, that keys and class means are taken from
+BATCH = 64
+
+Row = dict[str, Any]
+
+
+def compare(
+    model: CBPNet,
+    recipe: str,
+    representative: NDArray[np.uint8],
+    tasks: Sequence[Task],
+    runtimes: Sequence[str],
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[Row]:
+    """Convert a trained model with every choice of the prompt's selection, and measure.
+
+    Args:
+        model: trained, its fake quantizers as `recipe` needs them; where there are no prompts to choose from, nothing
+            is compared.
+        recipe: of the conversion.
+        representative: uint8 [N, S, S, 3], for the converter.
+        tasks: that the model was trained on, in their order.
+        runtimes: to run the files with; the first one gives the accuracy.
+        progress: called with a line at every choice.
+
+    Returns:
+        For each choice `name`; `shipped`, whether the model is of this choice; `accuracy` on the tasks' test images;
+        `multiply_adds` of an image; `milliseconds` an image, by runtime.
+    """
+    if not isinstance(model.prompts, Prompts) or model.prompts.tasks < 2:
+        return []
+    rng = np.random.default_rng(0)
+    chosen = [rng.permutation(len(task.y_train))[:IMAGES] for task in tasks]
+    images = [task.x_train[rows] for task, rows in zip(tasks, chosen, strict=True)]
+    slots = np.concatenate([task.y_train[rows] for task, rows in zip(tasks, chosen, strict=True)])
+    test, label = (np.concatenate([getattr(task, part) for task in tasks]) for part in ("x_test", "y_test"))
+    rows: list[Row] = []
+    files: dict[str, bytes] = {}
+    for name, prompts in choices(model, images):
+        progress(f"prompt selection: {name}")
+        files[name] = convert_backbone(model, recipe, representative, prompts)
+        head = _with_means(model, prompts, np.concatenate(images), slots)
+        found = run_backbone(files[name], test, runtimes[0]).feature
+        rows.append(
+            {
+                "name": name,
+                "shipped": name == name_of(model.prompts, model.backbone.config.depth),
+                "accuracy": float(np.mean(np.asarray(head(found)).argmax(axis=1) == label)),
+                "multiply_adds": multiply_adds(files[name]),
+            }
+        )
+    times = {runtime: time_backbones(files, test[0], runtime) for runtime in runtimes}
+    return [{**row, "milliseconds": {runtime: times[runtime][row["name"]] for runtime in runtimes}} for row in rows]
+
+
+def name_of(prompts: Prompts, depth: int) -> str:
+    """Return the name of the choice that `prompts` make on a backbone of `depth` blocks."""
+    early = prompts.query_depth % depth
+    return f"query depth {early}" if early else "two passes"
+
+
+def choices(model: CBPNet, images: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[str, Prompts | FixedPrompt]]:
+    """Yield every choice by name, with the trained prompts of `model`: the keys are taken anew, from the new queries.
+
+    Args:
+        model: with `Prompts`, more than one of them in use.
+        images: of each task, uint8 [N, S, S, 3].
+    """
+    own, depth = model.prompts, model.backbone.config.depth
+    used = own.tasks
+    for early in sorted({early % depth for early in (*DEPTHS, own.query_depth)}):
+        config = dataclasses.replace(own.config, query_depth=early, pool=used)
+        prompts = Prompts(config, own.width)
+        prompts.build()
+        prompts.general.assign(own.general)
+        query = functools.partial(_query, model, early)
+        for task in range(used):
+            prompts.begin_task(_batched(query, images[task]))
+        prompts.expert.assign(own.expert[:used])
+        yield name_of(prompts, depth), prompts
+    fixed = FixedPrompt(own.config, own.width)
+    fixed.build()
+    fixed.general.assign(own.general)
+    fixed.expert.assign(own.expert[:1])
+    yield "fixed", fixed
+
+
+def _query(model: CBPNet, depth: int, images: Any) -> Any:
+    return model.backbone.encode(model.backbone.embed(images), depth=depth)
+
+
+def _with_means(
+    model: CBPNet, prompts: Prompts | FixedPrompt, images: NDArray[np.uint8], slots: NDArray[np.int32]
+) -> CBPHead:
+    """Return the head of `model` with the class means of `images` behind `prompts`."""
+
+    def behind(batch: NDArray[np.uint8]) -> Any:
+        tokens, depth = model.backbone.embed(batch), prompts.query_depth
+        query = None if depth is None else model.backbone.encode(tokens, depth=depth)
+        return prompts.encode(model.backbone, tokens, query)[0]
+
+    head: CBPHead = type(model.head).from_config(model.head.get_config())
+    head.build((None, model.head.width))
+    for mine, theirs in zip(head.variables, model.head.variables, strict=True):
+        mine.assign(theirs)
+    statistics = ClassStatistics.empty(head.slots, head.width)
+    statistics.update_all(_batched(behind, images), slots)
+    head.observe_all(statistics)
+    return head
+
+
+def _batched(function: Callable[[Any], Any], images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    parts = [np.asarray(function(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
+    return np.concatenate(parts)
