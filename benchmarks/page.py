@@ -36,6 +36,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("class_incremental_*.json", "Class-incremental learning", class_incremental.render),
     ("lives_*.json", "Twelve lives", lives.render),
     ("plasticity.json", "Plasticity over a thousand tasks", plasticity.render),
+    ("plasticity_surprise.json", "Labels that change their meaning, noticed instead of told", plasticity.render),
     ("plasticity_tflite.json", "The same through head.tflite", plasticity.render),
     ("backbone_*.json", "Frozen backbones on CIFAR-100", backbones.render),
     ("unattended_*.json", "Learning unattended", unattended.render),
