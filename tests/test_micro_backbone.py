@@ -20,11 +20,13 @@ class Attention(tf.Module):
 
     def __call__(self, image):
         x = tf.reshape(image, (1, N, D)) / 64.0 - 2.0
-        square = tf.squeeze(tf.matmul(x[..., None, :], x[..., None]), -1)  # (1, N, 1)
-        x = x * tf.math.rsqrt(square / D + 1e-6)
-        heads = tf.transpose(tf.reshape(x, (1, N, H, D // H)), (0, 2, 1, 3))  # (1, H, N, D/H)
-        scores = tf.nn.softmax(tf.matmul(heads, tf.transpose(heads, (0, 1, 3, 2))))
-        feature = tf.reshape(tf.transpose(tf.matmul(scores, heads), (0, 2, 1, 3)), (1, N * D))
+        square = tf.matmul(tf.reshape(x, (1, N, 1, D)), tf.reshape(x, (1, N, D, 1)))
+        x = x * tf.math.rsqrt(tf.reshape(square, (1, N, 1)) / D + 1e-6)
+        query, key, value = (
+            tf.transpose(tf.reshape(x * gain, (1, N, H, D // H)), (0, 2, 1, 3)) for gain in (0.25, 1.5, 2.5)
+        )  # (1, H, N, D/H)
+        scores = tf.nn.softmax(tf.matmul(query, tf.transpose(key, (0, 1, 3, 2))))
+        feature = tf.reshape(tf.transpose(tf.matmul(scores, value), (0, 2, 1, 3)), (1, N * D))
         return {"feature": feature, "prompt": tf.argmax(feature, axis=1, output_type=tf.int32)}
 
 
