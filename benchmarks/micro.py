@@ -168,6 +168,7 @@ ROWS: dict[str, Any] = {
     "head arena, KiB": lambda micro: _kib(micro["arena"]["head_step.tflite"]["bytes"]),
     "of it, likewise": lambda micro: _split(micro["arena"]["head_step.tflite"]),
     "head arena of eight images a step, KiB": lambda micro: _kib(micro["arena"]["head_step_b8.tflite"]["bytes"]),
+    "arena of backbone and head together, KiB": lambda micro: _kib(micro["arena_bytes"]),
     "models in flash, KiB": lambda micro: _kib(micro["flash_bytes"]),
     "exported state, KiB": lambda micro: _kib(micro["state_bytes"]),
     "multiply-adds of a prediction, M": lambda micro: f"{micro['multiply_adds']['predict'] / 1e6:.2f}",

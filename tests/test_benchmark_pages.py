@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import class_incremental, page, results
+from benchmarks import class_incremental, micro, page, results
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 
@@ -82,3 +82,25 @@ def test_an_unknown_row_is_one_line(capsys):
 
 def test_the_page_is_that_of_the_result_files():
     assert page.PAGE.read_text() == page.page(page.FOLDER)
+
+
+def test_the_micro_page_shows_memory_by_preset_and_accuracy_by_kind():
+    arena = {"bytes": 2048, "tensors": 512, "variables": 256, "persistent": 128, "tensor_records": 64}
+    arena["operator_records"] = 32
+    memory = {
+        "arena": dict.fromkeys(("backbone.tflite", "head_step.tflite", "head_step_b8.tflite"), arena),
+        "arena_bytes": 3584,
+        "flash_bytes": 10240,
+        "state_bytes": 1024,
+        "multiply_adds": {"predict": 12_300_000, "learn": 12_300_000},
+        "ethos_u": {"ethos-u55": {"source": "Vela", "sram_kib": 31.5, "per_second": 290.1}},
+    }
+    mean = dict.fromkeys(micro.CONVERSIONS, 0.931)
+    std = {**mean, micro.SGD: 0.01}
+    record = {"memory": {"vit_micro_32": memory}, "seeds": [0, 1], "mean": mean, "std": std}
+    text = micro.render(record)
+    assert "0.5 + 0.2 + 0.1 + 0.1 + 0.0" in text
+    assert "31.5 KiB, 290/s" in text
+    assert "not asked" in text  # Ethos-U85
+    assert "93.1 ± 1.0" in text
+    assert "3.5" in text
