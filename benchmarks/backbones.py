@@ -37,7 +37,9 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--weights", type=Path, help="weights file; default: the shipped one")
     parser.add_argument("--data", required=True, metavar="SPEC", help="labelled images, as --dataset of the trainer")
     parser.add_argument("--float-only", action="store_true", help="leave the int8 file out")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    parser.add_argument(
+        "--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists"
+    )
     parser.add_argument("--features", type=Path, metavar="OUT", help="file for the float32 features, .npz; replaced")
     return parser
 
@@ -77,7 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "accuracy": measured,
     }
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         results.write(args.json, record)
     print(render(record))
     return 0

@@ -36,7 +36,9 @@ def build_parser() -> cli.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--demo", action="store_true", help=f"seed {DEMO_SEED}, files kept in {DEMO_FOLDER.name}/")
     what.add_argument("--seeds", type=cli.seed_list, metavar="S,S,...", help="measure each, print mean and deviation")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    parser.add_argument(
+        "--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists"
+    )
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="new folder for what --seeds makes (default: a temporary one)"
     )
@@ -49,10 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.demo and args.work:
         parser.error("--work is for --seeds; --demo writes into " + DEMO_FOLDER.name)
-    if args.json and args.json.is_dir():
-        raise UserError(f"--json {args.json} is a folder; give the name of a file")
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the measurement
     try:
         if args.demo:
             demo(args.json)

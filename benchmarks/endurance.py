@@ -51,7 +51,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--replay", default="buffer:500", help="statistics, buffer:N or none")
     add("--runtime", default="auto", help="what computes")
     add("--seed", type=int, default=0, help="of the images")
-    add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
 

@@ -47,7 +47,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--learning-rate", type=float, default=2e-4, metavar="RATE", help="of the block")
     add("--replacement-rate", type=float, default=1e-4, metavar="RATE", help="rebirths per step and mature unit")
     add("--drift", type=float, default=STEP, metavar="S", help="step of the random walks, in deviations of a feature")
-    add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
 
@@ -55,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Live through every stream under every rule, print the table, write the results."""
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
-    if args.json and args.json.is_dir():
-        raise UserError(f"--json {args.json} is a folder; give the name of a file")
     data = load(args.features)
     classes = int(data.y_train.max()) + 1
     for name in ("lives", "passes", "tasks"):
@@ -84,7 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if all(rule in record["rules"] for rule in PAIR):
         record["paired"] = results.paired(*(record["rules"][rule]["average"] for rule in PAIR))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         results.write(args.json, record)
         print(f"written: {shown(args.json)}", file=sys.stderr)
     print(render(record))

@@ -39,7 +39,9 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python -m benchmarks.micro", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=cli.seed_list, default=(0, 1, 2), metavar="S,S,...", help="of the runs")
     parser.add_argument("--presets", default=",".join(PRESETS), metavar="P,P,...", help="whose memory to measure")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    parser.add_argument(
+        "--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists"
+    )
     return parser
 
 

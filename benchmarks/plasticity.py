@@ -53,7 +53,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--engine", choices=ENGINES, default="keras", help="tflite: head.tflite under tflite-runtime, some rules")
     add("--tune", action="store_true", help="try settings of every rule drawn at random, name the best")
     add("--trials", type=count, default=TRIALS, metavar="N", help="with --tune: settings that each rule tries")
-    add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
 
@@ -71,10 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("--tune needs --engine keras")
     seeds = args.seeds or (TUNING_SEEDS if args.tune else [0, 1, 2])
     output = args.json or (TUNING_FILE if args.tune else None)
-    if output and output.is_dir():
-        raise UserError(f"--json {output} is a folder; give the name of a file")
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the measurement
     features = load_features(args.features)
     runs = Runs(args.features, features, args.tasks, args.engine, output)
     record = {

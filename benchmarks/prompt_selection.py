@@ -21,7 +21,6 @@ from benchmarks.stages import ROOT, shown
 from benchmarks.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.errors import UserError
 from keras_cbpnet.presets import PRESETS
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -50,7 +49,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--seeds", type=cli.seed_list, default=[0, 1, 2, 3, 4], metavar="S,S,...", help="class orders and weights")
     add("--rows", type=row_list, default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
     add("--work", type=Path, default=Path("runs/prompt_selection"), help="folder of the run folders")
-    add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
 
@@ -58,8 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train and convert every row, print a table, write the results."""
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
-    if args.json and args.json.is_dir():
-        raise UserError(f"--json {args.json} is a folder; give the name of a file")
     commit = results.commit(ROOT)
     common = {"preset": args.preset, "weights": args.weights, "dataset": args.data, "tasks": args.tasks}
     common["qat"] = args.qat
@@ -81,7 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rows": found,
     }
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         results.write(args.json, record)
         say(f"written: {shown(args.json)}")
     print(render(record))

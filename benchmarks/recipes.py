@@ -50,7 +50,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--seeds", type=cli.seed_list, default=[0], metavar="S,S,...", help="class orders and weights")
     add("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help="what computes the features")
     add("--work", type=Path, default=Path("runs/recipes"), help="folder of the run folders")
-    add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
 
@@ -59,8 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
     check_weights(get_preset(args.preset), args.weights)
-    if args.json and args.json.is_dir():
-        raise UserError(f"--json {args.json} is a folder; give the name of a file")
     if args.per_class and (len(args.per_class) != 2 or min(args.per_class) < 1):
         raise UserError(f"--per-class needs two numbers from 1 on, got {','.join(map(str, args.per_class))}")
     commit = results.commit(ROOT)
@@ -98,7 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         },
     }
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         results.write(args.json, record)
         say(f"written: {shown(args.json)}")
     print(render(record))

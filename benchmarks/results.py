@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -89,6 +90,15 @@ def commit(folder: Path) -> str | None:
         return revision + ("-dirty" if _git(folder, "status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def output_file(text: str) -> Path:
+    """Return the path in `text`, an argparse type: a folder fails, and what cannot be made, before the measurement."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; give the name of a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def write(path: Path, result: dict[str, Any]) -> None:

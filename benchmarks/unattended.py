@@ -44,7 +44,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--classes", type=int, default=0, metavar="N", help="new classes a seed, drawn at random; 0: all")
     add("--images", type=int, default=600, metavar="N", help="of the mixed stream")
     add("--wrong", type=float, default=0.2, metavar="SHARE", help="of the labels in the mixed stream")
-    add("--json", type=Path, metavar="OUT", help="file for the results; replaced if it exists")
+    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
 
