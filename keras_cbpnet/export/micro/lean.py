@@ -25,6 +25,7 @@ def simplify(model: Model, graph: Any, variables: list[Variable]) -> None:
     kept = {version for variable in variables for version in variable.versions}
     drop_dead(graph, kept)
     drop_identities(model, graph, kept)
+    _drop_shapes(model, graph)
     _slice_plainly(model, graph)
     _transpose_outside(model, graph)
     _fuse(model, graph, kept)
@@ -70,8 +71,15 @@ def drop_identities(model: Model, graph: Any, kept: Collection[int] = ()) -> Non
             graph.operators.remove(op)
             replace_input(graph.operators, op.outputs[0], op.inputs[0])
         elif kind == "RESHAPE":
-            op.inputs = [source.get(op.inputs[0], op.inputs[0])]  # TFLM needs no shape but the result's own
+            op.inputs[0] = source.get(op.inputs[0], op.inputs[0])
             source[op.outputs[0]] = op.inputs[0]
+
+
+def _drop_shapes(model: Model, graph: Any) -> None:
+    """Drop the shape that every RESHAPE is given: TFLM needs none but the result's own."""
+    for op in graph.operators:
+        if model.kind(op) == "RESHAPE":
+            op.inputs = op.inputs[:1]
 
 
 def _reshape_options(shape: tuple[int, ...]) -> Any:
