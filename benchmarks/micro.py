@@ -124,7 +124,7 @@ def measure_memory(work: Path, preset: str, seed: int) -> dict[str, Any]:
 
 def _train(stages: Stages, work: Path, preset: str, seed: int) -> Path:
     stages.announce(f"training {preset} on digits")
-    options = ("--preset", preset, "--device-tasks", str(DEVICE_TASKS), "--replay", "statistics", "--no-qat")
+    options = ("--preset", preset, "--device-tasks", str(DEVICE_TASKS), "--replay", "statistics")
     stages.run("train", "-m", "keras_cbpnet.train", *options, "--seed", str(seed), "--output", work / "run", "--json")
     return work / "run"
 
