@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -101,7 +102,8 @@ def test_the_example_runs_in_tflm(micro, device, tmp_path):
     known = len(read_bundle(micro).classes)
     assert [line.split(":")[0] for line in lines] == ["before", *(f"step {i}" for i in range(10)), "after", "restored"]
     assert int(said["after"][0]) == known != int(said["before"][0])
-    assert float(said["step 9"][0]) < float(said["step 0"][0])  # the loss of that image
+    # Its class mean is the image itself by then: better than a guess from the first step on.
+    assert all(0 <= float(said[f"step {i}"][0]) < math.log(known + 1) for i in range(10))
     assert said["restored"] == said["before"]
     pattern = (np.arange(32 * 32 * 3) * 7 % 256).astype(np.uint8).reshape(32, 32, 3)  # what main.cc calls a picture
     Image.fromarray(pattern).save(tmp_path / "picture.png")
