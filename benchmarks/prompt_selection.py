@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
-from benchmarks.class_incremental import measure, say
+from benchmarks import results, runs
 from benchmarks.stages import ROOT, shown
 from benchmarks.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.presets import PRESETS
 
 ROWS: dict[str, dict[str, Any]] = {
     "two_passes": {},
@@ -38,18 +36,11 @@ ROUNDS = 200
 
 def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
-    summary = (__doc__ or "").splitlines()[0]
-    parser = cli.ArgumentParser(prog="python -m benchmarks.prompt_selection", description=summary)
+    parser = runs.build_parser("prompt_selection", __doc__, data="digits", seeds=[0, 1, 2, 3, 4])
     add = parser.add_argument
-    add("--preset", choices=list(PRESETS), default="vit_nano_32", help="backbone")
-    add("--weights", default="", help="weights file of a preset that is shipped without")
-    add("--data", default="digits", metavar="SPEC", help="labelled images, as --dataset of the trainer")
     add("--tasks", type=int, default=TrainConfig().tasks, help="number of tasks")
     add("--qat", action=argparse.BooleanOptionalAction, default=True, help="train through int8 fake quantizers")
-    add("--seeds", type=cli.seed_list, default=[0, 1, 2, 3, 4], metavar="S,S,...", help="class orders and weights")
     add("--rows", type=row_list, default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
-    add("--work", type=Path, default=Path("runs/prompt_selection"), help="folder of the run folders")
-    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
 
@@ -58,14 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
     commit = results.commit(ROOT)
-    common = {"preset": args.preset, "weights": args.weights, "dataset": args.data, "tasks": args.tasks}
-    common["qat"] = args.qat
+    common = {**runs.images_of(args), "tasks": args.tasks, "qat": args.qat}
     found: dict[str, dict[str, Any]] = {}
     for row in args.rows:
         folder = args.work / f"{args.preset}-{args.tasks}-{'' if args.qat else 'no-'}qat-{row}"
-        found[row] = measure(TrainConfig(**{**common, **ROWS[row]}), args.seeds, folder)
+        found[row] = runs.measure(TrainConfig(**{**common, **ROWS[row]}), args.seeds, folder)
         found[row]["folder"] = folder / f"seed-{args.seeds[0]}"
-        say(f"{row}: {100 * found[row]['mean']:.2f}")
+        runs.say(f"{row}: {100 * found[row]['mean']:.2f}")
     costs = cost({row: each.pop("folder") for row, each in found.items()})
     first = found[args.rows[0]]["average_accuracy"]
     for row, each in found.items():
@@ -79,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     if args.json:
         results.write(args.json, record)
-        say(f"written: {shown(args.json)}")
+        runs.say(f"written: {shown(args.json)}")
     print(render(record))
     return 0
 
 
-def cost(runs: dict[str, Path]) -> dict[str, dict[str, Any]]:
+def cost(folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Return `multiply_adds` and `milliseconds` by runtime, of the int8 backbone of every run by its name."""
     import keras
     import numpy as np
@@ -96,7 +86,7 @@ def cost(runs: dict[str, Path]) -> dict[str, dict[str, Any]]:
     from keras_cbpnet.export.runtimes import installed_runtimes, time_backbones
 
     files, image = {}, None
-    for name, run in runs.items():
+    for name, run in folders.items():
         model = keras.models.load_model(run / "model.keras")
         data = open_dataset(read_config(run).dataset, model.backbone.config.image_size)
         images = data.images("train", np.arange(100))

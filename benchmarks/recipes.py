@@ -22,14 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import results
-from benchmarks.class_incremental import cell, run, say, subset
+from benchmarks import results, runs
 from benchmarks.stages import ROOT, shown
 from benchmarks.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.errors import UserError
-from keras_cbpnet.presets import PRESETS, check_weights, get_preset
+from keras_cbpnet.presets import get_preset
 
 FLOAT = "float32"
 RECIPES = {FLOAT: FLOAT, "int8": "int8", "int8_calibrated": "int8", "hybrid": "hybrid"}  # name: the converter's
@@ -38,19 +36,12 @@ RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 
 def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
-    parser = cli.ArgumentParser(prog="python -m benchmarks.recipes", description=(__doc__ or "").splitlines()[0])
+    parser = runs.build_parser("recipes", __doc__, data="digits", seeds=[0])
     add = parser.add_argument
-    add("--preset", choices=list(PRESETS), default="vit_nano_32", help="backbone")
-    add("--weights", type=Path, help="weights file; default: the shipped one")
-    add("--data", default="digits", metavar="SPEC", help="labelled images, as --dataset of the trainer")
-    add("--per-class", type=cli.seed_list, metavar="N,M", help="the first N training, M test images a class alone")
     add("--tasks", type=int, default=5, metavar="T", help="number of tasks")
     add("--epochs", type=int, default=3, metavar="E", help="passes with the prompts; 0: no prompts")
     add("--head-epochs", type=int, default=20, metavar="E", help="passes of the head alone")
-    add("--seeds", type=cli.seed_list, default=[0], metavar="S,S,...", help="class orders and weights")
     add("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help="what computes the features")
-    add("--work", type=Path, default=Path("runs/recipes"), help="folder of the run folders")
-    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
 
@@ -58,16 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, convert and evaluate every seed; print a table, write the results."""
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
-    check_weights(get_preset(args.preset), args.weights)
-    if args.per_class and (len(args.per_class) != 2 or min(args.per_class) < 1):
-        raise UserError(f"--per-class needs two numbers from 1 on, got {','.join(map(str, args.per_class))}")
     commit = results.commit(ROOT)
-    size, dataset = get_preset(args.preset).backbone.image_size, args.data
-    if args.per_class:
-        dataset = subset(args.data, *args.per_class, args.work, size)
     common: dict[str, Any] = {
-        "preset": args.preset,
-        "weights": str(args.weights or ""),
+        **runs.images_of(args),
         "tasks": args.tasks,
         "prompts": args.epochs > 0,
         "epochs": args.epochs,
@@ -75,16 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     found: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in RECIPES}
     for seed in args.seeds:
-        config = TrainConfig(**common, dataset=dataset, seed=seed)
+        config = TrainConfig(**common, seed=seed)
         folder = args.work / f"{args.preset}-{args.tasks}-seed-{seed}"
-        run(config, folder)
+        runs.run(config, folder)
         for recipe in RECIPES:
             found[recipe].append(measure(config, folder, recipe, args.runtime))
-            say(f"seed {seed}, {recipe}: {found[recipe][-1]['average_accuracy']:.3f}")
+            runs.say(f"seed {seed}, {recipe}: {found[recipe][-1]['average_accuracy']:.3f}")
     record = {
         **results.provenance("benchmarks.recipes", given, commit),
         "runtime": args.runtime,
-        "image_size": size,
+        "image_size": get_preset(args.preset).backbone.image_size,
         "per_class": args.per_class,
         "run": common,
         "seeds": args.seeds,
@@ -97,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     if args.json:
         results.write(args.json, record)
-        say(f"written: {shown(args.json)}")
+        runs.say(f"written: {shown(args.json)}")
     print(render(record))
     return 0
 
@@ -154,13 +138,12 @@ def render(record: dict[str, Any]) -> str:
         shift, bounds = ("-", "-") if pair is None else (f"{100 * pair['difference']:+.2f}", "-")
         if pair is not None and len(record["seeds"]) > 1:
             bounds = f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}"
-        table.append([recipe, cell(found), shift, bounds, f"{found['bytes']:,}"])
-    run, few = record["run"], record["per_class"]
-    images = "all images" if not few else f"{few[0]} training and {few[1]} test images a class"
+        table.append([recipe, runs.cell(found), shift, bounds, f"{found['bytes']:,}"])
+    run, images = record["run"], f"{record['image_size']} pixels, {runs.images_shown(record)}"
     prompts = f"prompts trained in {run['epochs']} passes" if run["prompts"] else "no prompts, ranges calibrated"
     seeds = ", ".join(map(str, record["seeds"]))
     head = (
-        f"{run['preset']}, {record['image_size']} pixels, {images}, {run['tasks']} tasks, {prompts}, seeds {seeds}; "
+        f"{run['preset']}, {images}, {run['tasks']} tasks, {prompts}, seeds {seeds}; "
         f"under {record['runtime']}, final average accuracy"
     )
     return f"{head}\n\n{markdown(table)}"

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import class_incremental, micro, page, results
+from benchmarks import class_incremental, micro, page, results, runs
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 
@@ -63,7 +63,7 @@ def test_rows_are_measured_once_and_written(tmp_path, monkeypatch, capsys):
 def test_a_part_of_the_images_is_a_data_set_of_its_own(tmp_path):
     from keras_cbpnet.data import open_dataset
 
-    spec = class_incremental.subset("digits", 7, 3, tmp_path / "work", 32)
+    spec = runs.subset("digits", 7, 3, tmp_path / "work", 32)
     whole, part = open_dataset("digits", 32), open_dataset(spec, 32)
     assert part.class_names == whole.class_names
     for name, count in (("train", 7), ("test", 3)):

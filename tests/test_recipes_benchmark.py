@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import recipes
+from benchmarks import recipes, runs
 from keras_cbpnet import cli
 
 ACCURACY = {"float32": 0.9, "int8": 0.88, "int8_calibrated": 0.8, "hybrid": 0.9}
@@ -20,7 +20,7 @@ def played(monkeypatch):
         assert config.prompts == (config.epochs > 0)
         return {"average_accuracy": ACCURACY[recipe] + config.seed / 100, "accuracy": [], "bytes": 2_140_000}
 
-    monkeypatch.setattr(recipes, "run", lambda config, folder: calls.append((config.seed, "run")))
+    monkeypatch.setattr(runs, "run", lambda config, folder: calls.append((config.seed, "run")))
     monkeypatch.setattr(recipes, "measure", measure)
     return calls
 

@@ -1,0 +1,118 @@
+"""Runs of the trainer that benchmarks measure: their options, their data, their metrics, each run trained once."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import results
+from keras_cbpnet import cli
+from keras_cbpnet.config import TrainConfig, read_config
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.presets import PRESETS, check_weights, get_preset
+
+
+def build_parser(module: str, summary: str | None, data: str | None, seeds: Sequence[int]) -> cli.ArgumentParser:
+    """Return a parser with the options that all these benchmarks have.
+
+    Args:
+        module: the benchmark's name, also that of its work folder.
+        summary: its docstring, whose first line is shown.
+        data: default of --data; None: it must be given.
+        seeds: default of --seeds.
+    """
+    parser = cli.ArgumentParser(prog=f"python -m benchmarks.{module}", description=(summary or "").splitlines()[0])
+    add = parser.add_argument
+    add("--preset", choices=list(PRESETS), default="vit_nano_32", help="backbone")
+    add("--weights", type=Path, help="weights file; default: the shipped one")
+    required: dict[str, Any] = {"required": True} if data is None else {"default": data}
+    add("--data", metavar="SPEC", help="labelled images, as --dataset of the trainer", **required)
+    add("--per-class", type=cli.seed_list, metavar="N,M", help="the first N training, M test images a class alone")
+    add("--seeds", type=cli.seed_list, default=list(seeds), metavar="S,S,...", help="class orders and weights")
+    add("--work", type=Path, default=Path(f"runs/{module}"), help="folder of the run folders")
+    add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
+    return parser
+
+
+def images_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of a TrainConfig that say which images a run sees through which backbone.
+
+    Raises:
+        UserError: the preset's weights are not there, or --per-class is not two numbers.
+    """
+    check_weights(get_preset(args.preset), args.weights)
+    dataset = args.data
+    if args.per_class:
+        if len(args.per_class) != 2 or min(args.per_class) < 1:
+            raise UserError(f"--per-class needs two numbers from 1 on, got {','.join(map(str, args.per_class))}")
+        train, test = args.per_class
+        dataset = subset(args.data, train, test, args.work, get_preset(args.preset).backbone.image_size)
+    return {"preset": args.preset, "weights": str(args.weights or ""), "dataset": dataset}
+
+
+def subset(spec: str, train: int, test: int, folder: Path, size: int) -> str:
+    """Return the data set of the first `train` training and `test` test images of each class of `spec`, as a file."""
+    from keras_cbpnet.data import open_dataset
+
+    data = open_dataset(spec, size)
+    rows = {
+        part: np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(len(data.class_names))])
+        for part, labels, count in (("train", data.y_train, train), ("test", data.y_test, test))
+    }
+    arrays: dict[str, Any] = {"class_names": np.array(data.class_names)}
+    for part, chosen in rows.items():
+        arrays[f"x_{part}"] = getattr(data, f"x_{part}")[np.sort(chosen)]
+        arrays[f"y_{part}"] = getattr(data, f"y_{part}")[np.sort(chosen)]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"data-{train}-{test}.npz"
+    np.savez(file, **arrays)
+    return f"npz:{file}"
+
+
+def measure(config: TrainConfig, seeds: Sequence[int], folder: Path) -> dict[str, Any]:
+    """Return what the metrics of `config` come to, one number a seed, and the seconds that the runs took now."""
+    begun = time.perf_counter()
+    runs = [run(dataclasses.replace(config, seed=seed), folder / f"seed-{seed}") for seed in seeds]
+    accuracy = [run["average_accuracy"] for run in runs]
+    return {
+        "average_accuracy": accuracy,
+        "mean": statistics.fmean(accuracy),
+        "std": statistics.stdev(accuracy) if len(seeds) > 1 else None,
+        **{name: [run[name] for run in runs] for name in ("average_incremental_accuracy", "forgetting")},
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+
+
+def run(config: TrainConfig, folder: Path) -> dict[str, Any]:
+    """Return the metrics of `config`, from its run folder if it is finished."""
+    from keras_cbpnet.training.trainer import train
+
+    finished = folder / "metrics.json"
+    if finished.exists() and read_config(folder) == config:
+        return json.loads(finished.read_text())
+    return train(config, folder)
+
+
+def images_shown(record: dict[str, Any]) -> str:
+    """Return which images a result is about, in words."""
+    few = record.get("per_class")
+    return "all images" if not few else f"{few[0]} training and {few[1]} test images a class"
+
+
+def cell(found: dict[str, Any]) -> str:
+    """Return mean and deviation in percent."""
+    return f"{100 * found['mean']:.1f}" + ("" if found["std"] is None else f" ± {100 * found['std']:.1f}")
+
+
+def say(text: str) -> None:
+    """Announce what was measured."""
+    print(text, file=sys.stderr, flush=True)
