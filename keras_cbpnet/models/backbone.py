@@ -26,6 +26,8 @@ from keras_cbpnet.presets import check_weights, get_preset
 
 # Dimensions: B images, H x W pixels, N tokens, D width.
 
+PASS_TOKENS = 2400  # of all images of a forward pass: what a core's cache holds of them (benchmarks/NOTES.md, 36)
+
 
 @keras.saving.register_keras_serializable("keras_cbpnet")
 class Backbone(keras.Model):
@@ -73,6 +75,11 @@ class Backbone(keras.Model):
         for layer in (self.norm, self.whitening, self.feature) if self.config.whitening else (self.norm,):
             layer.build((None, self.config.width))
         self.built = True
+
+    @property
+    def pass_images(self) -> int:
+        """Images of a forward pass that is fast, where many images wait: few of many tokens."""
+        return max(1, PASS_TOKENS // int(self.embedding.tokens))
 
     def set_whitening(self, matrix: NDArray[np.floating[Any]] | None = None, offset: Any = 0.0) -> None:
         """Make the last layer x @ matrix + offset, or the identity: plain features.

@@ -20,7 +20,6 @@ from keras_cbpnet.training.run import write_json
 # Dimensions: N images, D feature size.
 
 ROWS = 400  # computed between two records on disk
-BATCH = 50  # images of a forward pass
 Say = Callable[[str], None]
 
 
@@ -97,8 +96,9 @@ class FrozenFeatures(CachedFeatures):
         run = tf.function(lambda x: backbone.encode(backbone.embed(x), depth=depth), (pixels,), autograph=False)
 
         def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-            starts = range(0, len(rows), BATCH)
-            return np.concatenate([run(data.images(part, rows[i : i + BATCH])).numpy() for i in starts])
+            batch = backbone.pass_images
+            starts = range(0, len(rows), batch)
+            return np.concatenate([run(data.images(part, rows[i : i + batch])).numpy() for i in starts])
 
         super().__init__(data, identity, backbone.config.width, forward, say)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.data import Task
 from keras_cbpnet.models.cbpnet import CBPNet
-from keras_cbpnet.training.cache import BATCH, CachedFeatures, FrozenFeatures, fingerprint
+from keras_cbpnet.training.cache import CachedFeatures, FrozenFeatures, fingerprint
 
 
 class TaskFeatures:
@@ -79,10 +79,11 @@ class TaskFeatures:
     def _behind(self, part: str, rows: NDArray[np.integer[Any]], prompt: Any) -> NDArray[np.float32]:
         assert self.frozen is not None  # noqa: S101
         query, parts = self.frozen.rows(part, rows) if self._queried else None, []
-        for start in range(0, len(rows), BATCH):
-            batch = {"images": self.frozen.data.images(part, rows[start : start + BATCH]).astype(np.float32)}
+        many = self.model.backbone.pass_images
+        for start in range(0, len(rows), many):
+            batch = {"images": self.frozen.data.images(part, rows[start : start + many]).astype(np.float32)}
             if query is not None:
-                batch["query"] = query[start : start + BATCH]
+                batch["query"] = query[start : start + many]
             found = self._selected(batch) if prompt is None else self._prompted(batch, prompt)
             parts.append(ops.convert_to_numpy(found))
         return np.concatenate(parts)
