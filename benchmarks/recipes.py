@@ -99,17 +99,16 @@ def measure(config: TrainConfig, folder: Path, recipe: str, runtime: str) -> dic
     import keras
 
     from keras_cbpnet.data import make_stream, open_dataset
+    from keras_cbpnet.export import samples
     from keras_cbpnet.export.backbone import convert_backbone
-    from keras_cbpnet.export.bundle import REPRESENTATIVE
     from keras_cbpnet.export.runtimes import run_backbone
     from keras_cbpnet.layers.fake_quant import float32
 
     model = keras.models.load_model(folder / "model.keras")
     data = open_dataset(config.dataset, model.backbone.config.image_size, config.seed)
     tasks = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
-    rows = np.random.default_rng(config.seed).permutation(len(data.x_train))[:REPRESENTATIVE]
     with contextlib.nullcontext() if recipe == "int8" else float32(model):
-        file = convert_backbone(model, RECIPES[recipe], data.images("train", np.sort(rows)))
+        file = convert_backbone(model, RECIPES[recipe], samples.representative(tasks, config.seed))
     accuracy = []
     for task in tasks:
         feature = run_backbone(file, task.x_test, runtime).feature

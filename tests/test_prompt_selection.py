@@ -307,12 +307,16 @@ def run(stream, tmp_path_factory):
 def test_every_choice_is_compared_on_one_run(run, stream):
     from keras_cbpnet.data import make_stream, open_dataset
     from keras_cbpnet.export.report import selection_lines
+    from keras_cbpnet.export.samples import sample
 
     model = keras.models.load_model(run / "model.keras")
     tasks = make_stream("class", open_dataset(stream.config().dataset, 16), 2, 3)
     before = [np.array(v) for v in model.weights]
     said = []
-    rows = prompt_selection.compare(model, "float32", tasks[0].x_train, tasks, ["ai_edge_litert"], said.append)
+    held_out = sample(tasks, "test", 10, 0)
+    rows = prompt_selection.compare(
+        model, "float32", tasks[0].x_train, tasks, held_out, ["ai_edge_litert"], said.append
+    )
     for variable, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(variable, value)
     names = ["two passes", "query depth 1", "query depth 2", "query depth 3", "fixed"]
@@ -346,4 +350,5 @@ def test_the_choices_have_the_prompts_of_the_run(run):
 @pytest.mark.parametrize("changes", [{"prompts": False}, {"method": "ncm"}, {"prompt_selection": "fixed"}])
 def test_what_does_not_select_is_not_compared(changes, stream):
     model = build_model(stream.config(**changes), 4)
-    assert prompt_selection.compare(model, "float32", np.zeros((1, 16, 16, 3), np.uint8), [], []) == []
+    images = np.zeros((1, 16, 16, 3), np.uint8)
+    assert prompt_selection.compare(model, "float32", images, [], (images, np.zeros(1, np.int32)), []) == []

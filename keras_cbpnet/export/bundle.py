@@ -19,7 +19,7 @@ from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Task, make_stream, open_dataset
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export import prompt_selection, verify
+from keras_cbpnet.export import prompt_selection, samples, verify
 from keras_cbpnet.export.analysis import signal_to_noise, worst_places
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
@@ -37,7 +37,6 @@ from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.cbpnet import CBPNet
 
 ON_DEVICE = ("cbp", "none")  # rules of the bundle's own step
-REPRESENTATIVE = 200
 GOLDEN = 8
 Progress = Callable[[str], None]
 
@@ -92,13 +91,15 @@ def export_bundle(
     model, names, statistics = _load(run)
     learner = micro.with_optimizer(with_slots(model.head, slots) if slots else model.head, optimizer)
     tasks = _host_tasks(config, model)
-    train, test, labels = _host_images(config, tasks)
+    train = samples.representative(tasks, config.seed)
     quantization = contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model)
     with quantization:
         progress(f"converting the backbone ({recipe})")
         backbone = convert_backbone(model, recipe, train)
         if target == "micro":
             backbone = lean_backbone(backbone)
+        cost = multiply_adds(backbone)
+        test, labels = samples.held_out(tasks, config.seed, cost)
         expected = model.batched(lambda x: model.features(x)[0], test)
     progress("converting the head")
     head = convert_head(learner)
@@ -124,7 +125,7 @@ def export_bundle(
         "recipe": recipe,
         "operators": tables,
         "bytes": {"backbone.tflite": len(backbone), "head.tflite": len(head)},
-        "multiply_adds": multiply_adds(backbone),
+        "multiply_adds": cost,
         "held_out_images": len(labels),
         "accuracy": {name: float(each.mean()) for name, each in hits.items()},
         "backbone_mean_cosine": cosine,
@@ -143,7 +144,7 @@ def export_bundle(
             calibrated = run_backbone(convert_backbone(model, "int8", train), test, runtimes[0])
         report["accuracy_without_qat"] = float(_hits(model, calibrated.feature, labels).mean())
         with contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model):
-            found = prompt_selection.compare(model, recipe, train, tasks, runtimes, progress)
+            found = prompt_selection.compare(model, recipe, train, tasks, (test, labels), runtimes, progress)
         report["prompt_selection"] = found
     progress("writing the bundle")
     sample = np.random.default_rng(0).permutation(len(test))[:GOLDEN]
@@ -203,16 +204,6 @@ def _host_tasks(config: TrainConfig, model: CBPNet) -> list[Task]:
     data = open_dataset(config.dataset, model.backbone.config.image_size, config.seed)
     stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
     return stream[: len(stream) - config.device_tasks]
-
-
-def _host_images(
-    config: TrainConfig, tasks: list[Task]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
-    """Return representative training images, and test images with their slots, of `tasks`."""
-    train = np.concatenate([task.x_train for task in tasks])
-    rows = np.random.default_rng(config.seed).permutation(len(train))[:REPRESENTATIVE]
-    test = np.concatenate([task.x_test for task in tasks])
-    return train[rows], test, np.concatenate([task.y_test for task in tasks])
 
 
 def _hits(model: CBPNet, features: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -36,6 +36,7 @@ def compare(
     recipe: str,
     representative: NDArray[np.uint8],
     tasks: Sequence[Task],
+    held_out: tuple[NDArray[np.uint8], NDArray[np.int32]],
     runtimes: Sequence[str],
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
@@ -47,20 +48,21 @@ def compare(
         recipe: of the conversion.
         representative: uint8 [N, S, S, 3], for the converter.
         tasks: that the model was trained on, in their order.
+        held_out: test images, uint8 [M, S, S, 3], and their slots [M].
         runtimes: to run the files with; the first one gives the accuracy.
         progress: called with a line at every choice.
 
     Returns:
-        For each choice `name`; `shipped`, whether the model is of this choice; `accuracy` on the tasks' test images;
+        For each choice `name`; `shipped`, whether the model is of this choice; `accuracy` on the held-out images;
         `multiply_adds` of an image; `milliseconds` an image, by runtime.
     """
     if not isinstance(model.prompts, Prompts) or model.prompts.tasks < 2:
         return []
     rng = np.random.default_rng(0)
     chosen = [rng.permutation(len(task.y_train))[:IMAGES] for task in tasks]
-    images = [task.x_train[rows] for task, rows in zip(tasks, chosen, strict=True)]
+    images = [task.data.images("train", task.train_rows[rows]) for task, rows in zip(tasks, chosen, strict=True)]
     slots = np.concatenate([task.y_train[rows] for task, rows in zip(tasks, chosen, strict=True)])
-    test, label = (np.concatenate([getattr(task, part) for task in tasks]) for part in ("x_test", "y_test"))
+    test, label = held_out
     rows: list[Row] = []
     files: dict[str, bytes] = {}
     for name, prompts in choices(model, images):
