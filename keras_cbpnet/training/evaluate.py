@@ -15,9 +15,13 @@ from keras_cbpnet.models.cbpnet import CBPNet
 ROWS = 500  # at most, that the effective rank is taken of
 
 
-def accuracy(model: CBPNet, features: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
-    """Return the share of `features` [N, D] that the head classifies as `labels` [N] among all classes seen."""
-    return float(np.mean(np.asarray(model.head(features)).argmax(axis=1) == labels))
+def accuracies(
+    model: CBPNet, features: Sequence[NDArray[np.float32]], labels: Sequence[NDArray[np.int32]]
+) -> list[float]:
+    """Return for each task the share of its features [N, D] that the head gives its labels [N], among all classes."""
+    found = np.asarray(model.head(np.concatenate(features))).argmax(axis=1)
+    parts = np.split(found, np.cumsum([len(each) for each in labels])[:-1])
+    return [float(np.mean(part == each)) for part, each in zip(parts, labels, strict=True)]
 
 
 def plasticity(model: CBPNet, features: NDArray[np.float32], rows: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from keras_cbpnet.models.cbpnet import CBPNet
 from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.training.cache import FrozenFeatures
-from keras_cbpnet.training.evaluate import accuracy, plasticity
+from keras_cbpnet.training.evaluate import accuracies, plasticity
 from keras_cbpnet.training.features import TaskFeatures
 from keras_cbpnet.training.qat import calibrate
 from keras_cbpnet.training.report import write_report
@@ -94,7 +94,7 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
         # Where labels are used again, the tasks before are gone.
         seen = [task] if config.stream == "drifting" else tasks[: task.index + 1]
         behind = [features(each, "test") for each in seen]
-        done["accuracy"].append([accuracy(model, x, each.y_test) for x, each in zip(behind, seen, strict=True)])
+        done["accuracy"].append(accuracies(model, behind, [each.y_test for each in seen]))
         done["plasticity"].append(plasticity(model, behind[-1], rows))
         done["tasks"] += 1
         if run.is_due() or done["tasks"] == len(tasks):
@@ -213,5 +213,6 @@ def results(
     if config.qat:
         with float32(model):
             uncached = TaskFeatures(model, None)
-            metrics["final"]["float32"] = [accuracy(model, uncached(task, "test"), task.y_test) for task in tasks]
+            behind = [uncached(task, "test") for task in tasks]
+            metrics["final"]["float32"] = accuracies(model, behind, [task.y_test for task in tasks])
     return metrics
