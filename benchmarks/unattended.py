@@ -186,7 +186,7 @@ def render(result: dict[str, Any]) -> str:
     cases, given = whole["cases"], 100 * statistics.fmean(record["wrong"] for record in wrong)
     cost, largest = 100 * whole["cost"], 100 * whole["largest_cost"]
     lines = [
-        f"{cases} cases of a new class, one label at a time, accuracy in %:",
+        f"{result['data']}: {cases} cases of a new class, one label at a time, accuracy in %:",
         "",
         "| | before | 10 images | all images | asked | mean | holds in |",
         "|---|---|---|---|---|---|---|",
