@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import endurance, unattended
+from firmware_host import Device
+from firmware_host.images.labelled import LabelledImages
 from keras_cbpnet import cli
 
 
@@ -28,6 +30,15 @@ def test_unattended_measures_new_classes_and_wrong_labels(make, bundle, tmp_path
     assert 0 < stream["wrong"] < 0.5
     assert stream["at_once_right"] == 1
     assert "| new class | | 100.0 | 100.0 | 10 images reach 80 % of all | 100 % | 2 of 2 |" in unattended.render(result)
+
+
+def test_a_class_that_never_came_counts_as_wrong(make, bundle, tmp_path):
+    images, labels = make.images(["red", "green", "white"], 4, seed=5)
+    with Device.open(bundle, tmp_path / "state", "numpy") as device:
+        assert "white" not in device.classes
+        known = [row for row, label in enumerate(labels) if label != "white"]
+        right = device.evaluate([images[row] for row in known], [labels[row] for row in known])["accuracy"]
+        assert unattended.accuracy(device, LabelledImages(images, labels)) == pytest.approx(right * 2 / 3)
 
 
 def test_unattended_says_how_many_cases_hold():
