@@ -133,7 +133,7 @@ def data(coloured_images):
 
 @pytest.mark.parametrize("kind", ["expert", "early", "fixed", "pool", "none"])
 def test_task_features_are_those_of_the_model(kind, tiny_backbone, data, randomised, monkeypatch):
-    monkeypatch.setattr(task_features, "BATCH", 4)  # three batches, the last one shorter
+    monkeypatch.setattr(Backbone, "pass_images", 4)  # three batches, the last one shorter
     early = PromptConfig(length=2, pool=2, query_depth=1)
     dual = {"expert": PromptConfig(length=2, pool=2), "early": early, "fixed": FixedPrompt(early, D)}
     prompts = {**dual, "pool": PromptPool(width=D), "none": NoPrompts()}[kind]
