@@ -192,3 +192,15 @@ def test_tflm_runs_it(files, tmp_path):
     quanta = np.abs(found.astype(int) - other.astype(int))
     assert quanta.max() <= 4
     assert np.mean(quanta > 1) < 0.01
+
+
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_who_watches_sees_every_part_in_both_modes(mode):
+    scores, values = normal(B, H, M, M), normal(B, H, M, E, seed=1)
+    layer = calibrated(attend(), scores, values)
+    set_mode(layer, mode)
+    expected, seen = np.asarray(layer(scores, values)), []
+    for name, part in layer.parts.items():
+        part.watch = lambda given, left, name=name: seen.append(name)
+    np.testing.assert_allclose(layer(scores, values), expected, rtol=0, atol=1e-5)
+    assert sorted(seen) == sorted(layer.parts)

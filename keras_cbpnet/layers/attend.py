@@ -42,15 +42,16 @@ class Attend(keras.layers.Layer):
     def call(self, inputs: Any, values: Any, training: bool = False) -> Any:
         """Return float32 [B, H, N, E] for scores [B, H, N, M] and values [B, H, M, E]."""
         probability = ops.softmax(inputs)  # (B, H, N, M)
-        if not self.parts or self.parts["fine"].mode == "off":
+        fine = self.parts.get("fine")
+        if fine is None or (fine.mode == "off" and fine.watch is None):  # who watches compares both modes part by part
             return ops.matmul(probability, values)
 
         def at(name: str, x: Any) -> Any:
             return self.parts[name](x, training=training)
 
         coarse = at("coarse", ops.relu(probability - FINE))
-        fine = at("fine", probability - coarse)
-        products = (at(f"{name}_context", ops.matmul(x, values)) for name, x in (("fine", fine), ("coarse", coarse)))
+        parts = {"fine": at("fine", probability - coarse), "coarse": coarse}
+        products = (at(f"{name}_context", ops.matmul(x, values)) for name, x in parts.items())
         return sum(products)
 
     def get_config(self) -> dict[str, Any]:
