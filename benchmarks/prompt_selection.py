@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         each.update(costs[row], paired=results.paired(each["average_accuracy"], first))
     record = {
         **results.provenance("benchmarks.prompt_selection", given, commit),
+        "per_class": args.per_class,
         "common": common,
         "seeds": args.seeds,
         "options": {row: ROWS[row] for row in args.rows},

@@ -26,7 +26,6 @@ from keras_cbpnet.models.cbpnet import CBPNet
 
 DEPTHS = (0, 1, 2, 3)  # of the query pass; 0: all blocks
 IMAGES = 200  # of a task, at most, that keys and class means are taken from
-BATCH = 64
 
 Row = dict[str, Any]
 
@@ -104,7 +103,7 @@ def choices(model: CBPNet, images: Sequence[NDArray[np.uint8]]) -> Iterator[tupl
         prompts.general.assign(own.general)
         query = functools.partial(_query, model, early)
         for task in range(used):
-            prompts.begin_task(_batched(query, images[task]))
+            prompts.begin_task(model.batched(query, images[task]))
         prompts.expert.assign(own.expert[:used])
         yield name_of(prompts, depth), prompts
     fixed = FixedPrompt(own.config, own.width)
@@ -133,11 +132,6 @@ def _with_means(
     for mine, theirs in zip(head.variables, model.head.variables, strict=True):
         mine.assign(theirs)
     statistics = ClassStatistics.empty(head.slots, head.width)
-    statistics.update_all(_batched(behind, images), slots)
+    statistics.update_all(model.batched(behind, images), slots)
     head.observe_all(statistics)
     return head
-
-
-def _batched(function: Callable[[Any], Any], images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    parts = [np.asarray(function(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
-    return np.concatenate(parts)
