@@ -13,9 +13,11 @@ from keras import ops
 from keras_cbpnet.export import backbone as export_backbone
 from keras_cbpnet.export.micro.graph import Model
 from keras_cbpnet.export.runtimes import run_backbone
-from keras_cbpnet.layers.attend import FINE, MANY, Attend
-from keras_cbpnet.layers.fake_quant import FakeQuantize, set_mode
+from keras_cbpnet.layers.attend import FINE, MANY, PARTS, Attend
+from keras_cbpnet.layers.fake_quant import FakeQuantize, fake_quantizers, set_mode
+from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.models.backbone import Backbone
+from keras_cbpnet.models.cbpnet import CBPNet
 from keras_cbpnet.training.qat import calibrate
 
 # Dimensions: B images, H heads, M keys and queries, E width of a head.
@@ -106,6 +108,17 @@ def test_a_saved_model_keeps_its_parts(tmp_path):
     assert len(again.blocks[0].attend.parts) == 4
     set_mode(again, "on")
     np.testing.assert_array_equal(np.asarray(again.features(images)), wanted)
+
+
+def test_a_loaded_model_rounds_the_parts_too(tmp_path):
+    model = CBPNet({"image_size": 48, "width": 8, "heads": 2, "depth": 1, "mlp_width": 8}, NoPrompts(), quantized=True)
+    model.build()
+    set_mode(model, "on")
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    parts = again.backbone.blocks[0].attend.parts
+    assert {name: part.mode for name, part in parts.items()} == dict.fromkeys(PARTS, "on")
+    assert {layer.mode for layer in fake_quantizers(again)} == {"on"}
 
 
 class Graph(tf.Module):

@@ -9,7 +9,7 @@ from helpers.head_steps import head_layer
 
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
-from keras_cbpnet.export.verify import check_accuracy
+from keras_cbpnet.export.verify import check_accuracy, check_features, mean_cosine
 
 
 def hits(images, right, lost=0, gained=0):
@@ -40,6 +40,25 @@ def test_more_is_refused(images, right, lost, gained):
 
 def test_gaining_is_no_loss():
     check_accuracy(*hits(200, 100, lost=3, gained=60))
+
+
+def noisy(x, cosine, seed):
+    """Return rows that have about this cosine to those of `x`."""
+    noise = np.random.default_rng(seed).normal(size=x.shape)
+    return x + noise * np.sqrt(1 / cosine**2 - 1)
+
+
+@pytest.mark.parametrize(("model", "allowed"), [(0.999, 0.99), (0.97, 0.97)])
+def test_features_may_part_as_far_as_the_models_own_rounding(model, allowed):
+    plain = np.random.default_rng(0).normal(size=(400, 192))
+    expected = noisy(plain, model, seed=1)
+    assert mean_cosine(expected, plain) == pytest.approx(model, abs=0.001)
+    close = noisy(expected, allowed + 0.003, seed=2)
+    assert check_features(close, expected, plain) == mean_cosine(close, expected)
+    with pytest.raises(UserError, match=rf"cosine of 0\.\d{{4}} to the model's, needed {allowed:.2f}"):
+        check_features(noisy(expected, allowed - 0.003, seed=2), expected, plain)
+    with pytest.raises(UserError, match="cosine of nan"):
+        check_features(np.full_like(plain, np.nan), expected, plain)
 
 
 def test_a_wrong_head_is_told_tensor_by_tensor(monkeypatch):

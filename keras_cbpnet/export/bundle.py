@@ -112,10 +112,11 @@ def export_bundle(
     outputs = {name: run_backbone(backbone, test, name) for name in runtimes}
     first = outputs[runtimes[0]]
     with float32(model):
-        hits = {"float32": _hits(model, model.batched(lambda x: model.features(x)[0], test), labels)}
+        plain = model.batched(lambda x: model.features(x)[0], test)
+        hits = {"float32": _hits(model, plain, labels)}
     hits.update({name: _hits(model, output.feature, labels) for name, output in outputs.items()})
     try:
-        cosine = min(verify.check_features(output.feature, expected) for output in outputs.values())
+        cosine = min(verify.check_features(output.feature, expected, plain) for output in outputs.values())
         for name in runtimes:
             verify.check_accuracy(hits[name], hits["float32"])
     except UserError as error:

@@ -11,6 +11,7 @@ from keras_cbpnet.layers.fake_quant import optional
 
 # Dimensions: B images, H heads, N queries, M keys, E width of a head.
 MANY = 128  # keys; with more, the two parts
+PARTS = ("fine", "coarse", "fine_context", "coarse_context")
 FINE = 1 / 16  # the largest probability of the fine part
 
 
@@ -29,14 +30,17 @@ class Attend(keras.layers.Layer):
     def __init__(self, quantized: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.quantized = quantized
+        # Made here, so that the mode of a loaded model reaches them: it is set before the layers are built.
         self.parts: dict[str, keras.layers.Layer] = {}
+        if quantized:
+            self.parts = {name: optional(True, name=name) for name in PARTS}
 
     def build(self, input_shape: Any, values_shape: Any = None) -> None:
         """`input_shape`: of the scores, [B, H, N, M]; the number of keys decides."""
-        if self.quantized and input_shape[-1] > MANY:
-            for name in ("fine", "coarse", "fine_context", "coarse_context"):
-                self.parts[name] = optional(True, name=name)
-                self.parts[name].build(input_shape)
+        if input_shape[-1] <= MANY:
+            self.parts.clear()
+        for part in self.parts.values():
+            part.build(input_shape)
         self.built = True
 
     def call(self, inputs: Any, values: Any, training: bool = False) -> Any:
