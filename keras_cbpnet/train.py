@@ -69,8 +69,12 @@ def build_parser() -> cli.ArgumentParser:
     add("--maturity-threshold", type=int, default=c.maturity_threshold, help="steps a unit is protected for")
     add("--replay", choices=("none", "statistics"), default=c.replay, help="what half of each batch is drawn from")
     parser.add_argument(
-        "--qat", action=argparse.BooleanOptionalAction, default=c.qat, help="train through int8 fake quantizers"
+        "--whiten",
+        action=argparse.BooleanOptionalAction,
+        default=c.whiten,
+        help="let the first task whiten the features",
     )
+    add("--qat", action=argparse.BooleanOptionalAction, default=c.qat, help="train through int8 fake quantizers")
     add("--tensorboard", action="store_true", help="write events for TensorBoard into the run folder")
     add("--json", action="store_true", help="print the metrics as JSON")
     return parser

@@ -93,6 +93,11 @@ class Backbone(keras.Model):
         self.whitening.kernel.assign(kernel.astype(np.float32))
         self.whitening.bias.assign(np.broadcast_to(offset, (width,)).astype(np.float32))
 
+    def add_whitening(self, mean: NDArray[np.floating[Any]], matrix: NDArray[np.floating[Any]]) -> None:
+        """Turn the features f into (f - mean) @ matrix; mean [D], matrix [D, D]."""
+        kernel, bias = (np.asarray(x, np.float64) for x in (self.whitening.kernel, self.whitening.bias))
+        self.set_whitening(kernel @ matrix, (bias - mean) @ matrix)
+
     def embed(self, images: Any, training: bool = False) -> Any:
         """Return the tokens, float32 [B, N, D], of raw RGB pixels 0..255 [B, H, W, 3]."""
         pixels = self.pixels(ops.cast(images, "float32"), training=training)
@@ -114,13 +119,23 @@ class Backbone(keras.Model):
             depth: encoder blocks to run; 0: all. Behind fewer, the feature is the class token as the next block's first
                 norm gives it.
         """
+        x = self.class_token(tokens, prefixes, training, depth)
+        return self.last(x, training) if depth % len(self.blocks) == 0 else x
+
+    def class_token(
+        self,
+        tokens: Any,
+        prefixes: Mapping[int, tuple[Any, Any]] | None = None,
+        training: bool = False,
+        depth: int = 0,
+    ) -> Any:
+        """Return the class token behind the last norm, float32 [B, D]; arguments as `encode`."""
         x, blocks = tokens, self.blocks[: depth or None]
         for i, block in enumerate(blocks):
             last = i == len(blocks) - 1
             x = block(x, prefix=(prefixes or {}).get(i), class_only=last, training=training)
-        if len(blocks) < len(self.blocks):
-            return self.blocks[depth].norm1(x[:, 0], training=training)
-        return self._feature(self.norm(x[:, 0], training=training), training)
+        norm = self.norm if len(blocks) == len(self.blocks) else self.blocks[depth].norm1
+        return norm(x[:, 0], training=training)
 
     def encode_extended(self, tokens: Any, extra: Any, training: bool = False) -> Any:
         """Return the features, float32 [B, D], that tokens put in front give on average behind the last norm.
@@ -134,9 +149,10 @@ class Backbone(keras.Model):
         for block in self.blocks:
             x = block(x, training=training)
         x = self.norm(x[:, : extra.shape[1]], training=training)
-        return self._feature(ops.mean(x, axis=1), training)
+        return self.last(ops.mean(x, axis=1), training)
 
-    def _feature(self, x: Any, training: bool) -> Any:
+    def last(self, x: Any, training: bool = False) -> Any:
+        """Return the features, float32 [B, D], of what the last norm gives, [B, D]: white, or as it is."""
         return self.feature(self.whitening(x), training=training) if self.config.whitening else x
 
     def features(self, images: Any, training: bool = False) -> Any:

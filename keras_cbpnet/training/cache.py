@@ -75,7 +75,9 @@ class CachedFeatures:
 
 
 class FrozenFeatures(CachedFeatures):
-    """Prompt-free features of a data set's images under a backbone that no longer changes.
+    """Prompt-free features of a data set's images under a backbone that no longer changes but in its last layer.
+
+    What is stored is the input of that layer, the whitening, which is cheap and may be set anew.
 
     Args:
         backbone: in the state that counts.
@@ -87,13 +89,16 @@ class FrozenFeatures(CachedFeatures):
     def __init__(self, backbone: Backbone, data: Dataset, say: Say = lambda line: None, depth: int = 0) -> None:
         import tensorflow as tf
 
-        weights = b"".join(np.asarray(v).tobytes() for v in backbone.weights)
         early = depth % backbone.config.depth  # 0 blocks and all blocks are the same features
+        self.finish = None if early else backbone.last
+        last = [] if not backbone.config.whitening else [*backbone.whitening.weights, *backbone.feature.weights]
+        frozen = [v for v in backbone.weights if not any(v is other for other in last)]
+        weights = b"".join(np.asarray(v).tobytes() for v in frozen)
         described = json.dumps(backbone.get_config(), sort_keys=True)
         identity = fingerprint(described, weights, *([f"behind {early} blocks"] if early else []))
         size = backbone.config.image_size
         pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)  # any number, traced once
-        run = tf.function(lambda x: backbone.encode(backbone.embed(x), depth=depth), (pixels,), autograph=False)
+        run = tf.function(lambda x: backbone.class_token(backbone.embed(x), depth=depth), (pixels,), autograph=False)
 
         def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
             batch = backbone.pass_images
@@ -101,6 +106,11 @@ class FrozenFeatures(CachedFeatures):
             return np.concatenate([run(data.images(part, rows[i : i + batch])).numpy() for i in starts])
 
         super().__init__(data, identity, backbone.config.width, forward, say)
+
+    def rows(self, part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return the features [n, D] of the images `rows` of `part`, `train` or `test`."""
+        found = super().rows(part, rows)
+        return found if self.finish is None else np.array(self.finish(found))
 
 
 def computed_once(

@@ -12,6 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_cbpnet.data.preprocessing import resize_images
+from keras_cbpnet.layers.standardise import whitening
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.training.cache import computed_once
 
@@ -138,28 +139,15 @@ def teacher_tokens(
 
 
 def whiten(backbone: Backbone, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], shrinkage: float) -> None:
-    """Set the backbone's last layer so that its features have mean 0 and within-class covariance 1.
-
-    x = (feature - mean) C^(-1/2), with C the covariance within the classes of `images`, shrunk towards a multiple of
-    the identity (Ledoit and Wolf, 2004), so that directions in which nothing was seen are not blown up.
+    """Set the backbone's last layer so that its features have mean 0 and within-class covariance 1; see `whitening`.
 
     Args:
         backbone: with `whitening` in its configuration.
         images: uint8 [N, H, W, 3], of the pretraining.
         labels: [N].
-        shrinkage: share of the identity, 0..1.
+        shrinkage: of the covariance, share of the identity, 0..1.
     """
     backbone.set_whitening()
     parts = [ops.convert_to_numpy(backbone.features(images[i : i + 250])) for i in range(0, len(images), 250)]
-    feature = np.concatenate(parts).astype(np.float64)  # (N, d)
-    mean = feature.mean(axis=0)
-    _, group = np.unique(labels, return_inverse=True)
-    count = np.bincount(group)
-    means = np.stack([np.bincount(group, column) / count for column in feature.T], axis=1)  # (K, d)
-    within = feature - means[group]
-    covariance = within.T @ within / max(1, len(feature) - len(count))
-    identity = np.eye(len(covariance))
-    covariance = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / len(covariance) * identity
-    values, vectors = np.linalg.eigh(covariance)
-    matrix = (vectors / np.sqrt(values)) @ vectors.T
+    mean, matrix = whitening(np.concatenate(parts), labels, shrinkage)
     backbone.set_whitening(matrix, -mean @ matrix)

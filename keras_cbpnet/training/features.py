@@ -41,9 +41,11 @@ class TaskFeatures:
         """Take it that the prompts change no more: from now on the features behind them are computed once too."""
         if self.frozen is None or self._final is not None:
             return
-        weights = b"".join(np.asarray(v).tobytes() for v in self.model.prompts.weights)
+        backbone = self.model.backbone
+        white = backbone.whitening.weights if backbone.config.whitening else []
+        weights = b"".join(np.asarray(v).tobytes() for v in (*self.model.prompts.weights, *white))
         identity = fingerprint(self.frozen.identity, repr(self.model.prompts.get_config()), weights)
-        width = self.model.backbone.config.width
+        width = backbone.config.width
 
         def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
             return self._behind(part, rows, None)
