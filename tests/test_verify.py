@@ -45,14 +45,14 @@ def test_gaining_is_no_loss():
 def noisy(x, cosine, seed):
     """Return rows that have about this cosine to those of `x`."""
     noise = np.random.default_rng(seed).normal(size=x.shape)
-    return x + noise * np.sqrt(1 / cosine**2 - 1)
+    return x + x.std() * noise * np.sqrt(1 / cosine**2 - 1)
 
 
 @pytest.mark.parametrize(("model", "allowed"), [(0.999, 0.99), (0.97, 0.97), (0.6, 0.95)])
 def test_features_may_part_as_far_as_the_models_own_rounding(model, allowed):
     plain = np.random.default_rng(0).normal(size=(400, 192))
     expected = noisy(plain, model, seed=1)
-    assert mean_cosine(expected, plain) == pytest.approx(model, abs=0.001)
+    assert mean_cosine(expected, plain) == pytest.approx(model, abs=0.005)
     close = noisy(expected, allowed + 0.003, seed=2)
     assert check_features(close, expected, plain) == mean_cosine(close, expected)
     with pytest.raises(UserError, match=rf"cosine of 0\.\d{{4}} to the model's, needed {allowed:.2f}"):
