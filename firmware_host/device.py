@@ -15,6 +15,7 @@ from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
 from firmware_host.learning.live_state import LiveState, generator_state, start_state
+from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
 from firmware_host.protocol import Array
 from firmware_host.runtime import Backbone, find_runtime, open_backbone, open_head
@@ -76,7 +77,8 @@ class Device:
         folder = StateFolder(Path(state) if state is not None else default_folder(opened.path), opened)
         learned = folder.read()
         chosen = find_runtime(runtime)
-        backbone, head = open_backbone(opened, chosen, threads), open_head(opened, chosen, threads)
+        backbone = open_backbone(opened, chosen, threads)
+        head = noticing(opened, open_head(opened, chosen, threads))
         if learned is None:
             learned = start_state(opened, head)
         if seed is not None:

@@ -16,7 +16,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from firmware_host.bundle import BLOCKS, state_shapes
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export.head import convert_head, with_slots
+from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.layers.cbp_head import CBPHead
 
 # Dimensions: B rows, d features, h hidden units, C class slots.
@@ -139,11 +139,11 @@ def test_more_slots_compute_the_same(block):
     layer.standardise(rng.normal(2, 3, (50, D)))
     layer.assign({name: rng.uniform(0.1, 1, value.shape) for name, value in layer.state.items()})
     layer.assign({"class_mask": np.arange(C) < C - 2})
-    wider = with_slots(layer, C + 5)
+    wider = shipped(layer, C + 5)
     feature = rng.normal(2, 3, (B, D)).astype(np.float32)
     logits = wider(feature).numpy()
     np.testing.assert_allclose(logits[:, :C], layer(feature).numpy(), rtol=1e-5, atol=1e-5)
     assert (logits[:, C:] == -1e9).all()
     assert {name: tuple(value.shape) for name, value in wider.state.items()} == state_shapes(block, D, H, C + 5)
     with pytest.raises(UserError, match=rf"--slots {C - 1} is fewer than the run's {C}; use {C} or more"):
-        with_slots(layer, C - 1)
+        shipped(layer, C - 1)

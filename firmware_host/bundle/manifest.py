@@ -42,6 +42,7 @@ HEAD_KEYS: dict[str, Kind] = {
     "feature_mean": (list,),
     "feature_scale": (list,),
 }
+SURPRISE_KEYS: dict[str, Kind] = {"calming": NUMBER, "calm": NUMBER}  # head.surprise, optional
 TENSORS: dict[str, tuple[tuple[int | None, ...], tuple[str, ...]]] = {  # sizes (None: any), types
     "image": ((1, None, None, 3), ("uint8",)),
     "feature": ((1, None), ("float32", "int8", "uint8")),
@@ -77,6 +78,12 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     for key in ("units", "slots", "batch"):
         if head[key] < 1:
             raise BundleError(f"manifest: head.{key} is {head[key]}: it must be at least 1, convert again")
+    if "surprise" in head:
+        _check_keys(head, {"surprise": (dict,)}, "head.")
+        _check_keys(head["surprise"], SURPRISE_KEYS, "head.surprise.")
+        for key, value in head["surprise"].items():
+            if key in SURPRISE_KEYS and not 0 <= value < FLOAT32_LIMIT:
+                raise BundleError(f"manifest: head.surprise.{key} is {value!r}: it must be from 0 on, convert again")
     _check_tensors(manifest["shapes"], manifest["dtypes"])
     _check_standardisation(head, manifest["shapes"]["feature"][-1])
     _check_classes(manifest["classes"], head["slots"])

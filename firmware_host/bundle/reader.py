@@ -86,6 +86,11 @@ class Bundle:
         sizes = (self.feature_size, int(self.head["units"]), self.slots)
         return state_shapes(self.head["block"], *sizes, self.head["optimizer"].lower())
 
+    @property
+    def learned_shapes(self) -> dict[str, Shape]:
+        """Shape of every tensor that a device keeps of the head: its own, and `calm` where it can be surprised."""
+        return {**self.state_shapes, **({"calm": ()} if "surprise" in self.head else {})}
+
     def file(self, name: str) -> Path:
         """Path of one of the bundle's files."""
         return self.path / name

@@ -48,7 +48,7 @@ def state_for(bundle: Bundle, file: StateFile) -> LearnedState:
             f"state file {file.path} does not know {', '.join(missing)}, which {bundle.path} does: "
             "teach it these classes first, or start from the bundle"
         )
-    arrays = dict(file.arrays)
+    arrays = {"head.calm": np.zeros((), np.float32), **file.arrays}  # where the old bundle could not be surprised
     for name, axis in class_axes(bundle.head["block"]).items():
         arrays[f"head.{name}"] = _padded(arrays[f"head.{name}"], axis, bundle.slots)
     for name in ("statistics.mean", "statistics.count", "buffer.seen", "doubted"):

@@ -57,8 +57,8 @@ def to_arrays(state: LearnedState) -> dict[str, Array]:
 
 def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bundle) -> LearnedState:
     """Return the state that `to_arrays` took apart; raises KeyError or ValueError when it does not fit the bundle."""
-    head = {name: arrays[f"head.{name}"] for name in bundle.state_shapes}
-    for name, shape in bundle.state_shapes.items():
+    head = {name: arrays[f"head.{name}"] for name in bundle.learned_shapes}
+    for name, shape in bundle.learned_shapes.items():
         if head[name].shape != shape:
             raise ValueError(f"tensor {name} has shape {list(head[name].shape)}, the head needs {list(shape)}")
     mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))

@@ -23,7 +23,7 @@ from keras_cbpnet.export import prompt_selection, samples, verify
 from keras_cbpnet.export.analysis import signal_to_noise, worst_places
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
-from keras_cbpnet.export.head import convert_head, with_slots
+from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
 from keras_cbpnet.export.micro.macs import multiply_adds
@@ -35,8 +35,12 @@ from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.plasticity import RULES, parse_rule
+from keras_cbpnet.plasticity.cbp import Cbp
+from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
+from keras_cbpnet.plasticity.none import Nothing
 
-ON_DEVICE = ("cbp", "none")  # rules of the bundle's own step
+ON_DEVICE = (Cbp, Nothing, CbpSurprise)
 GOLDEN = 8
 Progress = Callable[[str], None]
 
@@ -80,7 +84,7 @@ def export_bundle(
             raise UserError(f"{output} exists; choose another --output or give --overwrite")
         if not (output / "manifest.json").exists():
             raise UserError(f"{output} is no bundle, so --overwrite does not replace it; choose another --output")
-    if reason := refusal(config):
+    if reason := refusal(config, target):
         raise UserError(f"{run} cannot become a bundle: {reason}")
     runtimes = installed_runtimes()
     if not runtimes:
@@ -89,7 +93,7 @@ def export_bundle(
         progress("this run was trained without --qat: ranges come from calibration alone")
 
     model, names, statistics = _load(run)
-    learner = micro.with_optimizer(with_slots(model.head, slots) if slots else model.head, optimizer)
+    learner = micro.with_optimizer(shipped(model.head, slots), optimizer)
     tasks = _host_tasks(config, model)
     train = samples.representative(tasks, config.seed)
     quantization = contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model)
@@ -173,13 +177,17 @@ def export_bundle(
     return report
 
 
-def refusal(config: TrainConfig) -> str | None:
-    """Return why a run of `config` has no form on a device, or None if it has one."""
+def refusal(config: TrainConfig, target: str = "linux") -> str | None:
+    """Return why a run of `config` has no form on a device of `target`, or None if it has one."""
     if not METHODS[config.method].in_bundle:
         possible = ", ".join(name for name, method in METHODS.items() if method.in_bundle)
         return f"a device cannot go on with --method {config.method}; it can with {possible}"
-    if config.plasticity not in ON_DEVICE:
-        return f"a device does not know --plasticity {config.plasticity}; it knows {' and '.join(ON_DEVICE)}"
+    rule = type(parse_rule(config.plasticity))
+    if rule not in ON_DEVICE:
+        known = ", ".join(name for name, kind in RULES.items() if kind in ON_DEVICE)
+        return f"a device does not know --plasticity {config.plasticity}; it knows {known}"
+    if rule is CbpSurprise and target == "micro":
+        return "--target micro has one step for everything, which cannot be surprised; train with --plasticity cbp"
     if config.stream == "drifting":
         return "the classes of --stream drifting are names for other things in every task; train a stream of classes"
     return None
@@ -215,8 +223,7 @@ def _hits(model: CBPNet, features: NDArray[np.float32], labels: NDArray[np.int32
 def _manifest(
     config: TrainConfig, model: CBPNet, head: CBPHead, recipe: str, names: list[str], feature: NDArray[np.generic]
 ) -> dict[str, Any]:
-    c, size, width = head.config, model.backbone.config.image_size, model.backbone.config.width
-    constants = {name: getattr(head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
+    size, width = model.backbone.config.image_size, model.backbone.config.width
     return {
         "schema_version": SCHEMA_VERSION,
         "name": config.preset,
@@ -226,5 +233,14 @@ def _manifest(
         "shapes": {"image": [1, size, size, 3], "feature": [1, width], "prompt": [1]},
         "dtypes": {"image": "uint8", "feature": str(feature.dtype), "prompt": "int32"},
         "versions": {"keras_cbpnet": __version__, "keras": keras.__version__, "tensorflow": tf.__version__},
-        "head": {**c.to_dict(), **constants},
+        "head": head_entry(head, model.head),
     }
+
+
+def head_entry(head: CBPHead, trained: CBPHead) -> dict[str, Any]:
+    """Return what the manifest says of the `head` that is shipped, whose rule is that of the `trained` one."""
+    constants = {name: getattr(head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
+    entry = {**head.config.to_dict(), **constants}
+    if isinstance(trained.rule, CbpSurprise):
+        entry["surprise"] = {"calming": trained.rule.calming, "calm": float(trained.state["calm"])}
+    return entry

@@ -17,11 +17,17 @@ from keras_cbpnet.plasticity.step import Head
 # Dimensions: B rows, d feature size, C class slots.
 
 
-def with_slots(head: CBPHead, slots: int) -> CBPHead:
-    """Return a head that computes the same with more class slots, the new ones empty; raises UserError for fewer."""
+def shipped(head: CBPHead, slots: int = 0) -> CBPHead:
+    """Return the head that a device gets: the contract's step and state, whatever rule `head` was trained by.
+
+    Args:
+        head: of the run.
+        slots: class slots, the new ones empty; 0: those of `head`. UserError for fewer.
+    """
+    slots = slots or head.slots
     if slots < head.slots:
         raise UserError(f"--slots {slots} is fewer than the run's {head.slots}; use {head.slots} or more")
-    wider = CBPHead(dataclasses.replace(head.config, slots=slots), head.rule)
+    wider = CBPHead(dataclasses.replace(head.config, slots=slots), "cbp")
     wider.build((None, head.width))
     for name, variable in wider.state.items():
         value = np.zeros(variable.shape, np.float32)

@@ -185,6 +185,9 @@ def test_another_schema_version_is_refused_with_the_remedy(make, bundle, version
         (lambda m: m["sha256"].pop("statistics.npz"), "does not name statistics.npz"),
         (lambda m: m["sha256"].update({"../x": "0"}), "not a file of the bundle"),
         (lambda m: m.update(classes=["red", "blue"]), "name different classes"),
+        (lambda m: m["head"].update(surprise=20), r"head.surprise is int, not dict"),
+        (lambda m: m["head"].update(surprise={"calm": 0}), r"head.surprise.calming is missing"),
+        (lambda m: m["head"].update(surprise={"calm": -1, "calming": 0}), r"head.surprise.calm is -1: it must be from"),
     ],
 )
 def test_a_manifest_that_does_not_hold_together_is_refused(make, bundle, change, message):

@@ -102,6 +102,22 @@ def test_units_reborn_come_from_the_saved_random_numbers(make, tmp_path):
     assert_equal(resumed, through)
 
 
+def test_a_head_that_can_be_surprised_resumes_where_it_was(make, tmp_path):
+    surprise = {"calming": 20.0, "calm": 7.0}
+    bundle = make.write_bundle(tmp_path / "b", block="mlp", maturity_threshold=5, surprise=surprise)
+    images, labels = make.images(["blue", "red"], 6)
+    through, stopped = (Device.open(bundle, tmp_path / name, runtime="numpy") for name in ("through", "stopped"))
+    for device in (through, stopped):
+        result = device.learn(images, labels, replay="none", epochs=4)
+        calm = float(device._memory.head.get_state()["calm"])
+        assert calm != surprise["calm"] + result["steps"]  # labels it had never seen were a surprise
+    stopped.save()
+    resumed = Device.open(bundle, tmp_path / "stopped", runtime="numpy")
+    assert float(resumed._memory.head.get_state()["calm"]) == calm
+    assert resumed.learn(images, labels, epochs=2) == through.learn(images, labels, epochs=2)
+    assert_equal(resumed, through)
+
+
 def test_a_contradicted_label_is_believed_when_it_keeps_coming(make, open_device):
     device = open_device()
     for image in make.images(["red"], 3, seed=2)[0] + make.images(["green"], 3, seed=2)[0]:
