@@ -177,7 +177,7 @@ class TrainConfig(Config):
         learning_rate: of the head's Adam.
         prompt_learning_rate: of the prompts' Adam.
         replay: `statistics` (half of each batch drawn from class statistics) or `none`.
-        whiten: whether the first task's images whiten the features.
+        whiten: whose images whiten the features: `none`, `task` (the first task's) or another data set's, by its name.
         qat: whether to train through int8 fake quantizers.
         block, units, slots, batch, decay_rate, replacement_rate, maturity_threshold: see `HeadConfig`; slots 0 stands
             for the data set's classes, rounded up to a multiple of 16.
@@ -204,7 +204,7 @@ class TrainConfig(Config):
     learning_rate: float = 1e-3
     prompt_learning_rate: float = 1e-3
     replay: str = "none"
-    whiten: bool = False
+    whiten: str = "none"
     qat: bool = True
     block: str = "prototype"
     units: int = 64

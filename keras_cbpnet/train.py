@@ -70,9 +70,11 @@ def build_parser() -> cli.ArgumentParser:
     add("--replay", choices=("none", "statistics"), default=c.replay, help="what half of each batch is drawn from")
     parser.add_argument(
         "--whiten",
-        action=argparse.BooleanOptionalAction,
+        nargs="?",
+        const="task",
         default=c.whiten,
-        help="let the first task whiten the features",
+        metavar="SPEC",
+        help="whiten the features: none, task (by the first task), or by a data set like that of the pretraining",
     )
     add("--qat", action=argparse.BooleanOptionalAction, default=c.qat, help="train through int8 fake quantizers")
     add("--tensorboard", action="store_true", help="write events for TensorBoard into the run folder")

@@ -1,4 +1,7 @@
-"""Whitening by the first task: the matrix, the layer that holds it, what is cached before it, a run with it."""
+"""Whitening by the first task or other data: the matrix, its layer, what is cached before it, a run with it."""
+
+import contextlib
+import dataclasses
 
 import keras
 import numpy as np
@@ -8,12 +11,13 @@ from helpers import tiny_stream
 
 from keras_cbpnet.config import BackboneConfig
 from keras_cbpnet.data import Dataset, make_stream, open_dataset
-from keras_cbpnet.layers.fake_quant import get_mode
+from keras_cbpnet.layers.fake_quant import float32, get_mode
 from keras_cbpnet.layers.standardise import whitening
 from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.training.cache import FrozenFeatures
-from keras_cbpnet.training.trainer import SHRINKAGE, train
+from keras_cbpnet.training.trainer import train
+from keras_cbpnet.training.whitening import SHRINKAGE
 
 # Dimensions: N images, D feature size, K classes.
 N, D, K = 600, 6, 3
@@ -112,24 +116,44 @@ def stream(tmp_path_factory, tiny_backbone):
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.mark.parametrize("options", [{}, {"prompts": False}, {"prompts": False, "qat": True}, {"query_depth": 1}])
-def test_a_run_whitens_once_by_its_first_task(stream, tmp_path, monkeypatch, options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"prompts": False},
+        {"prompts": False, "qat": True},
+        {"query_depth": 1},
+        {"other": True},
+        {"other": True, "prompts": False, "qat": True},
+    ],
+)
+def test_a_run_whitens_once_before_it_learns(stream, tmp_path, monkeypatch, options):
     monkeypatch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)
-    config = stream.config(method="cbpnet", whiten=True, **options)
+    monkeypatch.setattr("keras_cbpnet.training.whitening.IMAGES", 24)  # of 32
+    options = dict(options)
+    other = options.pop("other", False)
+    config = stream.config(method="cbpnet", **options)
+    config = dataclasses.replace(config, whiten=config.dataset if other else "task")
     run, again = tmp_path / "run", tmp_path / "again"
     metrics = train(config, run, tiny_stream.copied_at("task 1/2:", run, again))
     model = keras.models.load_model(run / "model.keras")
     assert get_mode(model) == ("on" if config.qat else "off")
-    start = build_model(config, 4)
-    first = make_stream("class", open_dataset(config.dataset, 16), 2, config.seed)[0]
+    start, data = build_model(config, 4), open_dataset(config.dataset, 16)
+    first = make_stream("class", data, 2, config.seed)[0]
+    images, labels = first.x_train, first.y_train
+    if other:
+        rows = np.sort(np.random.default_rng(0).permutation(len(data.y_train))[:24])
+        images, labels = data.x_train[rows], data.y_train[rows]
     if not config.qat:  # otherwise the tokens were rotated and rounded
-        rows = np.asarray(start.backbone.features(first.x_train))
-        start.backbone.add_whitening(*whitening(rows, first.y_train, SHRINKAGE))
+        rows = np.asarray(start.backbone.features(images))
+        start.backbone.add_whitening(*whitening(rows, labels, SHRINKAGE))
         np.testing.assert_allclose(
             model.backbone.whitening.kernel, start.backbone.whitening.kernel, rtol=1e-3, atol=1e-3
         )
-    white = np.asarray(model.backbone.features(first.x_train))
+    # By other data before the model is quantized, by the first task after.
+    with float32(model) if other else contextlib.nullcontext():
+        white = np.asarray(model.backbone.features(images))
     assert np.abs(white.mean(axis=0)).max() < 0.3
     assert train(config, again) == metrics  # taken up behind the first task
-    other = keras.models.load_model(again / "model.keras")
-    np.testing.assert_array_equal(other.backbone.whitening.kernel, model.backbone.whitening.kernel)
+    resumed = keras.models.load_model(again / "model.keras")
+    np.testing.assert_array_equal(resumed.backbone.whitening.kernel, model.backbone.whitening.kernel)

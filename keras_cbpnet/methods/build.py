@@ -27,7 +27,7 @@ def build_model(config: TrainConfig, classes: int) -> CBPNet:
     head = method.head(config, config.slots or -(-classes // 16) * 16)
     source = Backbone.from_preset(config.preset, config.weights)
     # A rotation of the tokens, before quantization, is undone by a dense layer.
-    white = config.qat or config.whiten or preset.backbone.whitening
+    white = config.qat or config.whiten != "none" or preset.backbone.whitening
     form = dataclasses.replace(preset.backbone, whitening=white)
     model = CBPNet(form, prompts, head, quantized=config.qat, name=config.method)
     model.build()

@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_cbpnet.layers.fake_quant import fake_quantizers, set_mode
 
+CALIBRATION = 512  # images of the first task that set the ranges of fake quantizers
+
 
 def calibrate(model: keras.Model, forward: Callable[[Any], Any], images: np.ndarray, batch: int = 64) -> None:
     """Set the range of every fake quantizer to what `forward` makes it see, then switch them on.

@@ -15,7 +15,6 @@ from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Task, make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import float32, set_mode
-from keras_cbpnet.layers.standardise import whitening
 from keras_cbpnet.methods import METHODS, Seen
 from keras_cbpnet.methods.batches import TaskBatches
 from keras_cbpnet.methods.build import build_model
@@ -26,12 +25,11 @@ from keras_cbpnet.presets import get_preset
 from keras_cbpnet.training.cache import FrozenFeatures
 from keras_cbpnet.training.evaluate import accuracies, plasticity
 from keras_cbpnet.training.features import TaskFeatures
-from keras_cbpnet.training.qat import calibrate
+from keras_cbpnet.training.qat import CALIBRATION, calibrate
 from keras_cbpnet.training.report import write_report
 from keras_cbpnet.training.run import Run
+from keras_cbpnet.training.whitening import whiten_by_data, whiten_by_task
 
-CALIBRATION = 512  # images of the first task that set the ranges of fake quantizers
-SHRINKAGE = 0.5  # of the covariance that whitens
 COMPILE_FROM = 4000  # steps of the head in a run, from which compiling them pays
 Progress = Callable[[str], None]
 Row = dict[str, Any]
@@ -73,7 +71,9 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     if restored:
         statistics, done = restored
         set_mode(model, "on")
-    elif config.qat:
+    elif config.whiten not in ("none", "task"):
+        whiten_by_data(model.backbone, config.whiten, progress)
+    if config.qat and not restored:
         first = tasks[0].x_train[:CALIBRATION]
         spread_outliers(model.backbone, first)
         calibrate(model, model.features, first)
@@ -140,8 +140,8 @@ def learn_task(
     keras.utils.set_random_seed(config.seed * 1000 + task.index)  # so that a resumed run goes on as it would have
     method = METHODS[config.method]
     replay = config.replay == "statistics"
-    if config.whiten and task.index == 0:
-        whiten(model, task, features, config.qat)
+    if config.whiten == "task" and task.index == 0:
+        whiten_by_task(model, task, features, config.qat)
     query = features.query(task, "train")
     learns = model.prompts.reads_tokens and (not config.prompt_tasks or task.index < config.prompt_tasks)
     if model.prompts.reads_tokens and not learns:
@@ -173,26 +173,6 @@ def learn_task(
     if "loss" in row:
         progress(f"task {task.index + 1} head epoch {config.head_epochs}: loss {row['loss']:.4f}")
     return current
-
-
-def whiten(model: CBPNet, task: Task, features: TaskFeatures, qat: bool) -> None:
-    """Let the backbone's last layer make the features of the first task white, in place; see `whitening`.
-
-    The head's constants do that dimension by dimension. What the images of one class vary in may be other mixtures of
-    dimensions, above all where the images are unlike those of the pretraining.
-
-    Args:
-        model: whose backbone has a last layer.
-        task: the first, before it is learned.
-        features: of its images.
-        qat: whether the ranges of fake quantizers are to be taken anew.
-    """
-    rows = features.query(task, "train") if model.prompts.query_depth == 0 else None
-    if rows is None:
-        rows = model.batched(model.backbone.features, task.x_train)
-    model.backbone.add_whitening(*whitening(rows, task.y_train, SHRINKAGE))
-    if qat:
-        calibrate(model, model.features, task.x_train[:CALIBRATION])
 
 
 def restart(optimizer: keras.optimizers.Optimizer) -> None:

@@ -1,0 +1,58 @@
+"""Whitening of a backbone's features by the images of the first task, or by others.
+
+A head's constants scale the features dimension by dimension. What the images of one class vary in may be other mixtures
+of dimensions; the backbone's last layer then takes those out for good, see `layers.standardise.whitening`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_cbpnet.data import Task, open_dataset
+from keras_cbpnet.layers.standardise import whitening
+from keras_cbpnet.models.backbone import Backbone
+from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.training.cache import FrozenFeatures
+from keras_cbpnet.training.features import TaskFeatures
+from keras_cbpnet.training.qat import CALIBRATION, calibrate
+
+SHRINKAGE = 0.5  # of the covariance
+IMAGES = 10_000  # of other data, at most
+
+
+def whiten_by_task(model: CBPNet, task: Task, features: TaskFeatures, qat: bool) -> None:
+    """Whiten by the first task, in place; helps where images are unlike those of the pretraining.
+
+    Args:
+        model: whose backbone has a last layer.
+        task: the first, before it is learned.
+        features: of its images.
+        qat: whether the ranges of fake quantizers are to be taken anew.
+    """
+    rows = features.query(task, "train") if model.prompts.query_depth == 0 else None
+    if rows is None:
+        rows = model.batched(model.backbone.features, task.x_train)
+    model.backbone.add_whitening(*whitening(rows, task.y_train, SHRINKAGE))
+    if qat:
+        calibrate(model, model.features, task.x_train[:CALIBRATION])
+
+
+def whiten_by_data(backbone: Backbone, spec: str, progress: Callable[[str], None]) -> None:
+    """Whiten by the training images of a data set like that of the pretraining, in place, before anything is learned.
+
+    Nothing of the stream is used, and many classes of many images say more of the covariance than a first task.
+
+    Args:
+        backbone: with a last layer, its fake quantizers off.
+        spec: of the data set, as --dataset; of many images 10,000 are drawn, always the same.
+        progress: called with a line for each tenth of the images; they are computed once and cached.
+    """
+    data = open_dataset(spec, backbone.config.image_size)
+    rows = np.sort(np.random.default_rng(0).permutation(len(data.y_train))[:IMAGES])
+    few = dataclasses.replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
+    frozen = FrozenFeatures(backbone, few, lambda line: progress(f"whitening, {line}"))
+    features = frozen.rows("train", np.arange(len(rows)))
+    backbone.add_whitening(*whitening(features, few.y_train, SHRINKAGE))
