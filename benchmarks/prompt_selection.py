@@ -39,6 +39,8 @@ def build_parser() -> cli.ArgumentParser:
     parser = runs.build_parser("prompt_selection", __doc__, data="digits", seeds=[0, 1, 2, 3, 4])
     add = parser.add_argument
     add("--tasks", type=int, default=TrainConfig().tasks, help="number of tasks")
+    add("--epochs", type=int, default=TrainConfig().epochs, metavar="E", help="passes with the prompts")
+    add("--batch", type=int, default=TrainConfig().batch, metavar="B", help="images of a step")
     add("--qat", action=argparse.BooleanOptionalAction, default=True, help="train through int8 fake quantizers")
     add("--rows", type=row_list, default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
     return parser
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
     commit = results.commit(ROOT)
-    common = {**runs.images_of(args), "tasks": args.tasks, "qat": args.qat}
+    common = {**runs.images_of(args), **{name: getattr(args, name) for name in ("tasks", "epochs", "batch", "qat")}}
     found: dict[str, dict[str, Any]] = {}
     for row in args.rows:
         folder = args.work / f"{args.preset}-{args.tasks}-{'' if args.qat else 'no-'}qat-{row}"
@@ -123,9 +125,10 @@ def render(record: dict[str, Any]) -> str:
         ]
         table.append([name, f"{100 * row['mean']:.1f}{std}", change, adds, *times])
     common, seeds = record["common"], ", ".join(map(str, record["seeds"]))
+    images = runs.images_shown(record)
     training = "int8" if common["qat"] else "float32"
     head = (
-        f"{common['preset']}, {common['dataset']}, {common['tasks']} tasks, {training} training, seeds {seeds}; final "
+        f"{common['preset']}, {common['dataset']}, {images}, {common['tasks']} tasks, {training} training, seeds {seeds}; final "
         "average accuracy on the host, 95 % confidence of the paired difference; cost of the int8 file, one thread"
     )
     return "\n".join([head, "", markdown(table), "", verdict(rows)])

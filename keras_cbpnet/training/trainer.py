@@ -51,7 +51,9 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
         UserError: the configuration, the data or the folder are not usable; nothing is overwritten.
     """
     keras.utils.set_random_seed(config.seed)
-    data = open_dataset(config.dataset, get_preset(config.preset).backbone.image_size, config.seed)
+    size = get_preset(config.preset).backbone.image_size
+    data = open_dataset(config.dataset, size, config.seed)
+    other = open_dataset(config.whiten, size) if config.whiten not in ("none", "task") else None
     stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
     if not 0 <= config.device_tasks < len(stream):
         raise UserError(f"--device-tasks must be from 0 to {len(stream) - 1}, got {config.device_tasks}")
@@ -71,8 +73,8 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     if restored:
         statistics, done = restored
         set_mode(model, "on")
-    elif config.whiten not in ("none", "task"):
-        whiten_by_data(model.backbone, config.whiten, progress)
+    elif other is not None:
+        whiten_by_data(model.backbone, other, progress)
     if config.qat and not restored:
         first = tasks[0].x_train[:CALIBRATION]
         spread_outliers(model.backbone, first)

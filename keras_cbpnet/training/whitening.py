@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_cbpnet.data import Task, open_dataset
+from keras_cbpnet.data import Dataset, Task
 from keras_cbpnet.layers.standardise import whitening
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.cbpnet import CBPNet
@@ -40,17 +40,16 @@ def whiten_by_task(model: CBPNet, task: Task, features: TaskFeatures, qat: bool)
         calibrate(model, model.features, task.x_train[:CALIBRATION])
 
 
-def whiten_by_data(backbone: Backbone, spec: str, progress: Callable[[str], None]) -> None:
+def whiten_by_data(backbone: Backbone, data: Dataset, progress: Callable[[str], None]) -> None:
     """Whiten by the training images of a data set like that of the pretraining, in place, before anything is learned.
 
     Nothing of the stream is used, and many classes of many images say more of the covariance than a first task.
 
     Args:
         backbone: with a last layer, its fake quantizers off.
-        spec: of the data set, as --dataset; of many images 10,000 are drawn, always the same.
+        data: of whose training images at most 10,000 are drawn, always the same.
         progress: called with a line for each tenth of the images; they are computed once and cached.
     """
-    data = open_dataset(spec, backbone.config.image_size)
     rows = np.sort(np.random.default_rng(0).permutation(len(data.y_train))[:IMAGES])
     few = dataclasses.replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
     frozen = FrozenFeatures(backbone, few, lambda line: progress(f"whitening, {line}"))
