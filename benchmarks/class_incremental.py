@@ -53,6 +53,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--tasks", type=cli.seed_list, default=[10], metavar="T,T,...", help="numbers of tasks")
     add("--rows", type=row_list, default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
     add("--prompt-tasks", type=int, default=0, metavar="N", help="first tasks that train prompts; 0: all")
+    add("--whiten", default="task", metavar="SPEC", help="what the rows *_white are whitened by, as for the trainer")
     add("--epochs", type=int, default=COMMON["epochs"], metavar="E", help="passes with the prompts")
     return parser
 
@@ -64,11 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     commit = results.commit(ROOT)
     images = runs.images_of(args)
     chosen = {**COMMON, "prompt_tasks": args.prompt_tasks, "epochs": args.epochs}
+    rows = {row: {**ROWS[row], **({"whiten": args.whiten} if "whiten" in ROWS[row] else {})} for row in args.rows}
     found: dict[str, dict[str, Any]] = {}
     for tasks in args.tasks:
         found[str(tasks)] = {}
         for row in args.rows:
-            config = TrainConfig(**{**chosen, **images, **ROWS[row], "tasks": tasks})
+            config = TrainConfig(**{**chosen, **images, **rows[row], "tasks": tasks})
             name = f"{args.preset}-{tasks}-{row}"
             found[str(tasks)][row] = runs.measure(config, args.seeds, args.work / name)
             runs.say(f"{tasks} tasks, {row}: {runs.cell(found[str(tasks)][row])}")
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seeds": args.seeds,
         "per_class": args.per_class,
         "common": chosen,
-        "rows": {row: ROWS[row] for row in args.rows},
+        "rows": rows,
         "tasks": found,
         "paired": {
             tasks: results.paired(*(rows[name]["average_accuracy"] for name in PAIR))
