@@ -125,10 +125,10 @@ def render(record: dict[str, Any]) -> str:
         ]
         table.append([name, f"{100 * row['mean']:.1f}{std}", change, adds, *times])
     common, seeds = record["common"], ", ".join(map(str, record["seeds"]))
-    images = runs.images_shown(record)
+    what = f"{common['preset']}, {common['dataset']}, {runs.images_shown(record)}"
     training = "int8" if common["qat"] else "float32"
     head = (
-        f"{common['preset']}, {common['dataset']}, {images}, {common['tasks']} tasks, {training} training, seeds {seeds}; final "
+        f"{what}, {common['tasks']} tasks, {training} training, seeds {seeds}; final "
         "average accuracy on the host, 95 % confidence of the paired difference; cost of the int8 file, one thread"
     )
     return "\n".join([head, "", markdown(table), "", verdict(rows)])
