@@ -9,7 +9,6 @@ image is classified on its own, without its task's number. A command that was ki
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -51,7 +50,7 @@ def build_parser() -> cli.ArgumentParser:
     parser = runs.build_parser("class_incremental", __doc__, data=None, seeds=[0, 1, 2])
     add = parser.add_argument
     add("--tasks", type=cli.seed_list, default=[10], metavar="T,T,...", help="numbers of tasks")
-    add("--rows", type=row_list, default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
+    add("--rows", type=runs.names_of("row", ROWS), default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
     add("--prompt-tasks", type=int, default=0, metavar="N", help="first tasks that train prompts; 0: all")
     add("--whiten", default="task", metavar="SPEC", help="what the rows *_white are whitened by, as for the trainer")
     add("--epochs", type=int, default=COMMON["epochs"], metavar="E", help="passes with the prompts")
@@ -111,14 +110,6 @@ def render(record: dict[str, Any]) -> str:
     images = f"{record['image_size']} pixels, {runs.images_shown(record)}"
     head = f"{record['preset']}, {images}, seeds {seeds}; final average accuracy, %"
     return "\n".join([head, "", markdown(table), *([""] if lines else []), *lines])
-
-
-def row_list(text: str) -> list[str]:
-    """Return the rows named in `text`, such as `ncm,block`."""
-    rows = text.split(",")
-    if unknown := [row for row in rows if row not in ROWS]:
-        raise argparse.ArgumentTypeError(f"no row {unknown[0]!r}; known are {', '.join(ROWS)}")
-    return rows
 
 
 if __name__ == "__main__":

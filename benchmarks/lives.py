@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import results
+from benchmarks import results, runs
 from benchmarks.plasticity_stream import Features, load_raw
 from benchmarks.stages import ROOT, shown
 from benchmarks.tables import markdown
@@ -41,7 +41,8 @@ def build_parser() -> cli.ArgumentParser:
     add("--lives", type=int, default=12, metavar="L", help="streams in succession")
     add("--tasks", type=int, default=10, metavar="T", help="tasks of each")
     add("--seeds", type=cli.seed_list, default=[0, 1, 2, 3, 4], metavar="S,S,...", help="orders and drifts")
-    add("--rules", type=rule_list, default=list(RULES), metavar="R,R,...", help="of " + ", ".join(RULES))
+    known = ", ".join(RULES)
+    add("--rules", type=runs.names_of("rule", RULES), default=list(RULES), metavar="R,R,...", help=f"of {known}")
     add("--units", type=int, default=64, metavar="h", help="hidden units of the block")
     add("--passes", type=int, default=1, metavar="N", help="over the images of a task")
     add("--learning-rate", type=float, default=2e-4, metavar="RATE", help="of the block")
@@ -168,14 +169,6 @@ def render(record: dict[str, Any]) -> str:
         f"{record['replacement_rate']:g}, drift {record['drift']:g}, seeds {seeds}"
     )
     return "\n".join([head, "", markdown(table), *lines])
-
-
-def rule_list(text: str) -> list[str]:
-    """Return the rules named in `text`, such as `cbp,none`."""
-    rules = text.split(",")
-    if unknown := [rule for rule in rules if rule not in RULES]:
-        raise argparse.ArgumentTypeError(f"no rule {unknown[0]!r}; known are {', '.join(RULES)}")
-    return rules
 
 
 if __name__ == "__main__":

@@ -42,7 +42,13 @@ def build_parser() -> cli.ArgumentParser:
     add("--epochs", type=int, default=TrainConfig().epochs, metavar="E", help="passes with the prompts")
     add("--batch", type=int, default=TrainConfig().batch, metavar="B", help="images of a step")
     add("--qat", action=argparse.BooleanOptionalAction, default=True, help="train through int8 fake quantizers")
-    add("--rows", type=row_list, default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
+    add(
+        "--rows",
+        type=runs.names_of("row", ROWS),
+        default=list(ROWS),
+        metavar="R,R,...",
+        help="the first is what others are held to; of " + ", ".join(ROWS),
+    )
     return parser
 
 
@@ -145,14 +151,6 @@ def verdict(rows: dict[str, dict[str, Any]]) -> str:
     return (
         f"At most {COST:.0%} of the multiply-adds, at most {100 * LOSS:.1f} points lost: {', '.join(good) or 'none'}."
     )
-
-
-def row_list(text: str) -> list[str]:
-    """Return the rows named in `text`, such as `two_passes,depth_1`; the first one is what others are held to."""
-    rows = text.split(",")
-    if unknown := [row for row in rows if row not in ROWS]:
-        raise argparse.ArgumentTypeError(f"no row {unknown[0]!r}; known are {', '.join(ROWS)}")
-    return rows
 
 
 if __name__ == "__main__":

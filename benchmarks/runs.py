@@ -8,7 +8,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,18 @@ def subset(spec: str, train: int, test: int, folder: Path, size: int) -> str:
     file = folder / f"data-{train}-{test}.npz"
     np.savez(file, **arrays)
     return f"npz:{file}"
+
+
+def names_of(what: str, known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what reads some of the `known` names from one text, such as `ncm,block`; `what` one of them is called."""
+
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"no {what} {unknown[0]!r}; known are {', '.join(known)}")
+        return names
+
+    return read
 
 
 def measure(config: TrainConfig, seeds: Sequence[int], folder: Path) -> dict[str, Any]:
