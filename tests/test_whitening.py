@@ -17,7 +17,7 @@ from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.training.cache import FrozenFeatures
 from keras_cbpnet.training.trainer import train
-from keras_cbpnet.training.whitening import SHRINKAGE
+from keras_cbpnet.training.whitening import SHRINKAGE, SHRINKAGE_MANY
 
 # Dimensions: N images, D feature size, K classes.
 N, D, K = 600, 6, 3
@@ -102,6 +102,12 @@ def test_cached_features_follow_it_and_are_not_computed_again(backbone, coloured
     again = FrozenFeatures(backbone, data)
     np.testing.assert_allclose(again.rows("train", rows), 2 * (expected - 1), rtol=0, atol=1e-5)
     np.testing.assert_array_equal(early.rows("train", rows), kept)
+    plain = Backbone(dataclasses.replace(backbone.config, whitening=False))
+    plain.build()
+    for layer, other in zip((plain.embedding, *plain.blocks), (backbone.embedding, *backbone.blocks), strict=True):
+        layer.set_weights(other.get_weights())
+    expected = np.asarray(plain.features(x))[rows]
+    np.testing.assert_allclose(FrozenFeatures(plain, data).rows("train", rows), expected, rtol=0, atol=1e-5)
     assert sorted(tmp_path.glob("*.npy")) == files
 
 
@@ -146,7 +152,7 @@ def test_a_run_whitens_once_before_it_learns(stream, tmp_path, monkeypatch, opti
         images, labels = data.x_train[rows], data.y_train[rows]
     if not config.qat:  # otherwise the tokens were rotated and rounded
         rows = np.asarray(start.backbone.features(images))
-        start.backbone.add_whitening(*whitening(rows, labels, SHRINKAGE))
+        start.backbone.add_whitening(*whitening(rows, labels, SHRINKAGE_MANY if other else SHRINKAGE))
         np.testing.assert_allclose(
             model.backbone.whitening.kernel, start.backbone.whitening.kernel, rtol=1e-3, atol=1e-3
         )

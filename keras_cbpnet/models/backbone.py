@@ -72,9 +72,14 @@ class Backbone(keras.Model):
         tokens = (None, self.embedding.tokens, self.config.width)
         for block in self.blocks:
             block.build(tokens)
-        for layer in (self.norm, self.whitening, self.feature) if self.config.whitening else (self.norm,):
+        for layer in self.last_layers:
             layer.build((None, self.config.width))
         self.built = True
+
+    @property
+    def last_layers(self) -> list[keras.layers.Layer]:
+        """What makes features of the class token behind the blocks."""
+        return [self.norm, self.whitening, self.feature] if self.config.whitening else [self.norm]
 
     @property
     def pass_images(self) -> int:
@@ -120,7 +125,8 @@ class Backbone(keras.Model):
                 norm gives it.
         """
         x = self.class_token(tokens, prefixes, training, depth)
-        return self.last(x, training) if depth % len(self.blocks) == 0 else x
+        early = depth % len(self.blocks)  # 0 blocks and all blocks are the same features
+        return self.blocks[early].norm1(x, training=training) if early else self.last(x, training)
 
     def class_token(
         self,
@@ -129,13 +135,12 @@ class Backbone(keras.Model):
         training: bool = False,
         depth: int = 0,
     ) -> Any:
-        """Return the class token behind the last norm, float32 [B, D]; arguments as `encode`."""
+        """Return the class token behind the blocks, before any norm, float32 [B, D]; arguments as `encode`."""
         x, blocks = tokens, self.blocks[: depth or None]
         for i, block in enumerate(blocks):
             last = i == len(blocks) - 1
             x = block(x, prefix=(prefixes or {}).get(i), class_only=last, training=training)
-        norm = self.norm if len(blocks) == len(self.blocks) else self.blocks[depth].norm1
-        return norm(x[:, 0], training=training)
+        return x[:, 0]
 
     def encode_extended(self, tokens: Any, extra: Any, training: bool = False) -> Any:
         """Return the features, float32 [B, D], that tokens put in front give on average behind the last norm.
@@ -149,10 +154,13 @@ class Backbone(keras.Model):
         for block in self.blocks:
             x = block(x, training=training)
         x = self.norm(x[:, : extra.shape[1]], training=training)
-        return self.last(ops.mean(x, axis=1), training)
+        return self._white(ops.mean(x, axis=1), training)
 
     def last(self, x: Any, training: bool = False) -> Any:
-        """Return the features, float32 [B, D], of what the last norm gives, [B, D]: white, or as it is."""
+        """Return the features, float32 [B, D], of the class token behind the blocks, [B, D]: normalised, and white."""
+        return self._white(self.norm(x, training=training), training)
+
+    def _white(self, x: Any, training: bool) -> Any:
         return self.feature(self.whitening(x), training=training) if self.config.whitening else x
 
     def features(self, images: Any, training: bool = False) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -75,9 +76,9 @@ class CachedFeatures:
 
 
 class FrozenFeatures(CachedFeatures):
-    """Prompt-free features of a data set's images under a backbone that no longer changes but in its last layer.
+    """Prompt-free features of a data set's images under a backbone whose blocks no longer change.
 
-    What is stored is the input of that layer, the whitening, which is cheap and may be set anew.
+    What is stored is the class token behind the blocks; norm and whitening are cheap, and may be there or not.
 
     Args:
         backbone: in the state that counts.
@@ -89,16 +90,17 @@ class FrozenFeatures(CachedFeatures):
     def __init__(self, backbone: Backbone, data: Dataset, say: Say = lambda line: None, depth: int = 0) -> None:
         import tensorflow as tf
 
-        early = depth % backbone.config.depth  # 0 blocks and all blocks are the same features
+        early = depth % backbone.config.depth
         self.finish = None if early else backbone.last
-        last = [] if not backbone.config.whitening else [*backbone.whitening.weights, *backbone.feature.weights]
-        frozen = [v for v in backbone.weights if not any(v is other for other in last)]
-        weights = b"".join(np.asarray(v).tobytes() for v in frozen)
-        described = json.dumps(backbone.get_config(), sort_keys=True)
+        layers = (backbone.pixels, backbone.embedding, *backbone.blocks)
+        weights = b"".join(np.asarray(v).tobytes() for layer in layers for v in layer.weights)
+        config = dataclasses.replace(backbone.config, whitening=False).to_dict()
+        described = json.dumps({**config, "quantized": backbone.quantized}, sort_keys=True)
         identity = fingerprint(described, weights, *([f"behind {early} blocks"] if early else []))
         size = backbone.config.image_size
         pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)  # any number, traced once
-        run = tf.function(lambda x: backbone.class_token(backbone.embed(x), depth=depth), (pixels,), autograph=False)
+        encode = backbone.encode if early else backbone.class_token
+        run = tf.function(lambda x: encode(backbone.embed(x), depth=depth), (pixels,), autograph=False)
 
         def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
             batch = backbone.pass_images

@@ -42,8 +42,8 @@ class TaskFeatures:
         if self.frozen is None or self._final is not None:
             return
         backbone = self.model.backbone
-        white = backbone.whitening.weights if backbone.config.whitening else []
-        weights = b"".join(np.asarray(v).tobytes() for v in (*self.model.prompts.weights, *white))
+        last = [variable for layer in backbone.last_layers for variable in layer.weights]
+        weights = b"".join(np.asarray(v).tobytes() for v in (*self.model.prompts.weights, *last))
         identity = fingerprint(self.frozen.identity, repr(self.model.prompts.get_config()), weights)
         width = backbone.config.width
 

@@ -20,6 +20,7 @@ from keras_cbpnet.training.features import TaskFeatures
 from keras_cbpnet.training.qat import CALIBRATION, calibrate
 
 SHRINKAGE = 0.5  # of the covariance
+SHRINKAGE_MANY = 0.2  # of other data, which says more
 IMAGES = 10_000  # of other data, at most
 
 
@@ -54,4 +55,4 @@ def whiten_by_data(backbone: Backbone, data: Dataset, progress: Callable[[str], 
     few = dataclasses.replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
     frozen = FrozenFeatures(backbone, few, lambda line: progress(f"whitening, {line}"))
     features = frozen.rows("train", np.arange(len(rows)))
-    backbone.add_whitening(*whitening(features, few.y_train, SHRINKAGE))
+    backbone.add_whitening(*whitening(features, few.y_train, SHRINKAGE_MANY))
