@@ -23,6 +23,7 @@ from keras_cbpnet.presets import get_preset
 # What each row changes of the trainer's defaults and of COMMON; rates from earlier sketches, not tuned yet.
 COMMON: dict[str, Any] = {"qat": False, "epochs": 1, "head_epochs": 5, "batch": 24}
 BLOCK: dict[str, Any] = {"learning_rate": 2e-4}
+WIDE: dict[str, Any] = {"units": 256, "learning_rate": 1e-4}
 LINEAR: dict[str, Any] = {"learning_rate": 1e-3}
 ROWS: dict[str, dict[str, Any]] = {
     "cbpnet": {**BLOCK},
@@ -30,9 +31,11 @@ ROWS: dict[str, dict[str, Any]] = {
     "cbpnet_random_choice": {**BLOCK, "plasticity": "cbp_random"},
     "block": {**BLOCK, "prompts": False},
     "block_no_cbp": {**BLOCK, "prompts": False, "plasticity": "none"},
+    "block_wide": {**WIDE, "prompts": False},
     "cbpnet_replay": {**BLOCK, "replay": "statistics"},
     "cbpnet_white": {**BLOCK, "whiten": "task"},
     "block_white": {**BLOCK, "prompts": False, "whiten": "task"},
+    "block_wide_white": {**WIDE, "prompts": False, "whiten": "task"},
     "dualprompt": {**LINEAR, "method": "dualprompt"},
     "l2p": {**LINEAR, "method": "l2p"},
     "finetune": {**LINEAR, "method": "finetune"},
