@@ -37,7 +37,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("lives_*.json", "Twelve lives", lives.render),
     ("plasticity.json", "Plasticity over a thousand tasks", plasticity.render),
     ("plasticity_surprise.json", "Labels that change their meaning, noticed instead of told", plasticity.render),
-    ("plasticity_tflite.json", "The same through head.tflite", plasticity.render),
+    ("plasticity_*tflite.json", "The same through head.tflite", plasticity.render),
     ("backbone_*.json", "Frozen backbones on CIFAR-100", backbones.render),
     ("unattended_*.json", "Learning unattended", unattended.render),
     ("endurance.json", "A device that never restarts", endurance.render),

@@ -17,7 +17,6 @@ import numpy as np
 from benchmarks import results
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig, read_config
-from keras_cbpnet.errors import UserError
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset
 
 
@@ -36,7 +35,7 @@ def build_parser(module: str, summary: str | None, data: str | None, seeds: Sequ
     add("--weights", type=Path, help="weights file; default: the shipped one")
     required: dict[str, Any] = {"required": True} if data is None else {"default": data}
     add("--data", metavar="SPEC", help="labelled images, as --dataset of the trainer", **required)
-    add("--per-class", type=cli.seed_list, metavar="N,M", help="the first N training, M test images a class alone")
+    add("--per-class", type=image_counts, metavar="N,M", help="the first N training, M test images a class alone")
     add("--seeds", type=cli.seed_list, default=list(seeds), metavar="S,S,...", help="class orders and weights")
     add("--work", type=Path, default=Path(f"runs/{module}"), help="folder of the run folders")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
@@ -47,13 +46,11 @@ def images_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a TrainConfig that say which images a run sees through which backbone.
 
     Raises:
-        UserError: the preset's weights are not there, or --per-class is not two numbers.
+        UserError: the preset's weights are not there.
     """
     check_weights(get_preset(args.preset), args.weights)
     dataset = args.data
     if args.per_class:
-        if len(args.per_class) != 2 or min(args.per_class) < 1:
-            raise UserError(f"--per-class needs two numbers from 1 on, got {','.join(map(str, args.per_class))}")
         train, test = args.per_class
         dataset = subset(args.data, train, test, args.work, get_preset(args.preset).backbone.image_size)
     return {"preset": args.preset, "weights": str(args.weights or ""), "dataset": dataset}
@@ -76,6 +73,14 @@ def subset(spec: str, train: int, test: int, folder: Path, size: int) -> str:
     file = folder / f"data-{train}-{test}.npz"
     np.savez(file, **arrays)
     return f"npz:{file}"
+
+
+def image_counts(text: str) -> list[int]:
+    """Return the two numbers in `text`, such as `20,10`: training and test images of a class."""
+    counts = text.split(",")
+    if len(counts) != 2 or not all(count.isdecimal() and int(count) > 0 for count in counts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers from 1 on, such as 20,10")
+    return [int(count) for count in counts]
 
 
 def names_of(what: str, known: Iterable[str]) -> Callable[[str], list[str]]:
