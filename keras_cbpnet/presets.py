@@ -21,12 +21,18 @@ class Preset:
         backbone: its sizes.
         weights: file in `keras_cbpnet/weights`, empty where none is shipped.
         training: by data set, what a run with this backbone changes of the trainer's defaults.
+        cbpnet: what a run of --method cbpnet changes of them on any data set.
     """
 
     name: str
     backbone: BackboneConfig
     weights: str = ""
     training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    cbpnet: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def defaults(self, dataset: str, method: str) -> dict[str, Any]:
+        """Return what a run of `method` on `dataset` changes of the trainer's defaults."""
+        return {**self.training.get(dataset, {}), **(self.cbpnet if method == "cbpnet" else {})}
 
 
 def vit_nano_32() -> Preset:
@@ -89,9 +95,12 @@ def deit_tiny_16_224() -> Preset:
     Hugging Face models facebook/deit-tiny-patch16-224 and timm/deit_tiny_patch16_224.fb_in1k. The distilled variant
     does not fit. ImageNet mean and deviation. 5,524,416 parameters without the classifier; 5,515,200 here, where the
     norms inside the blocks are folded into the layers behind them.
+
+    With --method cbpnet the first task alone trains prompts, unless --prompt-tasks says otherwise: one prompt needs no
+    query pass, half the work of an image, and loses nothing (benchmarks/results/prompt_selection_deit.json).
     """
     config = _plain_vit(192, 3, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
-    return Preset("deit_tiny_16_224", config)
+    return Preset("deit_tiny_16_224", config, cbpnet={"prompt_tasks": 1})
 
 
 def vit_small_16_224() -> Preset:

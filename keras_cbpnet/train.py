@@ -86,10 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, write the run folder, print where it is and how good it became."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if own := get_preset(args.preset).training.get(args.dataset):
+    if own := get_preset(args.preset).defaults(args.dataset, args.method):
         parser.set_defaults(**own)
         args = parser.parse_args(argv)
-        print("defaults of the paper's run: " + ", ".join(f"{key} {own[key]}" for key in own), file=sys.stderr)
+        print(f"defaults of {args.preset}: " + ", ".join(f"{key} {own[key]}" for key in own), file=sys.stderr)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(args, name) for name in names})
     check(config)

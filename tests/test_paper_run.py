@@ -60,7 +60,7 @@ def test_the_papers_run_goes_through(method, weights, imagenet_r, tmp_path, caps
     metrics = json.loads((run / "metrics.json").read_text())
     assert np.shape(metrics["accuracy_matrix"]) == (10, 10)
     assert len(metrics["classes"]) == CLASSES
-    assert "defaults of the paper's run: tasks 10" in capsys.readouterr().err
+    assert "defaults of vit_base_16_224: tasks 10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dataset", list(WANTED))

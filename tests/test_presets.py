@@ -90,6 +90,15 @@ def test_a_configuration_from_before_weights_files_still_loads(tmp_path):
     assert read_config(tmp_path) == TrainConfig(seed=3)
 
 
+def test_deit_tiny_trains_prompts_by_the_first_task_alone():
+    preset = get_preset("deit_tiny_16_224")
+    assert preset.defaults("cifar100", "cbpnet") == {"prompt_tasks": 1}
+    assert preset.defaults("cifar100", "dualprompt") == {}
+    base = get_preset("vit_base_16_224")  # the paper's
+    assert base.defaults("cifar100", "cbpnet") == base.training["cifar100"]
+    assert get_preset("vit_nano_32").defaults("digits", "cbpnet") == {}
+
+
 def cifar_images(n):
     with np.load(DATA / "cifar100_subset.npz") as packed:
         blob, offset, test = packed["blob"], packed["offset"], np.flatnonzero(packed["is_test"])
