@@ -10,7 +10,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTHON ?= python3.11
 MIN_FREE_GB ?= 5
-PYTEST_FLAGS ?= -n 2 --dist loadfile
+# Files in order, so that the long ones are not the last.
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 PY := .venv/bin/python
 EXTRAS := train,device,device-legacy,micro,dev
 

@@ -89,10 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if own := get_preset(args.preset).defaults(args.dataset, args.method):
         parser.set_defaults(**own)
         args = parser.parse_args(argv)
-        print(f"defaults of {args.preset}: " + ", ".join(f"{key} {own[key]}" for key in own), file=sys.stderr)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(args, name) for name in names})
     check(config)
+    if own:
+        print(f"defaults of {args.preset}: " + ", ".join(f"{key} {own[key]}" for key in own), file=sys.stderr)
     from keras_cbpnet.training.sweep import train_seeds
     from keras_cbpnet.training.trainer import train
 

@@ -204,7 +204,7 @@ def test_queries_of_each_depth_are_kept_apart(
 # The trainer ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "qat"), [("early", False), ("fixed", False), ("fixed", True)])
+@pytest.mark.parametrize(("kind", "qat"), [("early", False), ("fixed", True)])
 def test_a_killed_run_ends_as_it_would_have(kind, qat, stream, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)
     config = stream.config(qat=qat, **KINDS[kind])

@@ -126,11 +126,9 @@ def stream(tmp_path_factory, tiny_backbone):
     "options",
     [
         {},
-        {"prompts": False},
         {"prompts": False, "qat": True},
         {"query_depth": 1},
         {"other": True},
-        {"other": True, "prompts": False, "qat": True},
     ],
 )
 def test_a_run_whitens_once_before_it_learns(stream, tmp_path, monkeypatch, options):
