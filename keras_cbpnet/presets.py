@@ -97,7 +97,8 @@ def deit_tiny_16_224() -> Preset:
     norms inside the blocks are folded into the layers behind them.
 
     With --method cbpnet the first task alone trains prompts, unless --prompt-tasks says otherwise: one prompt needs no
-    query pass, half the work of an image, and loses nothing (benchmarks/results/prompt_selection_deit.json).
+    query pass, half the work of an image, and lost nothing in a small comparison
+    (benchmarks/results/prompt_selection_deit.json).
     """
     config = _plain_vit(192, 3, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
     return Preset("deit_tiny_16_224", config, cbpnet={"prompt_tasks": 1})

@@ -17,7 +17,7 @@ from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.training.cache import FrozenFeatures
 from keras_cbpnet.training.trainer import train
-from keras_cbpnet.training.whitening import SHRINKAGE, SHRINKAGE_MANY
+from keras_cbpnet.training.whitening import SHRINKAGE, SHRINKAGE_MANY, drawn, whiten_by_data
 
 # Dimensions: N images, D feature size, K classes.
 N, D, K = 600, 6, 3
@@ -111,6 +111,31 @@ def test_cached_features_follow_it_and_are_not_computed_again(backbone, coloured
     assert sorted(tmp_path.glob("*.npy")) == files
 
 
+def test_rows_are_drawn_evenly_and_none_of_a_small_class_is_lost():
+    labels = np.repeat([0, 1, 2], [50, 3, 20])
+    rows = drawn(labels, 15)
+    assert np.bincount(labels[rows]).tolist() == [6, 3, 6]
+    assert (np.diff(rows) > 0).all()
+    np.testing.assert_array_equal(drawn(labels, 100), np.arange(73))
+
+
+def test_other_data_may_have_rare_classes_and_domains(backbone, coloured_images, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path))
+    monkeypatch.setattr("keras_cbpnet.training.whitening.IMAGES", 12)
+    kept = [np.array(v) for v in backbone.whitening.weights]
+    (x, y), (x_test, y_test) = coloured_images(9, [0, 1], 0), coloured_images(5, [0, 1], 0)
+    domains = np.zeros(len(y), np.int64)
+    for label in (0, 1):
+        domains[np.flatnonzero(y == label)[::2]] = 1
+    y, y_test = y.astype(np.int64), y_test.astype(np.int64)
+    data = Dataset(x, y, x_test, y_test, ("a", "b"), ("day", "night"), domains, None, (16, 16))
+    rows = drawn(y, 12)
+    whiten_by_data(backbone, data, lambda line: None)
+    assert np.abs(np.asarray(backbone.features(x[rows])).mean(axis=0)).max() < 1e-3
+    for variable, value in zip(backbone.whitening.weights, kept, strict=True):
+        variable.assign(value)
+
+
 # A run ----------------------------------------------------------------------------------------------------------------
 
 
@@ -146,7 +171,7 @@ def test_a_run_whitens_once_before_it_learns(stream, tmp_path, monkeypatch, opti
     first = make_stream("class", data, 2, config.seed)[0]
     images, labels = first.x_train, first.y_train
     if other:
-        rows = np.sort(np.random.default_rng(0).permutation(len(data.y_train))[:24])
+        rows = drawn(data.y_train, 24)
         images, labels = data.x_train[rows], data.y_train[rows]
     if not config.qat:  # otherwise the tokens were rotated and rounded
         rows = np.asarray(start.backbone.features(images))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_cbpnet.data import Dataset, Task
 from keras_cbpnet.layers.standardise import whitening
@@ -48,11 +50,22 @@ def whiten_by_data(backbone: Backbone, data: Dataset, progress: Callable[[str], 
 
     Args:
         backbone: with a last layer, its fake quantizers off.
-        data: of whose training images at most 10,000 are drawn, always the same.
+        data: of whose training images at most 10,000 are drawn, always the same; its domains do not matter.
         progress: called with a line for each tenth of the images; they are computed once and cached.
     """
-    rows = np.sort(np.random.default_rng(0).permutation(len(data.y_train))[:IMAGES])
-    few = dataclasses.replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
+    rows = drawn(data.y_train, IMAGES)
+    chosen = {"x_train": data.x_train[rows], "y_train": data.y_train[rows]}
+    few = dataclasses.replace(data, **chosen, domain_names=(), domain_train=None, domain_test=None)
     frozen = FrozenFeatures(backbone, few, lambda line: progress(f"whitening, {line}"))
     features = frozen.rows("train", np.arange(len(rows)))
     backbone.add_whitening(*whitening(features, few.y_train, SHRINKAGE_MANY))
+
+
+def drawn(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.integer[Any]]:
+    """Return at most `count` rows of `labels` [N], drawn at random and as evenly over the classes as there are rows."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    turn = np.empty(len(labels), np.int64)  # of each row within its class
+    for label in np.unique(labels):
+        own = labels[order] == label
+        turn[own] = np.arange(own.sum())
+    return np.sort(order[np.argsort(turn, kind="stable")][:count])
