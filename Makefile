@@ -83,12 +83,12 @@ test: $(STAMP)
 
 # Environments and the emulated system are made once, under build/; what cannot be had is skipped with the reason.
 test-runtimes: $(STAMP)
-	TEST_RUNTIMES=1 $(PY) -m pytest -v -k "this_environment or other_pythons" tests/pipeline/test_pipeline_runtimes.py
+	TEST_RUNTIMES=1 $(PY) -m pytest -v -k "this_environment or other_pythons" tests/pipeline/test_runtimes.py
 
 test-aarch64: $(STAMP)
-	$(PY) -m pytest -v -k aarch64 tests/pipeline/test_pipeline_runtimes.py
+	$(PY) -m pytest -v -k aarch64 tests/pipeline/test_runtimes.py
 test-install: $(STAMP)
-	TEST_INSTALL=1 $(PY) -m pytest tests/device/test_device_install.py
+	TEST_INSTALL=1 $(PY) -m pytest tests/firmware_host/test_install.py
 
 demo: $(STAMP)
 	@$(PY) -m benchmarks.digits --demo

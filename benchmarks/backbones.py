@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def float_features(backbone: Any, data: Any) -> Features:
     """Return what the Keras model gives for the images, from the cache of frozen features."""
-    from keras_cbpnet.training.cache import FrozenFeatures
+    from keras_cbpnet.training.features.cache import FrozenFeatures
 
     frozen = FrozenFeatures(backbone, data, say)
     return frozen.rows("train", np.arange(len(data.x_train))), frozen.rows("test", np.arange(len(data.x_test)))
@@ -115,9 +115,9 @@ def int8_file(backbone: Any, images: NDArray[np.uint8]) -> bytes:
 
     from keras_cbpnet.export.backbone import convert
     from keras_cbpnet.models.backbone import Backbone
+    from keras_cbpnet.models.calibration import calibrate
     from keras_cbpnet.models.rotation import spread_outliers
     from keras_cbpnet.models.weights import copy_weights
-    from keras_cbpnet.training.qat import calibrate
 
     quantized = Backbone(dataclasses.replace(backbone.config, whitening=True), quantized=True)
     quantized.build()

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics, state_shapes
+from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.learning import learner
-from firmware_host.numpy_head import NumpyHead
 from keras_cbpnet import cli
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.data import class_incremental, load_dataset

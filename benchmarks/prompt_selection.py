@@ -91,8 +91,8 @@ def cost(folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     from keras_cbpnet.config import read_config
     from keras_cbpnet.data import open_dataset
     from keras_cbpnet.export.backbone import convert_backbone
-    from keras_cbpnet.export.micro.macs import multiply_adds
     from keras_cbpnet.export.runtimes import installed_runtimes, time_backbones
+    from keras_cbpnet.export.tflite_file.macs import multiply_adds
 
     files, image = {}, None
     for name, run in folders.items():

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.engines.interpreter import Runtime, open_backbone, open_head
 from firmware_host.process_memory import peak_memory_mb
-from firmware_host.runtime import Runtime, open_backbone, open_head
 
 __all__ = ["bench"]
 

@@ -16,7 +16,7 @@ from firmware_host.commands.learn import run_learn
 from firmware_host.commands.predict import run_evaluate, run_predict
 from firmware_host.commands.state import ACTIONS, run_state
 from firmware_host.device import DEFAULT_EPOCHS
-from firmware_host.runtime import RUNTIMES
+from firmware_host.engines.interpreter import RUNTIMES
 
 __all__ = ["main"]
 

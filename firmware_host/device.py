@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from firmware_host.bundle import DeviceError, read_bundle
+from firmware_host.engines.interpreter import Backbone, find_runtime, open_backbone, open_head
+from firmware_host.engines.protocol import Array
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
 from firmware_host.learning.live_state import LiveState, generator_state, start_state
 from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
-from firmware_host.protocol import Array
-from firmware_host.runtime import Backbone, find_runtime, open_backbone, open_head
 from firmware_host.state import StateFolder, default_folder
 
 __all__ = ["DEFAULT_EPOCHS", "Device", "Prediction"]

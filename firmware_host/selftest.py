@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from firmware_host.bundle import Bundle, BundleError
-from firmware_host.numpy_head import NumpyHead
-from firmware_host.protocol import Array, Head, State
-from firmware_host.runtime import Backbone, Runtime, open_backbone, open_head
-from firmware_host.tflm import TflmHead
+from firmware_host.engines.interpreter import Backbone, Runtime, open_backbone, open_head
+from firmware_host.engines.numpy_head import NumpyHead
+from firmware_host.engines.protocol import Array, Head, State
+from firmware_host.engines.tflm import TflmHead
 
 __all__ = ["FLOAT_QUANTUM", "MAX_ERROR_RATIO", "MAX_HEAD_ERROR", "MAX_QUANTA", "selftest"]
 

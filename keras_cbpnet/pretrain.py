@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train, resuming from the work folder's checkpoint if there is one, and write the weights."""
     args = build_parser().parse_args(argv)
     check(args)
-    from keras_cbpnet.training.pretraining import pretrain
+    from keras_cbpnet.pretraining.course import pretrain
 
     result = pretrain(args)
     last = result["epochs"][-1]["accuracy"]

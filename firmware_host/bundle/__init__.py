@@ -9,11 +9,11 @@ from firmware_host.bundle.contract import (
     state_shapes,
     weight_shapes,
 )
-from firmware_host.bundle.errors import BundleError, DeviceError
-from firmware_host.bundle.files import sha256_of_file, sync_folder, write_atomically
 from firmware_host.bundle.manifest import canonical_text, manifest_sha256, write_manifest
 from firmware_host.bundle.reader import Bundle, read_bundle
-from firmware_host.bundle.statistics import ClassStatistics
+from firmware_host.shared.errors import BundleError, DeviceError
+from firmware_host.shared.files import sha256_of_file, sync_folder, write_atomically
+from firmware_host.shared.statistics import ClassStatistics
 
 __all__ = [
     "ACCELERATOR_FILES",

@@ -5,7 +5,7 @@ Dimensions: d features, h hidden units, C class slots.
 
 from __future__ import annotations
 
-from firmware_host.bundle.errors import BundleError
+from firmware_host.shared.errors import BundleError
 
 __all__ = [
     "ACCELERATOR_FILES",

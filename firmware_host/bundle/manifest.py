@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from firmware_host.bundle.contract import ACCELERATOR_FILES, BLOCKS, FILES, OPTIMIZERS, SCHEMA_VERSION
-from firmware_host.bundle.errors import BundleError
-from firmware_host.bundle.files import sha256_of_file, write_atomically
+from firmware_host.shared.errors import BundleError
+from firmware_host.shared.files import sha256_of_file, write_atomically
 
 __all__ = ["CONTRACT_KEYS", "canonical_text", "check_manifest", "manifest_sha256", "write_manifest"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, SCHEMA_VERSION, Shape, state_shapes
-from firmware_host.bundle.errors import BundleError
-from firmware_host.bundle.files import sha256_of_file
 from firmware_host.bundle.manifest import CONTRACT_KEYS, canonical_text, check_manifest, manifest_sha256
+from firmware_host.shared.errors import BundleError
+from firmware_host.shared.files import sha256_of_file
 
 __all__ = ["Bundle", "read_bundle"]
 

@@ -1,15 +1,15 @@
 """What decoding an image will take, from its header alone.
 
 The bytes a pixel are those that Pillow and its decoders hold at once, measured in
-tests/device/test_device_process_memory.py.
+tests/firmware_host/images/test_process_memory.py.
 """
 
 from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING
 
-from firmware_host.bundle.pixels import has_alpha
 from firmware_host.process_memory import MIB
+from firmware_host.shared.pixels import has_alpha
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

@@ -12,9 +12,9 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from firmware_host.bundle import DeviceError
+from firmware_host.engines.protocol import Array
 from firmware_host.images import ImageLike
 from firmware_host.process_memory import check_fits
-from firmware_host.protocol import Array
 
 __all__ = ["STANDARD_INPUT", "LabelledImages", "image_files", "read_data", "standard_input_paths"]
 

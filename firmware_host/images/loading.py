@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Optional, Union
 import numpy as np
 
 from firmware_host.bundle import DeviceError
-from firmware_host.bundle.pixels import draft, resized, upright_rgb
+from firmware_host.engines.protocol import Array
 from firmware_host.images.decoding import FORMATS, bytes_to_decode
 from firmware_host.process_memory import check_fits
-from firmware_host.protocol import Array
+from firmware_host.shared.pixels import draft, resized, upright_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

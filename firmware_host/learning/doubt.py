@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_host.protocol import Array, Head
+from firmware_host.engines.protocol import Array, Head
 
 __all__ = ["PATIENCE", "believed", "doubts"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics
-from firmware_host.protocol import Head
+from firmware_host.engines.protocol import Head
 
 __all__ = ["MAX_DROP", "MAX_LOGIT", "Guard"]
 

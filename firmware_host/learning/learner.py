@@ -14,9 +14,9 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics, DeviceError
+from firmware_host.engines.protocol import Array, Head, TrainResult
 from firmware_host.learning.doubt import believed
 from firmware_host.learning.guard import Guard
-from firmware_host.protocol import Array, Head, TrainResult
 
 __all__ = [
     "LearnResult",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
-from firmware_host.protocol import Array, Head
+from firmware_host.engines.protocol import Array, Head
 from firmware_host.state import LearnedState, class_axes
 from firmware_host.state.buffer import ReplayBuffer
 

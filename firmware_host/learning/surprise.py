@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from firmware_host.bundle import Bundle
-from firmware_host.protocol import Array, Head, State, TrainResult
+from firmware_host.engines.protocol import Array, Head, State, TrainResult
 
 __all__ = ["SurprisedHead", "noticing"]
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firmware_host.bundle.statistics import evenly
+from firmware_host.engines.protocol import Array
 from firmware_host.learning.doubt import PATIENCE, doubts
 from firmware_host.learning.guard import Guard
 from firmware_host.learning.learner import LearnSettings, fresh_weights, observe, padded
 from firmware_host.learning.live_state import LiveState
-from firmware_host.protocol import Array
+from firmware_host.shared.statistics import evenly
 
 __all__ = ["YOUNG", "Lesson", "steps_for", "teach"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from firmware_host.bundle import DeviceError
-from firmware_host.protocol import Array
+from firmware_host.engines.protocol import Array
 
 __all__ = ["ReplayBuffer"]
 

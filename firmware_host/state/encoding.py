@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
-from firmware_host.protocol import Array
+from firmware_host.engines.protocol import Array
 from firmware_host.state.learned import LearnedState, from_arrays, head_key, to_arrays
 
 __all__ = [

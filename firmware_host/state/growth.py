@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
-from firmware_host.protocol import Array
+from firmware_host.engines.protocol import Array
 from firmware_host.state.encoding import StateFile
 from firmware_host.state.learned import LearnedState, from_arrays, head_key
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, ClassStatistics
-from firmware_host.protocol import Array, State
+from firmware_host.engines.protocol import Array, State
 from firmware_host.state.buffer import ReplayBuffer
 
 __all__ = ["LearnedState", "from_arrays", "head_key", "to_arrays"]

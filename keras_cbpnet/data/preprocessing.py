@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from firmware_host.bundle.pixels import draft, resized, upright_rgb
+from firmware_host.shared.pixels import draft, resized, upright_rgb
 from keras_cbpnet.errors import UserError
 
 __all__ = ["ImageSize", "height_and_width", "read_image", "resize_images"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.layers.fake_quant import fake_quantizers, get_mode, set_mode
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 
 IMAGES = 8
 Array = NDArray[np.float32]

@@ -12,12 +12,12 @@ from keras import ops
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from keras_cbpnet.export.fine_softmax import refine
+from keras_cbpnet.export.tflite_file.fine_softmax import refine
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompts import Prompts, assemble, unit
 from keras_cbpnet.models.backbone import Backbone
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 
 
 class PromptedBackbone(tf.Module):

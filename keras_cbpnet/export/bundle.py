@@ -20,21 +20,21 @@ from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Task, make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import prompt_selection, samples, verify
+from keras_cbpnet.export.accelerators import compile_edge_tpu, edge_tpu_compiler, target_rows
 from keras_cbpnet.export.analysis import signal_to_noise, worst_places
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
-from keras_cbpnet.export.micro.macs import multiply_adds
-from keras_cbpnet.export.ops import op_table
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
-from keras_cbpnet.export.targets import compile_edge_tpu, edge_tpu_compiler, target_rows
+from keras_cbpnet.export.tflite_file.macs import multiply_adds
+from keras_cbpnet.export.tflite_file.ops import op_table
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.methods import METHODS
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 from keras_cbpnet.plasticity import RULES, parse_rule
 from keras_cbpnet.plasticity.cbp import Cbp
 from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export.slim import slim
+from keras_cbpnet.export.tflite_file.slim import slim
+from keras_cbpnet.head.equations import Head
 from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.plasticity.step import Head
 
 # Dimensions: B rows, d feature size, C class slots.
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.data import Task
 from keras_cbpnet.export.backbone import convert_backbone
-from keras_cbpnet.export.micro.macs import multiply_adds
 from keras_cbpnet.export.runtimes import run_backbone, time_backbones
+from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.prompts import Prompts
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 
 DEPTHS = (0, 1, 2, 3)  # of the query pass; 0: all blocks
 IMAGES = 200  # of a task, at most, that keys and class means are taken from

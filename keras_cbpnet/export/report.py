@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from keras_cbpnet.export.targets import describe
+from keras_cbpnet.export.accelerators import describe
 
 NOISIEST = 5
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.golden import training_stream
-from keras_cbpnet.export.ops import custom_ops, float_ops, float_weights, per_channel_dense
+from keras_cbpnet.export.tflite_file.ops import custom_ops, float_ops, float_weights, per_channel_dense
 from keras_cbpnet.layers.cbp_head import CBPHead
 
 HEAD_STEPS = 200

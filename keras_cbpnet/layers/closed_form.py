@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from firmware_host.bundle import ClassStatistics
-from keras_cbpnet.plasticity.step import masked
+from keras_cbpnet.head.equations import masked
 
 # Dimensions: N images, B of a batch, d feature size, M size of what the classifier sees, C class slots.
 

@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from keras_cbpnet.head.standardise import mean_and_scale
 from keras_cbpnet.layers.closed_form import ClosedFormHead
-from keras_cbpnet.layers.standardise import mean_and_scale
 
 # Dimensions: N images, B of a batch, d feature size, M random features, C class slots.
 

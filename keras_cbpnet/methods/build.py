@@ -7,7 +7,7 @@ import dataclasses
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.backbone import Backbone
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 from keras_cbpnet.models.weights import copy_weights
 from keras_cbpnet.presets import get_preset
 

@@ -16,7 +16,7 @@ from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompts import Prompts
 from keras_cbpnet.methods.batches import FeatureBatches
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 
 # Dimensions: N images, d feature size, C class slots.
 

@@ -9,7 +9,7 @@ import keras
 from keras_cbpnet.config import HeadConfig, TrainConfig
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.methods.method import Method, Row, Seen
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 
 
 class NearestClassMean(Method):

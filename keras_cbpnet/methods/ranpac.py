@@ -9,7 +9,7 @@ import keras
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.layers.ranpac_head import RanPACHead
 from keras_cbpnet.methods.method import Method, Row, Seen
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 
 
 class RanPAC(Method):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from keras import ops
 
+from keras_cbpnet.head.equations import Head, State
 from keras_cbpnet.plasticity.rule import Rule
-from keras_cbpnet.plasticity.step import Head, State
 
 
 class AdaLinHead(Head):

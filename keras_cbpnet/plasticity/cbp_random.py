@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import tensorflow as tf
 from keras import ops
 
+from keras_cbpnet.head.equations import Head, State
 from keras_cbpnet.plasticity.cbp import Cbp
-from keras_cbpnet.plasticity.step import Head, State
 
 
 class RandomChoiceHead(Head):

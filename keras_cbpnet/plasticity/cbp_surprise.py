@@ -8,9 +8,9 @@ from typing import Any
 
 from keras import ops
 
+from keras_cbpnet.head.equations import Head, State
 from keras_cbpnet.plasticity.cbp import Cbp
 from keras_cbpnet.plasticity.head_reset import HeadReset
-from keras_cbpnet.plasticity.step import Head, State
 
 
 @dataclasses.dataclass(frozen=True)

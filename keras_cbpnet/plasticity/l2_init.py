@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from keras_cbpnet.head.equations import State
 from keras_cbpnet.plasticity.rule import Rule, trained
-from keras_cbpnet.plasticity.step import State
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 from keras import ops
 
 from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.head.equations import State, one_minus_power, renew_units
 from keras_cbpnet.plasticity.rule import Rule, every, newborn_weights
-from keras_cbpnet.plasticity.step import State, one_minus_power, renew_units
 
 
 @dataclasses.dataclass(frozen=True)

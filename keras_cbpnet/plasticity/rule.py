@@ -15,7 +15,7 @@ from keras import ops
 
 from keras_cbpnet.config import Config, HeadConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.plasticity.step import Head, State
+from keras_cbpnet.head.equations import Head, State
 
 # Dimensions: B rows, d feature size, h hidden units, C class slots.
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_cbpnet.head.equations import State
 from keras_cbpnet.plasticity.rule import Rule, every, newborn_weights, trained
-from keras_cbpnet.plasticity.step import State
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.metrics import dead_unit_share, effective_rank
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.prompted_classifier import CBPNet
 
 ROWS = 500  # at most, that the effective rank is taken of
 

@@ -19,13 +19,13 @@ from keras_cbpnet.methods import METHODS, Seen
 from keras_cbpnet.methods.batches import TaskBatches
 from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.metrics import summarize, summarize_drifting
-from keras_cbpnet.models.cbpnet import CBPNet
+from keras_cbpnet.models.calibration import CALIBRATION, calibrate
+from keras_cbpnet.models.prompted_classifier import CBPNet
 from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.presets import get_preset
-from keras_cbpnet.training.cache import FrozenFeatures
 from keras_cbpnet.training.evaluate import accuracies, plasticity
-from keras_cbpnet.training.features import TaskFeatures
-from keras_cbpnet.training.qat import CALIBRATION, calibrate
+from keras_cbpnet.training.features.cache import FrozenFeatures
+from keras_cbpnet.training.features.tasks import TaskFeatures
 from keras_cbpnet.training.report import write_report
 from keras_cbpnet.training.run import Run
 from keras_cbpnet.training.whitening import whiten_by_data, whiten_by_task

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.data import Dataset, Task
-from keras_cbpnet.layers.standardise import whitening
+from keras_cbpnet.head.standardise import whitening
 from keras_cbpnet.models.backbone import Backbone
-from keras_cbpnet.models.cbpnet import CBPNet
-from keras_cbpnet.training.cache import FrozenFeatures
-from keras_cbpnet.training.features import TaskFeatures
-from keras_cbpnet.training.qat import CALIBRATION, calibrate
+from keras_cbpnet.models.calibration import CALIBRATION, calibrate
+from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.training.features.cache import FrozenFeatures
+from keras_cbpnet.training.features.tasks import TaskFeatures
 
 SHRINKAGE = 0.5  # of the covariance
 SHRINKAGE_MANY = 0.2  # of other data, which says more

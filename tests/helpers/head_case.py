@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from firmware_host.bundle import state_shapes
-from firmware_host.numpy_head import NumpyHead
+from firmware_host.engines.numpy_head import NumpyHead
 
 # Dimensions: d features, h hidden units, C class slots, B rows.
 

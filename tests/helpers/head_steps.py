@@ -6,8 +6,8 @@ from helpers.head_case import Case
 
 from firmware_host.bundle import weight_shapes
 from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.head.equations import Head
 from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.plasticity.step import Head
 
 # Dimensions: B rows, d features, h hidden units, C class slots.
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 NAMES = ("zero", "one", "two", "four", "six", "seven")  # names that are no slot numbers
 DIGITS = (0, 1, 2, 4, 6, 7)

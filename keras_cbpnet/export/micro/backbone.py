@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_cbpnet.export.micro import lean, memory
-from keras_cbpnet.export.micro.graph import Model, shape_of
+from keras_cbpnet.export.tflite_file.graph import Model, shape_of
 
 
 def lean_backbone(content: bytes) -> bytes:

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from keras_cbpnet.export.head import HeadModule
 from keras_cbpnet.export.micro.step_graph import OUTPUTS, SIGNATURE, lean_step
+from keras_cbpnet.head.equations import NEVER, weight_names
 from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.plasticity.step import NEVER, weight_names
 
 # Dimensions: B rows, d feature size, C class slots.
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_cbpnet.export.micro.graph import DTYPES, Model, replace_input, shape_of
 from keras_cbpnet.export.micro.variables import Variable
+from keras_cbpnet.export.tflite_file.graph import DTYPES, Model, replace_input, shape_of
 
 CHEAP = ("ADD", "CONCATENATION", "MUL", "SUB")
 LARGE = 1024  # bytes; to keep a smaller value costs less than the operators that make it anew

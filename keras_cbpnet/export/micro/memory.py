@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_cbpnet.export.micro.graph import Model, shape_of
 from keras_cbpnet.export.micro.variables import IN_PLACE, Variable
+from keras_cbpnet.export.tflite_file.graph import Model, shape_of
 
 ALIGNMENT = 16  # of TFLM's buffers
 BEAM = 64

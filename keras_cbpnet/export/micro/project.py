@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_cbpnet.config import HeadConfig
-from keras_cbpnet.export.micro.graph import DTYPES, Model, shape_of
 from keras_cbpnet.export.micro.step_graph import INPUTS, OUTPUTS
-from keras_cbpnet.export.ops import op_table
+from keras_cbpnet.export.tflite_file.graph import DTYPES, Model, shape_of
+from keras_cbpnet.export.tflite_file.ops import op_table
 
 SOURCES = Path(__file__).parent / "cpp"  # what is the same for every bundle
 MARGIN = 1024  # bytes on top of the arenas measured on a workstation: kernels of a board may keep more

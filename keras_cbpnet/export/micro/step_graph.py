@@ -7,8 +7,8 @@ from typing import Any
 from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_cbpnet.export.micro import lean, memory
-from keras_cbpnet.export.micro.graph import Model
 from keras_cbpnet.export.micro.variables import first_values, settle, take_variables
+from keras_cbpnet.export.tflite_file.graph import Model
 
 INPUTS = ("feature", "label", "class_mask", "learning_rate", "fresh", "observe")
 OUTPUTS = ("loss", "logits", "replaced")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.export.accelerators import ETHOS_U
 from keras_cbpnet.export.micro.arena import measure_arena, shared_arena
 from keras_cbpnet.export.micro.head_step import convert_head_step
-from keras_cbpnet.export.micro.macs import multiply_adds
 from keras_cbpnet.export.micro.project import write_project
-from keras_cbpnet.export.targets import ETHOS_U
+from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.layers.cbp_head import CBPHead
 
 BATCHES = (1, 8)  # rows of the steps that every bundle has, beside that of the run

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_cbpnet.export.micro.graph import Model, replace_input, shape_of
+from keras_cbpnet.export.tflite_file.graph import Model, replace_input, shape_of
 
 IN_PLACE = frozenset(
     "ABS ADD DIV EXP LOG MAXIMUM MINIMUM MUL NEG RELU RESHAPE RSQRT SELECT_V2 SQRT SQUARE SUB TANH".split()

@@ -1,0 +1,1 @@
+"""What computes: the interpreters, NumPy, and how one of them is found."""

@@ -1,0 +1,243 @@
+"""The head in NumPy: inference and one training step (Adam or SGD, and continual backpropagation), all in float32.
+
+Reference in tests, and the engine where no runtime can train. CBP: Dohare et al., Nature 2024.
+Dimensions: d features, h hidden units, C class slots, B training rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from firmware_host.bundle import DeviceError, state_shapes, weight_shapes
+from firmware_host.engines.protocol import Array, State, TrainResult
+
+__all__ = ["NumpyHead"]
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+COSINE_EPSILON = np.float32(1e-12)
+EXCLUDED_LOGIT = np.float32(-1e9)
+F32 = np.float32
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _quietly(method: Method) -> Method:
+    """Keep NumPy's overflow warnings off stderr: the learner looks for nan itself, as with any other engine."""
+    return np.errstate(over="ignore", invalid="ignore")(method)
+
+
+class NumpyHead:
+    """A trainable head of one of the three blocks.
+
+    Args:
+        config: the manifest's `head` section.
+        state: every state tensor by name, as in `bundle.state_shapes`.
+
+    Raises DeviceError when a state tensor is missing or has another shape.
+    """
+
+    def __init__(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
+        self.block = str(config["block"])
+        self.mean = np.asarray(config["feature_mean"], F32)  # (d,)
+        self.scale = np.asarray(config["feature_scale"], F32)  # (d,)
+        self.logit_scale = F32(config["logit_scale"])
+        self.decay = float(config["decay_rate"])
+        self.rate = F32(config["replacement_rate"])
+        self.maturity = F32(config["maturity_threshold"])
+        self.block_rate = F32(config["block_rate"])
+        sizes = (len(self.mean), int(config["units"]), int(config["slots"]))
+        self.optimizer = str(config.get("optimizer", "adam")).lower()
+        self._shapes = state_shapes(self.block, *sizes, self.optimizer)
+        self._weights = tuple(weight_shapes(self.block, *sizes))
+        self._block_tensors = ("w1", "b1") if self.block == "mlp" else ("w1", "b1", "w2", "b2")
+        self.state: State = {}
+        self.set_state(state)
+
+    @_quietly
+    def infer(self, feature: Array) -> tuple[Array, Array]:
+        """Return logits and probabilities [n, C] of features [n, d]; probabilities over the state's class_mask."""
+        logits = self._forward(self._standardise(feature))["logits"]
+        return logits, _softmax(_masked(logits, self.state["class_mask"]))[0]
+
+    def observe(self, feature: Array, label: Array) -> None:
+        """Take images into the running class means, one at a time: count += 1, mean += (feature - mean) / count.
+
+        feature [n, d] in its own units; label int32 [n], -1 = empty row.
+        """
+        mean, count = self.state["class_mean"], self.state["class_count"]
+        for row, slot in zip(np.asarray(feature, F32), np.asarray(label)):
+            if slot >= 0:
+                count[slot] += F32(1)
+                mean[slot] += (row - mean[slot]) / count[slot]
+
+    @_quietly
+    def train(self, feature: Array, label: Array, class_mask: Array, learning_rate: float, fresh: Array) -> TrainResult:
+        """Make one training step.
+
+        Args:
+            feature: [B, d], in its own units.
+            label: int32 [B], -1 = empty row.
+            class_mask: [C], 1 = may compete in the loss; the state's own class_mask is left alone.
+            learning_rate: the optimizer's step size.
+            fresh: [d], incoming weights for a unit reborn in this step.
+
+        Returns loss, accuracy over the valid rows and the unit reborn (-1: none).
+        """
+        x = self._standardise(feature)  # (B, d)
+        label = np.asarray(label)
+        mask = np.asarray(class_mask, F32)
+        valid = label >= 0  # (B,)
+        share = valid.astype(F32) / F32(max(int(valid.sum()), 1))  # (B,), one over the number of valid rows
+        target = (label[:, None] == np.arange(len(mask))).astype(F32)  # (B, C)
+
+        forward = self._forward(x)
+        logits = _masked(forward["logits"], mask)  # (B, C)
+        probabilities, log_total = _softmax(logits)
+        loss = np.sum(share * (log_total - np.sum(target * logits, axis=1)))
+        accuracy = np.sum(share * (np.argmax(logits, axis=1) == label))
+        # softmax - target, without the cancellation at a label whose probability is nearly 1: Adam would amplify it.
+        other = probabilities * (1 - target)  # (B, C)
+        d_logits = (other - target * other.sum(axis=1, keepdims=True)) * share[:, None] * (mask > 0)  # (B, C)
+        self._update(self._gradients(x, forward, d_logits), F32(learning_rate))
+        self._trace(share @ forward["hidden"])
+        replaced = self._rebirth(np.asarray(fresh, F32))
+        return TrainResult(float(loss), float(accuracy), replaced)
+
+    def get_state(self) -> State:
+        """Return a copy of every state tensor by name."""
+        return {name: value.copy() for name, value in self.state.items()}
+
+    def set_state(self, state: Mapping[str, Array]) -> None:
+        """Replace every state tensor by a float32 copy; raises DeviceError when one is missing or misshapen."""
+        copies: State = {}
+        for name, shape in self._shapes.items():
+            if name not in state:
+                raise DeviceError(f"state tensor {name!r} is missing: give all of {', '.join(self._shapes)}")
+            copies[name] = np.array(state[name], F32)
+            if copies[name].shape != shape:
+                raise DeviceError(f"state tensor {name!r} has shape {copies[name].shape}: this head needs {shape}")
+        self.state = copies
+
+    def _standardise(self, feature: Array) -> Array:
+        return (np.asarray(feature, F32) - self.mean) / self.scale
+
+    def _hidden(self, x: Array) -> Array:
+        return np.maximum(x @ self.state["w1"] + self.state["b1"], F32(0))  # (n, h)
+
+    def _forward(self, x: Array) -> dict[str, Array]:
+        """Return logits (n, C) and what the gradients need of the way there."""
+        s = self.state
+        hidden = self._hidden(x)  # (n, h)
+        if self.block == "mlp":
+            return {"hidden": hidden, "logits": hidden @ s["w2"] + s["b2"]}
+        g = x + hidden @ s["w2"] + s["b2"]  # (n, d)
+        if self.block == "residual":
+            return {"hidden": hidden, "g": g, "logits": g @ s["w3"] + s["b3"]}
+        M = self._standardise(s["class_mean"])  # (C, d)
+        M_hidden = self._hidden(M)  # (C, h)
+        unit_g, norm_g = _unit(g)  # (n, d), (n, 1)
+        unit_M, norm_M = _unit(M + M_hidden @ s["w2"] + s["b2"])  # (C, d), (C, 1)
+        cosine = unit_g @ unit_M.T  # (n, C)
+        return {
+            "hidden": hidden, "M": M, "M_hidden": M_hidden, "unit_g": unit_g, "norm_g": norm_g,
+            "unit_M": unit_M, "norm_M": norm_M, "cosine": cosine, "logits": self.logit_scale * cosine,
+        }  # fmt: skip
+
+    def _gradients(self, x: Array, forward: dict[str, Array], d_logits: Array) -> dict[str, Array]:
+        """Return the gradient of the loss for every weight; d_logits (B, C)."""
+        s, hidden = self.state, forward["hidden"]
+        if self.block == "mlp":
+            return self._block_gradients(x, hidden, d_logits)
+        if self.block == "residual":
+            gradients = self._block_gradients(x, hidden, d_logits @ s["w3"].T)
+            return {**gradients, "w3": forward["g"].T @ d_logits, "b3": d_logits.sum(axis=0)}
+        d_cosine = self.logit_scale * d_logits  # (B, C)
+        weighted = d_cosine * forward["cosine"]  # (B, C)
+        unit_g, unit_M = forward["unit_g"], forward["unit_M"]
+        # d cos(a, b) / d a = (unit_b - cos unit_a) / |a|, with |a| = sqrt(a.a + eps) and unit_a = a / |a|
+        d_g = (d_cosine @ unit_M - weighted.sum(axis=1)[:, None] * unit_g) / forward["norm_g"]  # (B, d)
+        d_M = (d_cosine.T @ unit_g - weighted.sum(axis=0)[:, None] * unit_M) / forward["norm_M"]  # (C, d)
+        rows = self._block_gradients(x, hidden, d_g)
+        means = self._block_gradients(forward["M"], forward["M_hidden"], d_M)
+        return {name: rows[name] + means[name] for name in rows}
+
+    def _block_gradients(self, x: Array, hidden: Array, d_out: Array) -> dict[str, Array]:
+        """Return the gradients of w1, b1, w2, b2 for out = relu(x w1 + b1) w2 + b2 (+ x); d_out (n, d or C)."""
+        d_pre = (d_out @ self.state["w2"].T) * (hidden > 0)  # (n, h)
+        return {"w1": x.T @ d_pre, "b1": d_pre.sum(axis=0), "w2": hidden.T @ d_out, "b2": d_out.sum(axis=0)}
+
+    def _update(self, gradients: Mapping[str, Array], learning_rate: np.float32) -> None:
+        """SGD, or Adam (Kingma and Ba 2015): the tensors of a hidden unit are corrected by that unit's own age."""
+        s = self.state
+        s["step"] = s["step"] + np.ones((), F32)
+        s["age"] += F32(1)
+        for name in self._weights:
+            rate = learning_rate * self.block_rate if name in self._block_tensors else learning_rate
+            gradient = gradients[name]
+            if self.optimizer == "sgd":
+                s[name] -= rate * gradient
+                continue
+            steps = {"w1": s["age"], "b1": s["age"], "w2": s["age"][:, None]}.get(name, s["step"])
+            m, v = s["m_" + name], s["v_" + name]
+            m[...] = F32(BETA_1) * m + F32(1 - BETA_1) * gradient
+            v[...] = F32(BETA_2) * v + F32(1 - BETA_2) * gradient * gradient
+            m_hat = m / _one_minus_power(BETA_1, steps)
+            v_hat = v / _one_minus_power(BETA_2, steps)
+            s[name] -= rate * m_hat / (np.sqrt(v_hat) + F32(EPSILON))
+
+    def _trace(self, activation: Array) -> None:
+        """Update utility and mean activation; `activation` (h,) is the mean over the valid rows before the update."""
+        s, eta, rest = self.state, F32(self.decay), F32(1 - self.decay)
+        outgoing = np.abs(s["w2"]).sum(axis=1)  # (h,)
+        s["utility"] = eta * s["utility"] + rest * activation * outgoing
+        s["mean_activation"] = eta * s["mean_activation"] + rest * activation
+
+    def _rebirth(self, fresh: Array) -> int:
+        """Replace the least useful mature unit when a whole one is due; return its index or -1."""
+        s = self.state
+        eligible = s["age"] > self.maturity  # (h,)
+        count = F32(np.count_nonzero(eligible))
+        s["replacement_debt"] = np.asarray(F32(s["replacement_debt"]) + self.rate * count, F32)
+        if count == 0 or s["replacement_debt"] < 1:
+            return -1
+        correction = _one_minus_power(self.decay, s["age"])  # (h,)
+        j = int(np.argmin(np.where(eligible, s["utility"] / correction, np.inf)))
+        s["replacement_debt"] = np.asarray(F32(s["replacement_debt"]) - F32(1), F32)
+        s["b2"] += s["w2"][j] * (s["mean_activation"][j] / correction[j])
+        s["w1"][:, j] = fresh
+        for name in ("b1", "w2", "utility", "mean_activation", "age"):
+            s[name][j] = 0
+        if self.optimizer == "adam":
+            for name in ("m_w1", "v_w1"):
+                s[name][:, j] = 0
+            for name in ("m_b1", "v_b1", "m_w2", "v_w2"):
+                s[name][j] = 0
+        return j
+
+
+def _one_minus_power(beta: float, steps: Array) -> Array:
+    """Return 1 - beta**steps without cancellation, in the shape of `steps`."""
+    if beta == 0.0:
+        return np.ones_like(steps)
+    return np.asarray(-np.expm1(steps * F32(math.log(beta))), F32)
+
+
+def _unit(rows: Array) -> tuple[Array, Array]:
+    """Return rows (n, d) divided by their norm, and the norm (n, 1), sqrt(a.a + 1e-12)."""
+    norm = np.sqrt(np.sum(rows * rows, axis=1, keepdims=True) + COSINE_EPSILON)
+    return rows / norm, norm
+
+
+def _masked(logits: Array, mask: Array) -> Array:
+    return np.where(mask > 0, logits, EXCLUDED_LOGIT)
+
+
+def _softmax(logits: Array) -> tuple[Array, Array]:
+    """Return the probabilities (n, C) and the logarithm of their normaliser (n,)."""
+    peak = logits.max(axis=1, keepdims=True)  # (n, 1)
+    powers = np.exp(logits - peak)
+    total = powers.sum(axis=1, keepdims=True)
+    return powers / total, (np.log(total) + peak)[:, 0]

@@ -1,0 +1,85 @@
+"""From an opened image file to the pixels that a backbone takes, the same on host and device (Pillow).
+
+Dimensions: H, W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from firmware_host.shared.errors import DeviceError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+__all__ = ["draft", "has_alpha", "resized", "upright_rgb"]
+
+DRAFT = 4  # a JPEG is decoded at 1/2, 1/4 or 1/8 when it stays this many times as large as wanted
+EXIF_ORIENTATION = 0x0112
+TURNS = {  # Image.Transpose by EXIF orientation
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
+
+def draft(file: PillowImage, size: tuple[int, int]) -> None:
+    """Have a large JPEG decoded small; other formats stay as they are. `size` is (H, W) wanted."""
+    file.draft(None, (DRAFT * max(size), DRAFT * max(size)))
+
+
+def has_alpha(image: PillowImage) -> bool:
+    """Whether some of the image may be transparent."""
+    return image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+
+
+def upright_rgb(file: PillowImage, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """Decode an opened image file: uint8 RGB [H, W, 3] of `size` (H, W), turned as its EXIF orientation says.
+
+    Transparent parts come out white, 16 bits lose the lower 8. It is made small before it is turned, so that what a
+    large image needs beside its pixels stays small. Raises DeviceError for 32 bits a pixel, and what Pillow raises.
+    """
+    from PIL import Image
+
+    exif = file.getexif()  # before the file is closed
+    file.load()  # a newer Pillow turns a TIFF here, and then takes that out of `exif`
+    turn = TURNS.get(exif.get(EXIF_ORIENTATION, 1))
+    turned = turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+    small = _rgb_of_size(file, size[::-1] if turned else size)
+    if turn is not None:
+        small = small.transpose(Image.Transpose[turn])
+    return np.array(small, np.uint8)
+
+
+def _rgb_of_size(image: PillowImage, size: tuple[int, int]) -> PillowImage:
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):  # 16 bits in either
+        grey = np.right_shift(np.asarray(image), 8)
+        return resized(Image.fromarray(grey.astype(np.uint8)), size).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise DeviceError(f"image {image.filename} has 32 bits a pixel and no known range: save it with 8 or 16 bits")  # type: ignore[attr-defined]
+    if has_alpha(image):
+        small = resized(image if image.mode == "RGBA" else image.convert("RGBA"), size)
+        white = Image.new("RGBA", small.size, "white")
+        white.alpha_composite(small)
+        return white.convert("RGB")
+    if image.mode == "L":
+        return resized(image, size).convert("RGB")
+    return resized(image.convert("RGB") if image.mode != "RGB" else image, size)
+
+
+def resized(image: PillowImage, size: tuple[int, int]) -> PillowImage:
+    """Return `image` at size (H, W): bicubic, antialiased when shrinking; itself if it has that size already."""
+    from PIL import Image
+
+    height, width = size
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BICUBIC)

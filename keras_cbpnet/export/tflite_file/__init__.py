@@ -1,0 +1,1 @@
+"""What reads or edits a .tflite file, whatever is in it."""

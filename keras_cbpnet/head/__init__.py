@@ -1,0 +1,1 @@
+"""The head's mathematics: equations and standardisation."""

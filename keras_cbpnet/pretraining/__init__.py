@@ -1,0 +1,1 @@
+"""The pretraining of a backbone: from labels, and from a teacher."""

@@ -1,0 +1,153 @@
+"""What pretraining adds to a backbone: outputs learned from labels and a teacher, and the whitening of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from keras_cbpnet.data.preprocessing import resize_images
+from keras_cbpnet.head.standardise import whitening
+from keras_cbpnet.models.backbone import Backbone
+from keras_cbpnet.training.features.cache import computed_once
+
+# Dimensions: B images of a batch, N images, H x W pixels, K classes, G x G patches, D feature size of the teacher.
+CLIP = 5.0  # standard deviations at which a teacher's output is cut
+
+
+def encoded(backbone: Backbone, images: Any, training: bool = False) -> Any:
+    """Return every token behind the last norm, [B, 1 + patches, d], of raw RGB images [B, H, W, 3]."""
+    x = backbone.embed(images, training=training)
+    for block in backbone.blocks:
+        x = block(x, training=training)
+    return backbone.norm(x, training=training)
+
+
+class Pupil(keras.Model):
+    """A backbone with the outputs it is pretrained by: classes, the teacher's feature, the teacher's patches.
+
+    Args:
+        backbone: trained; its whitening, if it has one, is left alone.
+        classes: K.
+        teacher_width: D, or 0 without a teacher.
+        weights: of the losses `label`, `feature` and `patches`.
+        label_smoothing: of the cross-entropy.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: int,
+        teacher_width: int = 0,
+        weights: Mapping[str, float] | None = None,
+        label_smoothing: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.loss_weights = dict(weights or {"label": 1.0})
+        self.label_smoothing = label_smoothing
+        sizes = {"label": classes, **({"feature": teacher_width, "patches": teacher_width} if teacher_width else {})}
+        self.outputs_by_name = {name: keras.layers.Dense(size, name=name) for name, size in sizes.items()}
+
+    def build(self, input_shape: Any = None) -> None:
+        if not self.backbone.built:
+            self.backbone.build()
+        for layer in self.outputs_by_name.values():
+            layer.build((None, self.backbone.config.width))
+        self.built = True
+
+    def call(self, images: Any, training: bool = False) -> dict[str, Any]:
+        """Return `label` [B, K] and, with a teacher, `feature` [B, D], `patches` [B, G * G, D] of raw RGB images."""
+        x = encoded(self.backbone, images, training)
+        source = {"label": x[:, 0], "feature": x[:, 0], "patches": x[:, 1:]}
+        return {name: layer(source[name]) for name, layer in self.outputs_by_name.items()}
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Return the weighted sum of cross-entropy and of the mean squared errors to the teacher's outputs."""
+        total = 0.0
+        for name, weight in self.loss_weights.items():
+            if name == "label":
+                classes = y[name].shape[-1]
+                target = y[name] * (1 - self.label_smoothing) + self.label_smoothing / classes
+                loss = ops.mean(keras.losses.categorical_crossentropy(target, y_pred[name], from_logits=True))
+            else:
+                loss = ops.mean(ops.square(y_pred[name] - ops.clip(y[name], -CLIP, CLIP)))
+            total = total + weight * loss
+        return total
+
+
+class Teacher(keras.Model):
+    """The class token and the patches of a backbone, these averaged to G x G.
+
+    Args:
+        backbone: with its weights.
+        grid: G.
+    """
+
+    def __init__(self, backbone: Backbone, grid: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.grid = grid
+
+    def call(self, images: Any) -> Any:
+        """Return float32 [B, 1 + G * G, D] of raw RGB images [B, H, W, 3]."""
+        x = encoded(self.backbone, images)
+        side, width = round((x.shape[1] - 1) ** 0.5), x.shape[-1]
+        patches = ops.reshape(x[:, 1:], (-1, side, side, width))
+        patches = ops.image.resize(patches, (self.grid, self.grid), antialias=True, data_format="channels_last")
+        return ops.concatenate([x[:, :1], ops.reshape(patches, (-1, self.grid**2, width))], axis=1)
+
+
+def teacher_tokens(
+    teacher: Backbone,
+    images: NDArray[np.uint8],
+    grid: int,
+    file: Path,
+    identity: str,
+    show: Callable[[str], None],
+    batch: int = 40,
+) -> NDArray[np.float16]:
+    """Return the teacher's class token and patches, averaged to `grid` x `grid`, float16 [N, 1 + G * G, D].
+
+    They are computed once, into `file` (.npy, mapped into memory), and a computation that was killed goes on.
+
+    Args:
+        teacher: with its weights.
+        images: uint8 [N, H, W, 3] of any size.
+        grid: G.
+        file: to write or to read.
+        identity: of teacher and images; a file of another identity is computed anew.
+        show: takes a line of progress, one for each tenth.
+        batch: images of one forward pass.
+    """
+    model = Teacher(teacher, grid)
+
+    def compute(start: int, end: int) -> NDArray[np.float16]:
+        part = resize_images(images[start:end], teacher.config.image_size).astype(np.float32)
+        return model.predict(part, batch_size=batch, verbose=0)
+
+    shape = (len(images), 1 + grid * grid, teacher.config.width)
+    return computed_once(file, identity, shape, np.float16, compute, lambda line: show(f"teacher: {line}"))
+
+
+def whiten(backbone: Backbone, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], shrinkage: float) -> None:
+    """Set the backbone's last layer so that its features have mean 0 and within-class covariance 1; see `whitening`.
+
+    Args:
+        backbone: with `whitening` in its configuration.
+        images: uint8 [N, H, W, 3], of the pretraining.
+        labels: [N].
+        shrinkage: of the covariance, share of the identity, 0..1.
+    """
+    backbone.set_whitening()
+    parts = [ops.convert_to_numpy(backbone.features(images[i : i + 250])) for i in range(0, len(images), 250)]
+    mean, matrix = whitening(np.concatenate(parts), labels, shrinkage)
+    backbone.set_whitening(matrix, -mean @ matrix)

@@ -1,0 +1,1 @@
+"""Features of a task's images, computed once where nothing changes them."""

@@ -1,0 +1,91 @@
+"""The features that a model gives for a task's images, with what is frozen taken from the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from numpy.typing import NDArray
+
+from keras_cbpnet.data import Task
+from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.training.features.cache import CachedFeatures, FrozenFeatures, fingerprint
+
+
+class TaskFeatures:
+    """Features by task and part, computed as the model stands.
+
+    Args:
+        model: backbone and prompts.
+        frozen: the queries, or None where the backbone still changes.
+    """
+
+    def __init__(self, model: CBPNet, frozen: FrozenFeatures | None) -> None:
+        self.model, self.frozen = model, frozen
+        self._final: CachedFeatures | None = None
+        size, width = model.backbone.config.image_size, model.backbone.config.width
+        self._queried = model.prompts.query_depth is not None
+        rows = {"images": tf.TensorSpec((None, size, size, 3))}  # any number, traced once
+        if self._queried:
+            rows["query"] = tf.TensorSpec((None, width))
+
+        def behind(batch: dict[str, Any], prompt: Any = None) -> Any:
+            return model.features(prompt=prompt, **batch)[0]
+
+        self._selected = tf.function(behind, (rows,), autograph=False)
+        self._prompted = tf.function(behind, (rows, tf.TensorSpec((), tf.int32)), autograph=False)
+
+    def freeze_prompts(self) -> None:
+        """Take it that the prompts change no more: from now on the features behind them are computed once too."""
+        if self.frozen is None or self._final is not None:
+            return
+        backbone = self.model.backbone
+        last = [variable for layer in backbone.last_layers for variable in layer.weights]
+        weights = b"".join(np.asarray(v).tobytes() for v in (*self.model.prompts.weights, *last))
+        identity = fingerprint(self.frozen.identity, repr(self.model.prompts.get_config()), weights)
+        width = backbone.config.width
+
+        def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+            return self._behind(part, rows, None)
+
+        self._final = CachedFeatures(self.frozen.data, identity, width, forward, self.frozen.say)
+
+    def query(self, task: Task, part: str) -> NDArray[np.float32] | None:
+        """Return the queries, float32 [N, D], of the task's images of `part`, `train` or `test`; None for none."""
+        if not self._queried:
+            return None
+        rows = task.train_rows if part == "train" else task.test_rows
+        if self.frozen is not None:
+            return self.frozen.rows(part, rows)
+        return self.model.batched(self.model.query, task.data.images(part, rows))
+
+    def __call__(self, task: Task, part: str, prompt: Any = None) -> NDArray[np.float32]:
+        """Return the features behind the prompts, float32 [N, D].
+
+        Args:
+            task: whose images.
+            part: `train` or `test`.
+            prompt: the expert prompt to use for all, int32 []; None for the one that each image selects.
+        """
+        rows = task.train_rows if part == "train" else task.test_rows
+        if self.frozen is None:
+            return self.model.batched(lambda x: self.model.features(x, prompt)[0], task.data.images(part, rows))
+        if not self.model.prompts.reads_tokens:
+            return self.frozen.rows(part, rows)
+        if self._final is not None and prompt is None:
+            return self._final.rows(part, rows)
+        return self._behind(part, rows, prompt)
+
+    def _behind(self, part: str, rows: NDArray[np.integer[Any]], prompt: Any) -> NDArray[np.float32]:
+        assert self.frozen is not None  # noqa: S101
+        query, parts = self.frozen.rows(part, rows) if self._queried else None, []
+        many = self.model.backbone.pass_images
+        for start in range(0, len(rows), many):
+            batch = {"images": self.frozen.data.images(part, rows[start : start + many]).astype(np.float32)}
+            if query is not None:
+                batch["query"] = query[start : start + many]
+            found = self._selected(batch) if prompt is None else self._prompted(batch, prompt)
+            parts.append(ops.convert_to_numpy(found))
+        return np.concatenate(parts)

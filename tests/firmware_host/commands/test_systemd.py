@@ -1,0 +1,62 @@
+"""The systemd unit: its commands, run as systemd would, in a folder of their own."""
+
+import configparser
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from helpers.paths import ROOT
+
+from firmware_host import Device
+
+
+@pytest.fixture
+def start(bundle, tmp_path):
+    """Start the service in tmp_path; False where its condition does not hold."""
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read(ROOT / "firmware_host" / "systemd" / "cbpnet-learn.service")
+    bundle.rename(tmp_path / "bundle")
+
+    def start(stop_before=None):
+        for name in ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost"):
+            if name == stop_before:
+                return None
+            line = unit["Service"][name].replace("%%", "%").replace("$$", "$")  # as systemd reads them
+            if name == "ExecStart":
+                line = line.replace("/opt/cbpnet/bin/python", shlex.quote(sys.executable)) + " --runtime numpy"
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
+            if name == "ExecCondition" and done.returncode:
+                return False
+            assert done.returncode == 0, done.stderr
+        return True
+
+    return start
+
+
+def seen(tmp_path):
+    return Device.open(tmp_path / "bundle", tmp_path / "state", runtime="numpy")._memory.statistics.count.tolist()
+
+
+def test_the_service_learns_the_inbox_once(start, make, tmp_path):
+    (tmp_path / "inbox").mkdir()
+    assert start() is False
+    make.folder_of_images(tmp_path / "inbox", names=("blue",), each=3)
+    assert start() is True
+    assert seen(tmp_path) == [20, 20, 3, 0]
+    assert not list((tmp_path / "inbox").iterdir())
+    assert len(list((tmp_path / "learned").rglob("*.png"))) == 3
+    assert start() is False
+
+
+def test_what_a_power_cut_left_is_learned_at_the_next_start(start, make, tmp_path):
+    make.folder_of_images(tmp_path / "inbox", names=("blue",), each=3)
+    assert start(stop_before="ExecStart") is None
+    make.folder_of_images(tmp_path / "inbox", names=("white",), each=2)
+    assert start() is True
+    assert seen(tmp_path) == [20, 20, 3, 0]
+    assert start() is True
+    assert seen(tmp_path) == [20, 20, 3, 2]

@@ -1,0 +1,341 @@
+"""Where images come from: files, folders, paths on standard input, a video, a camera; results as they come."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import types
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.paths import ROOT
+
+from firmware_host.bundle import DeviceError
+from firmware_host.cli import main
+from firmware_host.images.labelled import image_files, read_data
+from firmware_host.images.sources import frames, is_one_file, named_images
+
+COMMAND = [sys.executable, "-m", "firmware_host", "predict"]
+
+
+@pytest.fixture
+def predict(bundle, capfd):
+    """Run predict in this process: exit code, records, lines on stderr."""
+
+    def predict(*arguments, json_lines=True):
+        options = ["--runtime", "numpy", *(["--json"] if json_lines else [])]
+        code = main(["predict", str(bundle), *map(str, arguments), *options])
+        out, err = capfd.readouterr()
+        return code, [json.loads(line) if json_lines else line for line in out.splitlines()], err.splitlines()
+
+    return predict
+
+
+@pytest.fixture
+def standard_input(monkeypatch):
+    def replace(content: bytes):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    return replace
+
+
+class Video:
+    """What OpenCV's VideoCapture does, with frames in BGR."""
+
+    frames = ()
+    opened = None
+
+    def __init__(self, place):
+        self.place, self.left = place, list(self.frames)
+        self.opened.append(self)
+        self.released = False
+
+    def isOpened(self):  # noqa: N802
+        return self.place != "closed.avi"
+
+    def get(self, what):
+        return {3: 64, 4: 48}[what]
+
+    def grab(self):
+        self.now = self.left.pop(0) if self.left else None
+        return self.now is not None
+
+    def retrieve(self):
+        return self.now is not False, self.now
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def opencv(monkeypatch):
+    """A stand-in for OpenCV; the real one is asked in test_a_real_video."""
+    cv2 = types.SimpleNamespace(VideoCapture=Video, CAP_PROP_FRAME_WIDTH=3, CAP_PROP_FRAME_HEIGHT=4)
+    monkeypatch.setitem(sys.modules, "cv2", cv2)
+    monkeypatch.setattr(Video, "opened", [])
+    red, green = (np.full((48, 64, 3), bgr, np.uint8) for bgr in ((30, 30, 220), (30, 220, 30)))
+    monkeypatch.setattr(Video, "frames", [red, red, green, green, red])
+    return cv2
+
+
+def names(images):
+    return [Path(image.name).name for image in images]
+
+
+def test_files_and_folders_in_order(make, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", each=2)
+    (root / "red" / ".hidden.png").write_text("")
+    (root / "red" / "Thumbs.db").write_text("")
+    (root / ".git").mkdir()
+    (root / "a.png").write_text("")
+    os.symlink(root, root / "red" / "circle")
+    one = str(root / "red" / "0.png")
+    assert names(named_images([one, str(root), "none.png"])) == [
+        "0.png",
+        "a.png",
+        "2.png",
+        "3.png",
+        "0.png",
+        "1.png",
+        "none.png",
+    ]
+    assert is_one_file([one])
+    assert not is_one_file([str(root)])
+    assert not is_one_file([one, one])
+    assert not is_one_file(["-"])
+
+
+def test_a_folder_is_read_as_it_is_used(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_text("")
+    files = image_files(tmp_path)
+    assert next(files) == tmp_path / "a" / "1.png"
+    (tmp_path / "b" / "2.png").write_text("")  # not yet listed
+    assert [path.name for path in files] == ["1.png", "2.png"]
+
+
+def test_an_empty_folder_among_others_has_its_line(predict, make, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", each=1)
+    (tmp_path / "empty").mkdir()
+    code, records, err = predict(tmp_path / "empty", root)
+    assert (code, err) == (2, [])
+    assert records[0] == {
+        "image": str(tmp_path / "empty"),
+        "error": f"folder {tmp_path / 'empty'} holds no image: add some or leave it out",
+    }
+    assert [record["label"] for record in records[1:]] == ["green", "red"]
+
+
+def test_a_bad_image_among_many_stops_no_other(predict, make, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", names=("red",), each=3)
+    (root / "red" / "1.png").write_text("no image")
+    code, records, err = predict(root)
+    assert (code, err) == (2, [])
+    assert [record.get("label") for record in records] == ["red", None, "red"]
+    assert set(records[1]) == {"image", "error"}
+    assert records[1]["error"].startswith(f"{root / 'red' / '1.png'} is not an image: give a file")
+    code, lines, err = predict(root, tmp_path / "none.png", json_lines=False)
+    assert (code, len(lines), len(err)) == (2, 2, 2)
+    assert err[0].startswith(f"error: {root / 'red' / '1.png'} is not an image")
+    assert err[1] == f"error: image {tmp_path / 'none.png'} does not exist: check the path"
+
+
+def test_paths_on_standard_input(predict, standard_input, make, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", each=2)
+    standard_input(f"{root / 'red' / '0.png'}\r\n\n{root / 'green'}\nnone.png".encode())
+    code, records, _ = predict("-")
+    assert code == 2
+    assert [record.get("label") for record in records] == ["red", "green", "green", None]
+    assert records[-1]["error"] == "image none.png does not exist: check the path"
+
+
+def test_what_is_no_list_of_paths_is_not_held(predict, standard_input):
+    standard_input(b"\0" * 200_000 + b"\n" + b"x" * 70_000)
+    code, records, err = predict("-")
+    assert (code, err, len(records)) == (2, [], 6)
+    assert all("cannot be read (" in record["error"] for record in records)
+
+
+def test_closed_standard_input(predict, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert predict("-")[2] == ["error: standard input is closed: write paths into it, one a line, or give files"]
+
+
+def test_a_result_comes_before_the_next_path_is_known(bundle, make, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", each=1)
+    process = subprocess.Popen(
+        [*COMMAND, str(bundle), "-", "--runtime", "numpy", "--json"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for path in (root / "red" / "0.png", root / "green" / "1.png"):
+        process.stdin.write(f"{path}\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["label"] == path.parent.name
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()
+
+
+def test_a_name_that_stdout_cannot_show(bundle, make, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", names=("red",), each=1)
+    odd = os.fsencode(root) + b"/caf\xe9.png"
+    os.rename(root / "red" / "0.png", odd)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*COMMAND, str(bundle), odd, "--runtime", "numpy"], cwd=ROOT, capture_output=True, env=environment, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"caf\\udce9.png: red (" in done.stdout
+
+
+def test_learn_and_evaluate_take_classes_from_paths(standard_input, make, bundle, capfd, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", names=("red", "blue"), each=3)
+    listing = "".join(f"{path}\n" for path in sorted(root.rglob("*.png"))).encode()
+    standard_input(listing)
+    assert read_data("-", "train").labels == ["blue"] * 3 + ["red"] * 3
+    records = []
+    for command in ("learn", "evaluate"):
+        standard_input(listing)
+        assert main([command, str(bundle), "-", "--runtime", "numpy", "--json"]) == 0
+        records.append(json.loads(capfd.readouterr().out))
+    assert records[0]["images"] == 6
+    assert records[1]["per_class"] == {"red": 1.0, "blue": 1.0}
+    for content, message in ((b"0.png\n", "0.png on standard input names no class"), (b"", "holds no path")):
+        standard_input(content)
+        with pytest.raises(DeviceError, match=message):
+            read_data("-", "train")
+
+
+def test_frames_of_a_video(predict, opencv, tmp_path):
+    (tmp_path / "a.avi").write_text("")
+    source = f"video:{tmp_path / 'a.avi'}"
+    code, records, err = predict("--source", source)
+    assert (code, err) == (0, [])
+    assert [record["label"] for record in records] == ["red", "red", "green", "green", "red"]  # BGR was turned
+    assert [record["image"] for record in records] == [f"{source}#{index}" for index in range(5)]
+    code, records, _ = predict("--source", source, "--every", 2, "--frames", 2)
+    assert [(record["image"][-1], record["label"]) for record in records] == [("0", "red"), ("2", "green")]
+    assert all(video.released for video in Video.opened)
+
+
+def test_a_damaged_frame_stops_no_other(predict, opencv, monkeypatch, tmp_path):
+    (tmp_path / "a.avi").write_text("")
+    monkeypatch.setattr(Video, "frames", [Video.frames[0], False, Video.frames[2]])
+    code, records, _ = predict("--source", f"video:{tmp_path / 'a.avi'}")
+    assert (code, [record.get("label") for record in records]) == (2, ["red", None, "green"])
+    assert "a.avi#1 is damaged" in records[1]["error"]
+
+
+def test_a_camera(predict, opencv):
+    assert names(islice(frames("camera:1"), 2)) == ["camera:1#0", "camera:1#1"]
+    assert Video.opened[0].place == 1
+    code, records, err = predict("--source", "camera:0")
+    assert (code, len(records)) == (2, 5)
+    assert err == ["error: camera:0 gave no more after 5 frames: check it"]
+    assert predict("--source", "camera:0", "--frames", 5)[0] == 0
+
+
+@pytest.fixture
+def learn(bundle, capfd):
+    def learn(*arguments):
+        code = main(["learn", str(bundle), *map(str, arguments), "--runtime", "numpy", "--json"])
+        out, err = capfd.readouterr()
+        return code, [json.loads(line) for line in out.splitlines()], err.splitlines()
+
+    return learn
+
+
+def test_a_class_is_shown_to_the_camera(learn, predict, opencv, monkeypatch, make, tmp_path):
+    blue = np.full((48, 64, 3), (220, 30, 30), np.uint8)  # BGR
+    monkeypatch.setattr(Video, "frames", [blue] * 30)
+    code, [result], _ = learn("--source", "camera:0", "--label", "blue", "--frames", 4, "--every", 5)
+    assert (code, result["images"]) == (0, 4)
+    assert [video.released for video in Video.opened] == [True]
+    root = make.folder_of_images(tmp_path / "data", names=("blue", "red"), each=2)
+    assert [record["label"] for record in predict(root)[1]] == ["blue", "blue", "red", "red"]
+
+
+def test_a_folder_of_one_class(learn, predict, standard_input, make, bundle, tmp_path):
+    root = make.folder_of_images(tmp_path / "data", names=("blue", "white"), each=3)
+    code, [result], _ = learn(root / "blue", "--label", "cold")
+    assert (code, result["images"]) == (0, 3)
+    standard_input("".join(f"{path}\n" for path in (root / "white").iterdir()).encode())
+    code, [result], _ = learn("-", "--label", "warm")
+    assert (code, result["images"]) == (0, 3)
+    assert [record["label"] for record in predict(root)[1]] == ["cold"] * 3 + ["warm"] * 3
+
+
+def test_bad_things_to_learn(learn, opencv, monkeypatch, make, bundle, standard_input, tmp_path):
+    (tmp_path / "a.avi").write_text("")
+    (tmp_path / "empty").mkdir()
+    video = ("--source", f"video:{tmp_path / 'a.avi'}")
+    monkeypatch.setattr(Video, "frames", [Video.frames[0], False])
+    standard_input(b"")
+    for arguments, message in {
+        (): "required: DATA or --source",
+        video: "a.avi shows is unknown: give --label NAME",
+        (tmp_path, *video, "--label", "a"): "are given: use one of them",
+        ("--source", "camera:0", "--label", "a"): "source camera:0 has no end: give --frames N",
+        (*video, "--label", "a"): "a.avi#1 is damaged: leave it out",
+        (tmp_path / "empty", "--label", "a"): "empty holds no image",
+        (tmp_path / "none.png", "--label", "a"): "none.png does not exist",
+        ("-", "--label", "a"): "data - names no image: give at least one",
+    }.items():
+        code, records, err = learn(*arguments)
+        assert (code, records, len(err)) == (2, [], 1)
+        assert message in err[0]
+    assert not bundle.with_name(bundle.name + ".state").exists()
+
+
+def test_bad_sources(predict, opencv, monkeypatch, tmp_path):
+    (tmp_path / "a.avi").write_text("")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "closed.avi").write_text("")
+    for arguments, message in {
+        ("--source", "usb"): "source is 'usb': use camera:NUMBER (0 is the first) or video:FILE",
+        ("--source", "camera:front"): "source is 'camera:front': use camera:NUMBER",
+        ("--source", "video:"): "source is 'video:'",
+        ("--source", "video:none.avi"): "video none.avi does not exist or is no file: check the path",
+        ("--source", "video:closed.avi"): "video closed.avi does not open: give one that OpenCV reads",
+        ("--source", "video:a.avi", "--every", 0): "every is 0: use 1 or more",
+        ("--source", "video:a.avi", "--frames", 0): "frames is 0: use 1 or more",
+        ("--source", "video:a.avi", "--max-memory", 1): "video a.avi (64 x 48 pixels) needs 0 MiB and",
+        ("a.png", "--source", "video:a.avi"): "IMAGE a.png and --source video:a.avi are given: use one of them",
+        (): "required: IMAGE or --source",
+    }.items():
+        code, records, err = predict(*arguments)
+        assert (code, records, len(err)) == (2, [], 1)
+        assert err[0].startswith("error: ")
+        assert message in err[0]
+    monkeypatch.setattr(Video, "frames", [])
+    assert predict("--source", "video:a.avi")[2] == ["error: video:a.avi gave no frame: check it"]
+
+
+def test_without_opencv_one_line_says_what_to_install(predict, monkeypatch, tmp_path):
+    (tmp_path / "a.avi").write_text("")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    code, records, [line] = predict("--source", f"video:{tmp_path / 'a.avi'}")
+    assert (code, records) == (2, [])
+    assert line.startswith("error: a camera or a video needs OpenCV (")
+    assert line.endswith('install it with pip install "keras-cbpnet[video]"')
+
+
+def test_a_real_video(tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed (extra `video`)")
+    path = str(tmp_path / "a.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for bgr in ((30, 30, 220), (30, 220, 30)):
+        writer.write(np.full((48, 64, 3), bgr, np.uint8))
+    writer.release()
+    images = [frame.image for frame in frames(f"video:{path}", max_memory_mb=4000)]
+    np.testing.assert_allclose([image.mean(axis=(0, 1)) for image in images], [(220, 30, 30), (30, 220, 30)], atol=3)
+    Path(path).write_bytes(Path(path).read_bytes()[:500])
+    with pytest.raises(DeviceError, match=r"a.avi (does not open|gave no frame)"):
+        list(frames(f"video:{path}"))

@@ -1,0 +1,93 @@
+"""Killed at any moment while it learns, a device starts again and has all that was saved."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers.paths import ROOT
+
+from firmware_host import Device
+from firmware_host.learning.teaching import STEPS_YOUNG
+
+LEARNER = """
+import os, sys
+import numpy as np
+from firmware_host import Device
+
+device = Device.open(sys.argv[1], runtime="numpy")
+images = list(np.load(sys.argv[2]))
+while True:  # one life: forked, so that three hundred of them cost no three hundred interpreters
+    line = sys.stdin.readline()
+    if not line:
+        break
+    child = os.fork()
+    if child == 0:
+        device = Device.open(sys.argv[1], runtime="numpy")
+        save = device.save
+        def save_and_say():
+            save()
+            os.write(1, b"step %d\\n" % int(device._memory.head.state["step"]))
+        device.save = save_and_say
+        os.write(1, b"running now\\n")
+        number = int(line)
+        while True:  # one at a time, and all at once with saves on the way
+            if number % 2:
+                device.learn(images[:6], ["red", "green", "blue"] * 2, epochs=2, save_every=2)
+            else:
+                device.teach(images[number % len(images)], ("red", "green", "blue")[number % 3])
+                device.save()
+            number += 1
+    print("child", child, flush=True)
+    os.waitpid(child, 0)
+    print("dead", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_three_hundred_kills_lose_nothing_that_was_saved(make, bundle, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    images, _ = make.images(["red", "green", "blue"], 4)
+    np.save(tmp_path / "images.npy", np.stack(images))
+    command = [sys.executable, "-c", LEARNER, str(bundle), str(tmp_path / "images.npy")]
+    rng, acknowledged, lives, pace = np.random.default_rng(0), 0, [], 0.05  # seconds
+    learner = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        for life in range(300):
+            learner.stdin.write(f"{life}\n")
+            learner.stdin.flush()
+            said = {}
+            while not said.keys() >= {"child", "running"}:
+                said.update([learner.stdout.readline().split()])
+            steps, started = [], time.monotonic()
+            for _ in range(rng.integers(3)):  # then any moment until about the save after the next
+                steps.append(int(learner.stdout.readline().split()[1]))
+            if steps:
+                pace = (time.monotonic() - started) / len(steps)
+            time.sleep(rng.uniform(0, 1.5 * pace))
+            os.kill(int(said["child"]), signal.SIGKILL)
+            while (line := learner.stdout.readline()) != "dead\n":
+                steps.append(int(line.split()[1]))
+            lives.append(len(steps))
+            acknowledged = max([acknowledged, *steps])
+            with Device.open(bundle, runtime="numpy") as device:
+                found = int(device._memory.snapshot().head["step"])
+            assert found >= acknowledged
+            assert found <= acknowledged + STEPS_YOUNG  # the one label whose save was not acknowledged any more
+            acknowledged = found
+    finally:
+        learner.stdin.close()
+        learner.wait(timeout=30)
+    assert caplog.messages == []
+    assert sum(lives) > 300  # saves in all lives together
+    assert {path.name for path in (tmp_path / "tiny.state").iterdir()} <= {
+        "lock",
+        "state.a.npz",
+        "state.b.npz",
+        "state.a.npz.tmp",
+        "state.b.npz.tmp",
+    }

@@ -1,0 +1,243 @@
+"""What is frozen is computed once, whatever happens on the way."""
+
+import json
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_cbpnet.data import Dataset
+from keras_cbpnet.training.features import cache
+from keras_cbpnet.training.features.cache import FrozenFeatures, cache_folder, computed_once, fingerprint
+
+# Dimensions: N images, D feature size.
+N, D = 10, 3
+EXPECTED = np.arange(N * D, dtype=np.float32).reshape(N, D) ** 2
+
+
+class KilledError(Exception):
+    pass
+
+
+class Source:
+    """Computes rows of EXPECTED + shift, remembers which, and is killed when it shall give row `until`."""
+
+    def __init__(self, until=N, shift=0):
+        self.until, self.shift, self.asked = until, shift, []
+
+    def __call__(self, start, end):
+        if end > self.until:
+            raise KilledError
+        self.asked += range(start, end)
+        return EXPECTED[start:end] + self.shift
+
+
+@pytest.fixture(autouse=True)
+def _four_rows_a_record(monkeypatch):
+    monkeypatch.setattr(cache, "ROWS", 4)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "features.npy"
+
+
+def once(file, source, identity="a", shape=(N, D), say=lambda line: None):
+    return computed_once(file, identity, shape, np.float32, source, say)
+
+
+def test_a_second_call_computes_nothing(file):
+    source, lines = Source(), []
+    found = once(file, source, say=lines.append)
+    np.testing.assert_array_equal(found, EXPECTED)
+    assert found.dtype == np.float32
+    assert source.asked == list(range(N))
+    assert lines == ["4 of 10 images", "8 of 10 images", "10 of 10 images"]
+    again = Source()
+    np.testing.assert_array_equal(once(file, again, say=lines.append), EXPECTED)
+    assert again.asked == []
+    assert len(lines) == 3
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 0
+    np.testing.assert_array_equal(np.load(file), EXPECTED)
+
+
+def test_a_killed_computation_goes_on_where_it_was(file):
+    with pytest.raises(KilledError):
+        once(file, Source(until=9))
+    assert json.loads(file.with_suffix(".json").read_text())["done"] == 8
+    rest = Source()
+    np.testing.assert_array_equal(once(file, rest), EXPECTED)
+    assert rest.asked == [8, 9]
+
+
+def test_another_identity_or_shape_is_computed_anew(file):
+    first = once(file, Source())
+    other = Source(shift=1)
+    np.testing.assert_array_equal(once(file, other, identity="b"), EXPECTED + 1)
+    assert other.asked == list(range(N))
+    np.testing.assert_array_equal(first, EXPECTED)  # whoever still reads the old file is not disturbed
+    fewer = Source()
+    np.testing.assert_array_equal(once(file, fewer, identity="b", shape=(N - 1, D)), EXPECTED[:-1])
+    assert fewer.asked == list(range(N - 1))
+
+
+RECORDS = ["", "{", "[]", "null", "{}", '{"identity": "a", "shape": [10, 3]}', '"done"', "\x00\x00"]
+DONE = [0, -4, 11, 2.5e9, "ten", None]
+
+
+@pytest.mark.parametrize("text", [*RECORDS, *({"identity": "a", "shape": [N, D], "done": done} for done in DONE)])
+def test_a_damaged_record_is_no_record(text, file):
+    once(file, Source(shift=7))
+    file.with_suffix(".json").write_text(text if isinstance(text, str) else json.dumps(text))
+    source = Source()
+    np.testing.assert_array_equal(once(file, source), EXPECTED)
+    assert source.asked == list(range(N))
+    assert json.loads(file.with_suffix(".json").read_text())["done"] == N
+
+
+def cut(content):
+    return content[:-5]
+
+
+def emptied(content):
+    return b""
+
+
+def text(content):
+    return b"this is text"
+
+
+def of_another_type(content):
+    return content.replace(b"<f4", b"<i4")
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, text, of_another_type])
+@pytest.mark.parametrize("until", [9, N])
+def test_a_damaged_file_is_computed_anew(damage, until, file):
+    if until == N:
+        once(file, Source(shift=7))
+    else:
+        with pytest.raises(KilledError):
+            once(file, Source(until, shift=7))
+    content = file.read_bytes()
+    assert damage(content) != content
+    file.write_bytes(damage(content))
+    source = Source()
+    np.testing.assert_array_equal(once(file, source), EXPECTED)
+    assert source.asked == list(range(N))
+
+
+def test_a_missing_file_is_computed_anew(file):
+    once(file, Source())
+    file.unlink()
+    source = Source()
+    np.testing.assert_array_equal(once(file, source), EXPECTED)
+    assert len(source.asked) == N
+
+
+def test_two_at_once_compute_it_once(file):
+    """A lock belongs to an opened file, so two threads contend for it as two processes do."""
+    source, found = Source(), []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(start, end):
+        begun.set()
+        go_on.wait(10)
+        return source(start, end)
+
+    def work():
+        found.append(np.array(once(file, slow)))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    threads[0].start()
+    assert begun.wait(10)
+    threads[1].start()
+    threads[1].join(0.2)
+    assert threads[1].is_alive()  # waits
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert source.asked == list(range(N))
+    for array in found:
+        np.testing.assert_array_equal(array, EXPECTED)
+    assert len(found) == 2
+
+
+def test_the_folder_is_what_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path / "named"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_folder() == tmp_path / "named"
+    monkeypatch.setenv("KERAS_CBPNET_CACHE", "~/here")
+    assert cache_folder() == tmp_path / "home" / "here"
+    monkeypatch.delenv("KERAS_CBPNET_CACHE")
+    assert cache_folder() == tmp_path / "xdg" / "keras_cbpnet"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / "home" / ".cache" / "keras_cbpnet"
+
+
+def test_a_fingerprint_tells_apart():
+    assert fingerprint("a", b"b") == fingerprint(b"a", memoryview(b"b"))
+    assert len({fingerprint("a"), fingerprint("b"), fingerprint("a", b"b"), fingerprint()}) == 4
+
+
+# The features of a data set -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_backbone):
+    from keras_cbpnet.models.backbone import Backbone
+
+    model = Backbone(tiny_backbone, name="backbone")
+    model.build()
+    return model
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path / "a" / "b"))
+    return tmp_path / "a" / "b"
+
+
+def dataset(coloured_images, seed=0):
+    (x, y), (x_test, y_test) = (coloured_images(n, [0, 1], seed) for n in (9, 5))
+    return Dataset(x, y.astype(np.int64), x_test, y_test.astype(np.int64), ("a", "b"), image_size=(16, 16))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("*.npy"))
+
+
+def test_features_of_a_data_set_are_computed_once(backbone, folder, coloured_images, monkeypatch):
+    data, lines = dataset(coloured_images), []
+    features = FrozenFeatures(backbone, data, lines.append)
+    rows = np.array([7, 2, 2])
+    expected = np.asarray(backbone.features(data.x_train))
+    np.testing.assert_allclose(features.rows("train", rows), expected[rows], rtol=0, atol=1e-5)
+    third = np.asarray(backbone.features(data.x_test))[2]
+    np.testing.assert_allclose(features.rows("test", rows[1:]), [third, third], rtol=0, atol=1e-5)
+    assert lines[-1] == "test features: 5 of 5 images"
+    assert len(names(folder)) == 2
+    found = features.rows("train", rows)
+    found[:] = 0  # a copy
+    monkeypatch.setattr(Dataset, "images", SimpleNamespace)  # nobody asks for an image again
+    again = FrozenFeatures(backbone, dataset(coloured_images), lines.append)
+    np.testing.assert_allclose(again.rows("train", rows), expected[rows], rtol=0, atol=1e-5)
+    assert lines[-1] == "test features: 5 of 5 images"
+
+
+def test_other_images_and_other_weights_have_files_of_their_own(backbone, folder, coloured_images):
+    data = dataset(coloured_images)
+    FrozenFeatures(backbone, data).rows("train", np.arange(2))
+    first = names(folder)
+    FrozenFeatures(backbone, dataset(coloured_images, seed=1)).rows("train", np.arange(2))
+    bias = next(variable for variable in backbone.weights if variable.name == "bias")
+    before = np.array(bias)
+    bias.assign(before + 0.1)
+    other = FrozenFeatures(backbone, data).rows("train", np.arange(2))
+    np.testing.assert_allclose(other, backbone.features(data.x_train[:2]), rtol=0, atol=1e-5)
+    bias.assign(before)
+    assert len(names(folder)) == 3
+    assert set(first) < set(names(folder))

@@ -1,0 +1,100 @@
+"""The same bundle under other Pythons, runtimes and processors: self-test, and fifty steps to the same state."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.paths import TESTS
+from runtimes.environments import PYTHONS, UnavailableError, aarch64, environment, pythons
+
+CHECK = TESTS / "runtimes" / "check_bundle.py"
+RUNTIMES = ("ai_edge_litert", "tflite_runtime")
+TOLERANCE = 1e-4
+
+
+def check(command, bundle, runtime, folder, timeout=300, **variables):
+    """Result of the self-test and the state after fifty steps, in a process of its own."""
+    output = folder / "state.npz"
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [*command, str(CHECK), str(bundle), runtime, str(output)],
+        env={**settings, **variables},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr or done.returncode
+    with np.load(output) as state:
+        return json.loads(done.stdout.splitlines()[-1]), dict(state)
+
+
+@pytest.fixture(scope="module")
+def here(bundles, tmp_path_factory):
+    """here(recipe, runtime): the state that this environment reaches."""
+    states = {}
+
+    def state(recipe, runtime):
+        if (recipe, runtime) not in states:
+            folder = tmp_path_factory.mktemp("here")
+            states[recipe, runtime] = check([sys.executable], bundles(recipe), runtime, folder)[1]
+        return states[recipe, runtime]
+
+    return state
+
+
+def assert_same(state, expected):
+    assert state.keys() == expected.keys()
+    assert state["step"] == expected["step"] > 0
+    np.testing.assert_array_equal(state["replaced"], expected["replaced"])
+    for name, value in expected.items():
+        np.testing.assert_allclose(state[name], value, rtol=0, atol=TOLERANCE, err_msg=name)
+
+
+def available(make, *arguments):
+    """The command that `make` gives; skips the test, with the reason, where it cannot be had."""
+    try:
+        return make(*arguments)
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("runtime", [*RUNTIMES, "numpy"])
+def test_this_environment(int8, here, tmp_path, runtime):
+    if runtime != "numpy" and not importlib.util.find_spec(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    result, state = check([sys.executable], int8, runtime, tmp_path)
+    assert result["ok"]
+    assert_same(state, here("int8", "ai_edge_litert"))
+    assert np.abs(state["w1"]).max() > 0
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_RUNTIMES"), reason="other Pythons: make test-runtimes")
+@pytest.mark.parametrize("recipe", ["int8", "hybrid"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("version", PYTHONS)
+def test_other_pythons(bundles, here, tmp_path, version, runtime, recipe):
+    found = pythons()
+    if version not in found:
+        pytest.skip(f"no Python {version} under pyenv or on the PATH")
+    command = available(environment, found[version], version, runtime)
+    result, state = check(command, bundles(recipe), runtime, tmp_path)
+    assert result["ok"], result
+    assert result["python"].startswith(f"{version}.")
+    assert_same(state, here(recipe, "ai_edge_litert"))
+
+
+@pytest.mark.parametrize("recipe", ["int8", "hybrid"])
+@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72"])
+def test_aarch64(bundles, here, tmp_path, cpu, recipe):
+    command = available(aarch64, cpu)
+    wheels = Path(command[0]).parent / "wheels"
+    result, state = check(command, bundles(recipe), "tflite_runtime", tmp_path, PYTHONPATH=str(wheels))
+    assert result["machine"] == "aarch64"
+    assert result["ok"], result
+    assert 0.8 < result["feature_error_ratio"] < 1.2  # rounds otherwise than x86-64, and no worse
+    assert_same(state, here(recipe, "ai_edge_litert"))
