@@ -16,9 +16,9 @@ from firmware_host.engines.interpreter import Backbone, find_runtime, open_backb
 from firmware_host.engines.protocol import Array
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
-from firmware_host.learning.live_state import LiveState, generator_state, start_state
 from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
+from firmware_host.learning.working_state import WorkingState, generator_state, start_snapshot
 from firmware_host.state import StateFolder, default_folder
 
 __all__ = ["DEFAULT_EPOCHS", "Device", "Prediction"]
@@ -44,12 +44,12 @@ class Device:
     None leaves it to Pillow's own limit on pixels.
     """
 
-    def __init__(self, backbone: Backbone, memory: LiveState, runtime: str, folder: StateFolder) -> None:
+    def __init__(self, backbone: Backbone, working: WorkingState, runtime: str, folder: StateFolder) -> None:
         self.bundle = folder.bundle
         self.runtime = runtime
         self.max_memory_mb: Optional[float] = None
         self._backbone = backbone
-        self._memory = memory
+        self._working = working
         self._folder = folder
 
     @classmethod
@@ -80,15 +80,15 @@ class Device:
         backbone = open_backbone(opened, chosen, threads)
         head = noticing(opened, open_head(opened, chosen, threads))
         if learned is None:
-            learned = start_state(opened, head)
+            learned = start_snapshot(opened, head)
         if seed is not None:
             learned = replace(learned, generator=generator_state(seed))
-        return cls(backbone, LiveState(opened, head, learned, backbone.dequantize), chosen.name, folder)
+        return cls(backbone, WorkingState(opened, head, learned, backbone.dequantize), chosen.name, folder)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes known, in slot order."""
-        return self._memory.classes
+        return self._working.classes
 
     @property
     def state_folder(self) -> Path:
@@ -98,7 +98,7 @@ class Device:
     @property
     def rolled_back(self) -> int:
         """Training steps taken back so far because they broke the head."""
-        return self._memory.rolled_back
+        return self._working.rolled_back
 
     @property
     def written(self) -> dict[str, float]:
@@ -131,7 +131,7 @@ class Device:
         pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
         started = time.perf_counter()
         feature = self._backbone(pixels).value  # (d,)
-        _, probabilities = self._memory.head.infer(feature[None])  # (1, C)
+        _, probabilities = self._working.head.infer(feature[None])  # (1, C)
         latency_ms = (time.perf_counter() - started) * 1e3
         slot = int(np.argmax(probabilities[0, : len(self.classes)]))
         return Prediction(self.classes[slot], float(probabilities[0, slot]), latency_ms)
@@ -165,31 +165,31 @@ class Device:
         settings = self._settings(replay, epochs, learning_rate, save_every)
         _check_lengths(images, labels)
         self._folder.check_free()
-        memory, before, due = self._memory, self._memory.snapshot(), save_every
+        working, before, due = self._working, self._working.snapshot(), save_every
 
         def on_sound(steps: int, rolled_back: int) -> None:
             nonlocal before, due
             if save_every and steps >= due:
                 self.save()
-                before, due = memory.snapshot(), steps + save_every
+                before, due = working.snapshot(), steps + save_every
 
         try:
-            memory.name(labels)
-            label = memory.slots_of(labels)  # (N,)
+            working.name(labels)
+            label = working.slots_of(labels)  # (N,)
             raw = self._features(images, progress)  # (N, d)
-            feature = memory.dequantize(raw)
+            feature = working.dequantize(raw)
             self._folder.lock()
-            memory.unmask(np.unique(label))
-            learner.observe(memory.head, memory.statistics, feature, label, settings.batch)
-            memory.keep(raw, label, settings.buffer)
+            working.unmask(np.unique(label))
+            learner.observe(working.head, working.statistics, feature, label, settings.batch)
+            working.keep(raw, label, settings.buffer)
             result = learner.train(
-                memory.head, memory.statistics, feature, label, settings, memory.rng, progress, self._replay(settings),
-                on_sound,
+                working.head, working.statistics, feature, label, settings, working.rng, progress,
+                self._replay(settings), on_sound,
             )  # fmt: skip
         except BaseException:
-            memory.restore(before)
+            working.restore(before)
             raise
-        memory.rolled_back += result.rolled_back
+        working.rolled_back += result.rolled_back
         return {"images": len(label), **result._asdict()}
 
     def teach(
@@ -204,21 +204,21 @@ class Device:
         """
         settings = self._settings(replay, 1, learning_rate)
         self._folder.check_free()
-        memory, before = self._memory, self._memory.snapshot()
-        taken_back = memory.rolled_back
+        working, before = self._working, self._working.snapshot()
+        taken_back = working.rolled_back
         try:
-            memory.name([label])
-            [slot] = memory.slots_of([label])
+            working.name([label])
+            [slot] = working.slots_of([label])
             raw = self._features([image], None)
             self._folder.lock()
-            memory.keep(raw, np.array([slot]), settings.buffer)
-            lesson = teach(memory, raw[0], memory.dequantize(raw[0]), int(slot), settings)
+            working.keep(raw, np.array([slot]), settings.buffer)
+            lesson = teach(working, raw[0], working.dequantize(raw[0]), int(slot), settings)
         except BaseException:
-            memory.restore(before)
+            working.restore(before)
             raise
-        taken_back = memory.rolled_back - taken_back
+        taken_back = working.rolled_back - taken_back
         if lesson.fault is not None:
-            memory.restore(replace(before, rolled_back=memory.rolled_back))
+            working.restore(replace(before, rolled_back=working.rolled_back))
             logger.warning("an image of class %r is taken back: %s", label, lesson.fault)
         return {
             "images": 1,
@@ -258,20 +258,20 @@ class Device:
         if name in self.classes:
             raise DeviceError(f"class {name!r} is known already: choose another name")
         self._folder.check_free()
-        self._memory.name([name])
+        self._working.name([name])
         return len(self.classes) - 1
 
     def forget_class(self, name: str) -> None:
         """Forget a class and give its slot back; raises DeviceError when it is not known."""
         self._folder.check_free()
-        self._memory.forget(name)
+        self._working.forget(name)
 
     def save(self) -> Path:
         """Write what was learned into the older slot of the state folder and return the file's path.
 
         Raises DeviceError when the folder cannot be written or is in use; what was saved before is then untouched.
         """
-        return self._folder.write(self._memory.snapshot())
+        return self._folder.write(self._working.snapshot())
 
     def _settings(
         self, replay: str, epochs: int, learning_rate: float | None, save_every: int = 0
@@ -281,7 +281,7 @@ class Device:
         return learner.LearnSettings(replay, epochs, rate, int(head["batch"]), save_every)
 
     def _replay(self, settings: learner.LearnSettings) -> learner.Replay:
-        return lambda rows, rng: self._memory.replay(rows, rng, settings.buffer > 0)
+        return lambda rows, rng: self._working.replay(rows, rng, settings.buffer > 0)
 
     def _features(self, images: Sequence[ImageLike], progress: learner.Progress) -> Array:
         raw = np.empty((len(images), self.bundle.feature_size), self._backbone.dtype)  # (N, d)

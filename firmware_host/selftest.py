@@ -16,7 +16,7 @@ import numpy as np
 from firmware_host.bundle import Bundle, BundleError
 from firmware_host.engines.interpreter import Backbone, Runtime, open_backbone, open_head
 from firmware_host.engines.numpy_head import NumpyHead
-from firmware_host.engines.protocol import Array, Head, State
+from firmware_host.engines.protocol import Array, Head, HeadState
 from firmware_host.engines.tflm import TflmHead
 
 __all__ = ["FLOAT_QUANTUM", "MAX_ERROR_RATIO", "MAX_HEAD_ERROR", "MAX_QUANTA", "selftest"]
@@ -143,7 +143,7 @@ def _head_difference(head: Head, golden: _Golden, bundle: Bundle) -> tuple[float
         pairs += [(found[0][0] / scale, logits / scale), (found[1][0], probabilities)]
     replaced_equal = True
     recorded = list(zip(*(golden[f"train.{name}"] for name in TRAIN)))
-    expected: State = {name: golden[f"final.{name}"] for name in names}
+    expected: HeadState = {name: golden[f"final.{name}"] for name in names}
     if isinstance(head, TflmHead):
         recorded, expected = _with_fewer_rows(recorded, head.rows, bundle, start)
     for *inputs, loss, replaced in recorded:
@@ -156,8 +156,8 @@ def _head_difference(head: Head, golden: _Golden, bundle: Bundle) -> tuple[float
 
 
 def _with_fewer_rows(
-    recorded: list[tuple[Any, ...]], rows: int, bundle: Bundle, start: State
-) -> tuple[list[tuple[Any, ...]], State]:
+    recorded: list[tuple[Any, ...]], rows: int, bundle: Bundle, start: HeadState
+) -> tuple[list[tuple[Any, ...]], HeadState]:
     """Return the recorded steps cut to `rows`, as a graph of its own batch takes them, and what NumPy makes of them."""
     reference, steps = NumpyHead(bundle.head, start), []
     for feature, label, *rest, _, _ in recorded:

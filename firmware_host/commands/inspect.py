@@ -12,7 +12,7 @@ from firmware_host.commands.common import Output
 from firmware_host.commands.state import state_record
 from firmware_host.engines.interpreter import find_runtime
 from firmware_host.selftest import selftest
-from firmware_host.state import LearnedState, StateFolder, default_folder
+from firmware_host.state import Snapshot, StateFolder, default_folder
 from firmware_host.terminal import without_runtime_chatter
 
 __all__ = ["run_bench", "run_info", "run_selftest"]
@@ -58,7 +58,7 @@ def run_bench(args: argparse.Namespace) -> Iterator[Output]:
     yield Output(record, text)
 
 
-def _info_text(bundle: Bundle, folder: StateFolder, learned: LearnedState | None) -> str:
+def _info_text(bundle: Bundle, folder: StateFolder, learned: Snapshot | None) -> str:
     head, shapes, dtypes = bundle.head, bundle.manifest["shapes"], bundle.manifest["dtypes"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(bundle.manifest["versions"].items()))
     lines = [

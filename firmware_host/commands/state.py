@@ -11,7 +11,7 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError, read_bundle, write_atomically
 from firmware_host.commands.common import Output
-from firmware_host.state import LearnedState, StateFolder, default_folder, read_file, state_for, to_bytes
+from firmware_host.state import Snapshot, StateFolder, default_folder, read_file, snapshot_for, to_bytes
 
 __all__ = ["ACTIONS", "run_state", "state_record"]
 
@@ -38,7 +38,7 @@ def run_state(args: argparse.Namespace) -> Iterator[Output]:
         folder.close()
 
 
-def state_record(folder: StateFolder, learned: LearnedState) -> dict[str, Any]:
+def state_record(folder: StateFolder, learned: Snapshot) -> dict[str, Any]:
     """Return what there is to say of a state that was just read from `folder`."""
     return {
         "path": str(folder.path),
@@ -83,7 +83,7 @@ def _export(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
 
 def _import(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
     file = _given(file)
-    learned = state_for(bundle, read_file(file))
+    learned = snapshot_for(bundle, read_file(file))
     path = folder.replace(learned)
     record = {"file": str(file), **state_record(folder, learned)}
     return Output(record, f"imported {file} into {path}; what was there before is kept beside it")
@@ -92,7 +92,7 @@ def _import(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
 def _diff(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
     file = _given(file)
     here = _learned(folder)
-    there = state_for(bundle, read_file(file))
+    there = snapshot_for(bundle, read_file(file))
     images = {}
     for name in dict.fromkeys([*here.classes, *there.classes]):
         counts = [int(s.statistics.count[s.classes.index(name)]) if name in s.classes else None for s in (here, there)]
@@ -122,7 +122,7 @@ def _reset(folder: StateFolder, bundle: Bundle, _: Path | None) -> Output:
     )
 
 
-def _learned(folder: StateFolder) -> LearnedState:
+def _learned(folder: StateFolder) -> Snapshot:
     learned = folder.read()
     if learned is None:
         raise DeviceError(f"nothing learned yet in {folder.path}: give the right --state, or learn first")

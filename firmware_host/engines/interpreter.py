@@ -15,7 +15,7 @@ import numpy as np
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines import tflm
 from firmware_host.engines.numpy_head import NumpyHead
-from firmware_host.engines.protocol import Array, Head, State, TrainResult
+from firmware_host.engines.protocol import Array, Head, HeadState, TrainResult
 from firmware_host.engines.unsigned import PlainRunner
 
 __all__ = [
@@ -131,7 +131,7 @@ class InterpreterHead:
         )
         return TrainResult(float(outputs["loss"]), float(outputs["accuracy"]), int(outputs["replaced"]))
 
-    def get_state(self) -> State:
+    def get_state(self) -> HeadState:
         """Return a copy of every state tensor by name."""
         outputs = self._get_state()
         return {name: np.array(outputs[name]) for name in self._names}
@@ -176,7 +176,7 @@ def open_head(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Head:
     return InterpreterHead(interpreter, tuple(bundle.state_shapes))
 
 
-def _start_state(bundle: Bundle, runtime: Runtime, threads: int) -> State:
+def _start_state(bundle: Bundle, runtime: Runtime, threads: int) -> HeadState:
     state = bundle.arrays("golden.npz", prefix="state.")
     if state.keys() >= bundle.state_shapes.keys():
         return state

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from firmware_host.bundle import DeviceError, state_shapes, weight_shapes
-from firmware_host.engines.protocol import Array, State, TrainResult
+from firmware_host.engines.protocol import Array, HeadState, TrainResult
 
 __all__ = ["NumpyHead"]
 
@@ -53,7 +53,7 @@ class NumpyHead:
         self._shapes = state_shapes(self.block, *sizes, self.optimizer)
         self._weights = tuple(weight_shapes(self.block, *sizes))
         self._block_tensors = ("w1", "b1") if self.block == "mlp" else ("w1", "b1", "w2", "b2")
-        self.state: State = {}
+        self.state: HeadState = {}
         self.set_state(state)
 
     @_quietly
@@ -106,13 +106,13 @@ class NumpyHead:
         replaced = self._rebirth(np.asarray(fresh, F32))
         return TrainResult(float(loss), float(accuracy), replaced)
 
-    def get_state(self) -> State:
+    def get_state(self) -> HeadState:
         """Return a copy of every state tensor by name."""
         return {name: value.copy() for name, value in self.state.items()}
 
     def set_state(self, state: Mapping[str, Array]) -> None:
         """Replace every state tensor by a float32 copy; raises DeviceError when one is missing or misshapen."""
-        copies: State = {}
+        copies: HeadState = {}
         for name, shape in self._shapes.items():
             if name not in state:
                 raise DeviceError(f"state tensor {name!r} is missing: give all of {', '.join(self._shapes)}")

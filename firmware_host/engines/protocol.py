@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Array", "Head", "State", "TrainResult"]
+__all__ = ["Array", "Head", "HeadState", "TrainResult"]
 
 Array = np.ndarray[Any, Any]
-State = dict[str, Array]
+HeadState = dict[str, Array]  # the tensors of a head, by name
 
 
 class TrainResult(NamedTuple):
@@ -36,7 +36,7 @@ class Head(Protocol):
     def train(self, feature: Array, label: Array, class_mask: Array, learning_rate: float, fresh: Array) -> TrainResult:
         """Make one training step; shapes as in the bundle's `train` signature."""
 
-    def get_state(self) -> State:
+    def get_state(self) -> HeadState:
         """Return a copy of every state tensor by name."""
 
     def set_state(self, state: Mapping[str, Array]) -> None:

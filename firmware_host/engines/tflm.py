@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
-from firmware_host.engines.protocol import Array, State, TrainResult
+from firmware_host.engines.protocol import Array, HeadState, TrainResult
 
 __all__ = ["BackboneRunner", "TflmHead", "find_tflm", "open_tflm_head"]
 
@@ -141,7 +141,7 @@ class TflmHead:
             replaced = int(unit) if int(unit) >= 0 else replaced
         return TrainResult(losses / total, hits / total, replaced)
 
-    def get_state(self) -> State:
+    def get_state(self) -> HeadState:
         """Return a copy of every state tensor by name."""
         state = {"class_mask": self._mask.copy()}
         for name, (start, shape) in self._start.items():

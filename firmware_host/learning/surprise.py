@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from firmware_host.bundle import Bundle
-from firmware_host.engines.protocol import Array, Head, State, TrainResult
+from firmware_host.engines.protocol import Array, Head, HeadState, TrainResult
 
 __all__ = ["SurprisedHead", "noticing"]
 
@@ -53,7 +53,7 @@ class SurprisedHead:
             self._calm = 0.0
         return result
 
-    def get_state(self) -> State:
+    def get_state(self) -> HeadState:
         return {**self._head.get_state(), "calm": np.array(self._calm, np.float32)}
 
     def set_state(self, state: Mapping[str, Array]) -> None:

@@ -13,7 +13,7 @@ from firmware_host.engines.protocol import Array
 from firmware_host.learning.doubt import PATIENCE, doubts
 from firmware_host.learning.guard import Guard
 from firmware_host.learning.learner import LearnSettings, fresh_weights, observe, padded
-from firmware_host.learning.live_state import LiveState
+from firmware_host.learning.working_state import WorkingState
 from firmware_host.shared.statistics import evenly
 
 __all__ = ["YOUNG", "Lesson", "steps_for", "teach"]
@@ -43,59 +43,59 @@ def steps_for(count: int) -> int:
     return STEPS_YOUNG if count <= YOUNG else STEPS_SETTLED
 
 
-def teach(memory: LiveState, raw: Array, value: Array, slot: int, settings: LearnSettings) -> Lesson:
+def teach(working: WorkingState, raw: Array, value: Array, slot: int, settings: LearnSettings) -> Lesson:
     """Take in one image with its slot: class means at once, then training steps on the last images and replayed ones.
 
     Args:
-        memory: what the device knows; changed in place, or left as it was where a fault is found.
+        working: what the device knows; changed in place, or left as it was where a fault is found.
         raw: feature [d] as the backbone stores it; kept among the last images.
         value: the same, float32.
         slot: of the image's class, which has its name already.
         settings: batch, learning rate and kind of replay; epochs are not used.
     """
-    before = memory.snapshot()
-    memory.unmask(np.array([slot]))
-    believe = _believe(memory, value, slot)
-    observe(memory.head, memory.statistics, value[None], np.array([slot], np.int32), settings.batch)
+    before = working.snapshot()
+    working.unmask(np.array([slot]))
+    believe = _believe(working, value, slot)
+    observe(working.head, working.statistics, value[None], np.array([slot], np.int32), settings.batch)
     if believe:
-        memory.pending = _with(memory.pending, raw, slot, settings.real_rows)
-    if memory.pending is None:
+        working.pending = _with(working.pending, raw, slot, settings.real_rows)
+    if working.pending is None:
         return Lesson(0, 0, float("nan"), None)
-    feature, label = memory.dequantize(memory.pending[0]), memory.pending[1]  # (p, d), (p,)
-    guard = Guard(memory.head, memory.statistics, accuracy=settings.replays)
-    mask = np.zeros(len(memory.statistics.count), np.float32)  # (C,)
-    mask[memory.statistics.seen if settings.replays else np.unique(label)] = 1.0
+    feature, label = working.dequantize(working.pending[0]), working.pending[1]  # (p, d), (p,)
+    guard = Guard(working.head, working.statistics, accuracy=settings.replays)
+    mask = np.zeros(len(working.statistics.count), np.float32)  # (C,)
+    mask[working.statistics.seen if settings.replays else np.unique(label)] = 1.0
     results = []
-    for _ in range(steps_for(int(memory.statistics.count[slot])) if believe else 0):
-        rows = _batch(memory, feature, label, settings) if settings.replays else (feature, label)
-        fresh = fresh_weights(len(value), memory.rng)
+    for _ in range(steps_for(int(working.statistics.count[slot])) if believe else 0):
+        rows = _batch(working, feature, label, settings) if settings.replays else (feature, label)
+        fresh = fresh_weights(len(value), working.rng)
         rate = RATE_SHARE * settings.learning_rate
-        results.append(memory.head.train(*padded(*rows, settings.batch), mask, rate, fresh))
+        results.append(working.head.train(*padded(*rows, settings.batch), mask, rate, fresh))
     losses = [result.loss for result in results]
     fault = guard.judge(losses)
     if fault is not None:
-        memory.restore(before)
-        memory.rolled_back += len(results)
+        working.restore(before)
+        working.rolled_back += len(results)
         return Lesson(0, 0, float("nan"), fault)
     loss = sum(losses) / len(losses) if losses else float("nan")
     return Lesson(len(results), sum(result.replaced >= 0 for result in results), loss, None)
 
 
-def _believe(memory: LiveState, value: Array, slot: int) -> bool:
+def _believe(working: WorkingState, value: Array, slot: int) -> bool:
     """Say whether to train on a label: of a settled class, one that the head contradicts has to come again."""
-    contradicted = doubts(memory.head, value[None], np.array([slot]))[0]
-    if memory.statistics.count[slot] < YOUNG or not contradicted or memory.doubted[slot] + 1 == PATIENCE:
-        memory.doubted[slot] = 0
+    contradicted = doubts(working.head, value[None], np.array([slot]))[0]
+    if working.statistics.count[slot] < YOUNG or not contradicted or working.doubted[slot] + 1 == PATIENCE:
+        working.doubted[slot] = 0
         return True
-    memory.doubted[slot] += 1
+    working.doubted[slot] += 1
     return False
 
 
-def _batch(memory: LiveState, feature: Array, label: Array, settings: LearnSettings) -> tuple[Array, Array]:
+def _batch(working: WorkingState, feature: Array, label: Array, settings: LearnSettings) -> tuple[Array, Array]:
     """Return a batch of replayed rows [B, d] and their slots [B], with real ones in the place of some."""
-    rng = memory.rng
-    slots = _shares(memory, settings.batch)
-    rows = memory.expect(slots, settings.buffer > 0)
+    rng = working.rng
+    slots = _shares(working, settings.batch)
+    rows = working.expect(slots, settings.buffer > 0)
     places = {int(slot): list(rng.permutation(np.flatnonzero(slots == slot))) for slot in np.unique(slots)}
     for index in rng.permutation(len(label)):
         free = places.get(int(label[index]))
@@ -104,14 +104,14 @@ def _batch(memory: LiveState, feature: Array, label: Array, settings: LearnSetti
     return rows, slots
 
 
-def _shares(memory: LiveState, rows: int) -> Array:
+def _shares(working: WorkingState, rows: int) -> Array:
     """Return the slots [rows] of a batch: every class equally often, but the young ones together not below a share."""
-    seen, count = memory.statistics.seen, memory.statistics.count
+    seen, count = working.statistics.seen, working.statistics.count
     young, settled = seen[count[seen] <= YOUNG], seen[count[seen] > YOUNG]
     if not len(young) or not len(settled):
-        return evenly(memory.rng, seen, rows)
+        return evenly(working.rng, seen, rows)
     many = round(rows * max(YOUNG_SHARE, len(young) / len(seen)))
-    return np.concatenate([evenly(memory.rng, settled, rows - many), evenly(memory.rng, young, many)])
+    return np.concatenate([evenly(working.rng, settled, rows - many), evenly(working.rng, young, many)])
 
 
 def _with(last: tuple[Array, Array] | None, raw: Array, slot: int, rows: int) -> tuple[Array, Array]:

@@ -1,18 +1,18 @@
 """What the device has learned: complete and checked, in two slots of a folder that are written in turn."""
 
 from firmware_host.state.encoding import STATE_SCHEMA_VERSION, to_bytes
-from firmware_host.state.folder import StateFolder, default_folder, read_file, read_state
-from firmware_host.state.growth import class_axes, state_for
-from firmware_host.state.learned import LearnedState
+from firmware_host.state.folder import StateFolder, default_folder, read_file, read_snapshot
+from firmware_host.state.growth import class_axes, snapshot_for
+from firmware_host.state.snapshot import Snapshot
 
 __all__ = [
     "STATE_SCHEMA_VERSION",
-    "LearnedState",
+    "Snapshot",
     "StateFolder",
     "class_axes",
     "default_folder",
     "read_file",
-    "read_state",
-    "state_for",
+    "read_snapshot",
+    "snapshot_for",
     "to_bytes",
 ]

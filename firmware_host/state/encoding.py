@@ -20,7 +20,7 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.protocol import Array
-from firmware_host.state.learned import LearnedState, from_arrays, head_key, to_arrays
+from firmware_host.state.snapshot import Snapshot, from_arrays, head_key, to_arrays
 
 __all__ = [
     "STATE_SCHEMA_VERSION",
@@ -72,7 +72,7 @@ class StateFile:
     generation: int
     written: Written
 
-    def state(self, bundle: Bundle) -> LearnedState:
+    def snapshot(self, bundle: Bundle) -> Snapshot:
         """Return what was learned with `bundle`; raises DeviceError when it belongs to another one."""
         if self.meta["bundle"] != bundle.model_identity:
             raise DeviceError(
@@ -87,9 +87,9 @@ class StateFile:
             ) from error
 
 
-def encode(state: LearnedState, bundle: Bundle, generation: int, written: Written, now: float) -> tuple[bytes, Written]:
+def encode(snapshot: Snapshot, bundle: Bundle, generation: int, written: Written, now: float) -> tuple[bytes, Written]:
     """Return the bytes of a state file and how much was written with it; `written` is what was before."""
-    arrays = to_arrays(state)
+    arrays = to_arrays(snapshot)
     meta = {
         **json.loads(str(arrays["meta"])),
         "schema_version": STATE_SCHEMA_VERSION,
@@ -105,9 +105,9 @@ def encode(state: LearnedState, bundle: Bundle, generation: int, written: Writte
     return body + hashlib.sha256(body).hexdigest().encode() + b"\n", written
 
 
-def to_bytes(state: LearnedState, bundle: Bundle, generation: int) -> bytes:
+def to_bytes(snapshot: Snapshot, bundle: Bundle, generation: int) -> bytes:
     """Return the bytes of a state file outside any folder, such as a backup."""
-    return encode(state, bundle, generation, Written(), 0.0)[0]
+    return encode(snapshot, bundle, generation, Written(), 0.0)[0]
 
 
 def decode(content: bytes, path: Path) -> StateFile:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from firmware_host.bundle import Bundle, DeviceError, sync_folder, write_atomically
 from firmware_host.state.encoding import REMEDY, DamagedError, StateFile, Written, decode, encode, generation_in
-from firmware_host.state.learned import LearnedState
 from firmware_host.state.lock import LOCK_FILE, FolderLock, lock_folder
+from firmware_host.state.snapshot import Snapshot
 
-__all__ = ["StateFolder", "default_folder", "read_file", "read_state"]
+__all__ = ["StateFolder", "default_folder", "read_file", "read_snapshot"]
 
 SLOTS = ("state.a.npz", "state.b.npz")
 VERSION_1 = "state.npz"  # the one file of schema version 1
@@ -30,7 +30,7 @@ def default_folder(bundle: Path) -> Path:
     return path.with_name(path.name + ".state")
 
 
-def read_state(folder: Path, bundle: Bundle) -> LearnedState | None:
+def read_snapshot(folder: Path, bundle: Bundle) -> Snapshot | None:
     """Return what was learned with `bundle`, None when `folder` holds nothing yet; see `StateFolder.read`."""
     return StateFolder(folder, bundle).read()
 
@@ -74,7 +74,7 @@ class StateFolder:
         """Bytes written per hour since the folder's first save; less than an hour counts as one."""
         return self._written.per_hour(self._clock())
 
-    def read(self) -> LearnedState | None:
+    def read(self) -> Snapshot | None:
         """Return what was learned, of the newest whole slot; None when the folder holds nothing yet.
 
         A damaged slot is logged, and kept aside under another name where the folder can be written. Raises DeviceError
@@ -83,7 +83,7 @@ class StateFolder:
         newest = self.newest()
         if newest is None:
             return None
-        state = newest.state(self.bundle)
+        state = newest.snapshot(self.bundle)
         self._generation, self._written = newest.generation, newest.written
         return state
 
@@ -119,21 +119,21 @@ class StateFolder:
                 "open it again"
             )
 
-    def write(self, state: LearnedState) -> Path:
-        """Write `state` into the older slot and return its path; a failure leaves both slots as they were.
+    def write(self, snapshot: Snapshot) -> Path:
+        """Write `snapshot` into the older slot and return its path; a failure leaves both slots as they were.
 
         Raises DeviceError as `lock` does, and when the disk is full.
         """
         self.lock()
-        return self._write(state)
+        return self._write(snapshot)
 
-    def replace(self, state: LearnedState) -> Path:
-        """Write `state`, of whatever origin, and keep what was there before aside; raises DeviceError as `write`."""
+    def replace(self, snapshot: Snapshot) -> Path:
+        """Write `snapshot`, of whatever origin, and keep what was there before aside; raises DeviceError as `write`."""
         self._lock = self._lock or lock_folder(self.path)
         self._aside(list(self._sorted_out()[1]), "damaged")
         before = self._present()
         self._generation = max(self._on_disk(), 0)
-        path = self._write(state)
+        path = self._write(snapshot)
         self._aside([old for old in before if old != path and old.exists()], "replaced")
         return path
 
@@ -154,8 +154,8 @@ class StateFolder:
             self._lock.release()
             self._lock = None
 
-    def _write(self, state: LearnedState) -> Path:
-        content, written = encode(state, self.bundle, self._generation + 1, self._written, self._clock())
+    def _write(self, snapshot: Snapshot) -> Path:
+        content, written = encode(snapshot, self.bundle, self._generation + 1, self._written, self._clock())
         slots = [self.path / name for name in SLOTS]
         path = min(slots, key=generation_in)  # one that is not there comes before all
         migrated = self.path / VERSION_1

@@ -10,9 +10,9 @@ import numpy as np
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.state.encoding import StateFile
-from firmware_host.state.learned import LearnedState, from_arrays, head_key
+from firmware_host.state.snapshot import Snapshot, from_arrays, head_key
 
-__all__ = ["class_axes", "state_for"]
+__all__ = ["class_axes", "snapshot_for"]
 
 
 def class_axes(block: str) -> dict[str, int]:
@@ -22,13 +22,13 @@ def class_axes(block: str) -> dict[str, int]:
     return {"class_mask": 0, "class_mean": 0, "class_count": 0, **slots}
 
 
-def state_for(bundle: Bundle, file: StateFile) -> LearnedState:
+def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
     """Return what a state file holds, for `bundle`: its own, or one of the same backbone and head with fewer slots.
 
     Raises DeviceError when it fits neither way.
     """
     if file.meta["bundle"] == bundle.model_identity:
-        return file.state(bundle)
+        return file.snapshot(bundle)
     same_backbone = file.meta.get("backbone") == bundle.manifest["sha256"]["backbone.tflite"]
     if not same_backbone or file.meta.get("head") != head_key(bundle):
         what = "head" if same_backbone else "backbone"

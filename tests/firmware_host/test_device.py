@@ -15,7 +15,7 @@ def open_device(bundle):
 
 
 def states_equal(first, second):
-    a, b = first._memory.snapshot(), second._memory.snapshot()
+    a, b = first._working.snapshot(), second._working.snapshot()
     arrays = [*((a.head[name], b.head[name]) for name in a.head)]
     arrays += list(zip(a.statistics.arrays().values(), b.statistics.arrays().values()))
     same = all(np.array_equal(x, y) for x, y in arrays)
@@ -57,15 +57,15 @@ def test_a_new_class_is_learned_and_survives(make, open_device, replay):
         "images": 15,
         "per_class": {"red": 1.0, "green": 1.0, "blue": 1.0},
     }
-    np.testing.assert_array_equal(again._memory.snapshot().head["class_count"], [20, 20, 6, 0])
-    np.testing.assert_array_equal(again._memory.snapshot().head["class_mask"], [1, 1, 1, 0])
+    np.testing.assert_array_equal(again._working.snapshot().head["class_count"], [20, 20, 6, 0])
+    np.testing.assert_array_equal(again._working.snapshot().head["class_mask"], [1, 1, 1, 0])
 
 
 def test_every_real_image_is_observed_once(make, open_device):
     device = open_device()
     images, labels = make.images(["red", "blue"], 5)
     device.learn(images, labels, epochs=4)
-    state = device._memory.snapshot()
+    state = device._working.snapshot()
     np.testing.assert_array_equal(state.head["class_count"], [25, 20, 5, 0])
     np.testing.assert_array_equal(state.statistics.count, [25, 20, 5, 0])
     np.testing.assert_allclose(state.head["class_mean"], state.statistics.mean, atol=1e-6)
@@ -198,12 +198,12 @@ def test_evaluate_counts_images_not_classes(make, open_device):
 
 def test_without_statistics_replay_starts_from_the_heads_means_and_no_scatter(make, bundle):
     device = Device.open(make.foreign(bundle), runtime="numpy")
-    start = device._memory.snapshot()
+    start = device._working.snapshot()
     np.testing.assert_array_equal(start.statistics.mean, start.head["class_mean"])
     np.testing.assert_array_equal(start.statistics.count, [20, 20, 0, 0])
     np.testing.assert_array_equal(start.statistics.scatter, np.zeros((6, 6)))
     device.learn(*make.images(["blue"], 5))
-    assert np.trace(device._memory.snapshot().statistics.scatter) > 0
+    assert np.trace(device._working.snapshot().statistics.scatter) > 0
     assert device.evaluate(*make.images(["red", "green", "blue"], 4, seed=8))["accuracy"] == 1
 
 

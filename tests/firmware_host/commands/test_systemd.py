@@ -38,7 +38,7 @@ def start(bundle, tmp_path):
 
 
 def seen(tmp_path):
-    return Device.open(tmp_path / "bundle", tmp_path / "state", runtime="numpy")._memory.statistics.count.tolist()
+    return Device.open(tmp_path / "bundle", tmp_path / "state", runtime="numpy")._working.statistics.count.tolist()
 
 
 def test_the_service_learns_the_inbox_once(start, make, tmp_path):

@@ -17,7 +17,7 @@ def open_device(bundle):
 
 
 def assert_equal(first, second):
-    a, b = first._memory.snapshot(), second._memory.snapshot()
+    a, b = first._working.snapshot(), second._working.snapshot()
     assert (a.classes, a.generator, a.rolled_back) == (b.classes, b.generator, b.rolled_back)
     pairs = [(a.head[name], b.head[name]) for name in a.head]
     pairs += zip(a.statistics.arrays().values(), b.statistics.arrays().values())
@@ -54,14 +54,14 @@ def test_a_new_class_is_there_at_once_and_costs_more_steps_than_an_old_one(make,
 def test_a_young_class_has_its_share_of_every_batch_and_a_settled_one_no_more_than_others(make, tmp_path, monkeypatch):
     bundle = make.write_bundle(tmp_path / "b", batch=20)
     device = Device.open(bundle, runtime="numpy")
-    train, batches = device._memory.head.train, []
+    train, batches = device._working.head.train, []
     monkeypatch.setattr("firmware_host.learning.teaching.YOUNG_SHARE", 0.6)
 
     def watched(feature, label, *rest):
         batches.append((feature, np.bincount(label, minlength=3).tolist()))
         return train(feature, label, *rest)
 
-    monkeypatch.setattr(device._memory.head, "train", watched)
+    monkeypatch.setattr(device._working.head, "train", watched)
     images, labels = make.images(["white"], YOUNG + 1)  # of two classes known, each with more than YOUNG images
     shares = []
     for image, label in zip(images, labels):
@@ -71,7 +71,7 @@ def test_a_young_class_has_its_share_of_every_batch_and_a_settled_one_no_more_th
     assert shares[0] == shares[YOUNG - 1] == [[4, 4, 12]] * STEPS_YOUNG
     assert all(sorted(count) == [6, 7, 7] for count in shares[YOUNG])
     [feature] = device._features(images[-1:], None)
-    feature = device._memory.dequantize(feature)
+    feature = device._working.dequantize(feature)
     assert all((rows == feature).all(axis=1).sum() >= 1 for rows, _ in batches)  # the real image is in every batch
 
 
@@ -109,11 +109,11 @@ def test_a_head_that_can_be_surprised_resumes_where_it_was(make, tmp_path):
     through, stopped = (Device.open(bundle, tmp_path / name, runtime="numpy") for name in ("through", "stopped"))
     for device in (through, stopped):
         result = device.learn(images, labels, replay="none", epochs=4)
-        calm = float(device._memory.head.get_state()["calm"])
+        calm = float(device._working.head.get_state()["calm"])
         assert calm != surprise["calm"] + result["steps"]  # labels it had never seen were a surprise
     stopped.save()
     resumed = Device.open(bundle, tmp_path / "stopped", runtime="numpy")
-    assert float(resumed._memory.head.get_state()["calm"]) == calm
+    assert float(resumed._working.head.get_state()["calm"]) == calm
     assert resumed.learn(images, labels, epochs=2) == through.learn(images, labels, epochs=2)
     assert_equal(resumed, through)
 
@@ -185,18 +185,18 @@ def test_a_broken_head_is_taken_back(w, losses, reason):
 
 def test_a_broken_chunk_is_counted_and_logged_and_the_rest_goes_on(make, open_device, monkeypatch, caplog):
     device = open_device()
-    train, calls = device._memory.head.train, []
+    train, calls = device._working.head.train, []
 
     def once_nan(*arguments):
         result = train(*arguments)
         calls.append(result)
         return result._replace(loss=float("nan")) if len(calls) == 4 else result
 
-    monkeypatch.setattr(device._memory.head, "train", once_nan)
+    monkeypatch.setattr(device._working.head, "train", once_nan)
     result = device.learn(*make.images(["blue"], 6), save_every=3)  # chunks of three steps
     assert (result["steps"], result["rolled_back"], device.rolled_back) == (60, 3, 3)
     assert caplog.messages == ["training steps 4 to 6 are taken back: loss nan"]
-    assert int(device._memory.snapshot().head["step"]) == 57
+    assert int(device._working.snapshot().head["step"]) == 57
     assert device.written["saves"] == 19
     device.save()
     assert open_device().rolled_back == 3
@@ -204,13 +204,13 @@ def test_a_broken_chunk_is_counted_and_logged_and_the_rest_goes_on(make, open_de
 
 def test_a_label_that_breaks_the_head_is_taken_back(make, open_device, monkeypatch, caplog):
     device, untouched = open_device(), open_device()
-    train = device._memory.head.train
-    monkeypatch.setattr(device._memory.head, "train", lambda *a: train(*a)._replace(loss=float("inf")))
+    train = device._working.head.train
+    monkeypatch.setattr(device._working.head, "train", lambda *a: train(*a)._replace(loss=float("inf")))
     [blue], _ = make.images(["blue"], 1)
     result = device.teach(blue, "blue", "buffer:3")
     assert result == {"images": 1, "steps": 0, "replaced": 0, "loss": None, "rolled_back": STEPS_YOUNG}
     assert caplog.messages == ["an image of class 'blue' is taken back: loss inf"]
-    untouched._memory.rolled_back = STEPS_YOUNG
+    untouched._working.rolled_back = STEPS_YOUNG
     assert_equal(device, untouched)
 
 
@@ -223,7 +223,7 @@ def test_an_error_after_a_save_goes_back_to_that_save(make, open_device):
 
     with pytest.raises(KeyboardInterrupt):
         device.learn(*make.images(["blue"], 6), progress=interrupt, save_every=3)
-    assert int(device._memory.snapshot().head["step"]) == 6
+    assert int(device._working.snapshot().head["step"]) == 6
     assert_equal(device, open_device())
 
 
@@ -235,7 +235,7 @@ def test_a_forgotten_class_gives_its_slot_back(make, tmp_path, block):
     device.forget_class("green")
     assert device.classes == ("red", "blue", "white")
     assert device.evaluate(*make.images(["red", "blue", "white"], 5, seed=8))["accuracy"] == 1
-    state = device._memory.snapshot()
+    state = device._working.snapshot()
     assert sorted(set(state.buffer.label)) == [0, 1, 2]
     np.testing.assert_array_equal(state.head["class_count"], [8, 8, 8, 0])
     np.testing.assert_array_equal(state.head["class_mask"], [1, 1, 1, 0])
@@ -270,12 +270,12 @@ def test_the_buffer_is_balanced_and_keeps_each_image_equally_often():
 def test_the_buffer_is_replayed_where_it_has_the_class(make, open_device):
     device = open_device()
     device.learn(*make.images(["blue"], 6), replay="buffer:4")
-    memory = device._memory
-    assert memory.buffer.feature.dtype == np.int8
-    kept = memory.dequantize(memory.buffer.feature)
-    feature, label = memory.replay(30, np.random.default_rng(0), buffered=True)
+    working = device._working
+    assert working.buffer.feature.dtype == np.int8
+    kept = working.dequantize(working.buffer.feature)
+    feature, label = working.replay(30, np.random.default_rng(0), buffered=True)
     assert np.bincount(label).tolist() == [10, 10, 10]
     from_buffer = np.array([(row == kept).all(axis=1).any() for row in feature])
     np.testing.assert_array_equal(from_buffer, label == 2)
-    feature, _ = memory.replay(30, np.random.default_rng(0), buffered=False)
+    feature, _ = working.replay(30, np.random.default_rng(0), buffered=False)
     assert not any((row == kept).all(axis=1).any() for row in feature)

@@ -31,7 +31,7 @@ while True:  # one life: forked, so that three hundred of them cost no three hun
         save = device.save
         def save_and_say():
             save()
-            os.write(1, b"step %d\\n" % int(device._memory.head.state["step"]))
+            os.write(1, b"step %d\\n" % int(device._working.head.state["step"]))
         device.save = save_and_say
         os.write(1, b"running now\\n")
         number = int(line)
@@ -75,7 +75,7 @@ def test_three_hundred_kills_lose_nothing_that_was_saved(make, bundle, tmp_path,
             lives.append(len(steps))
             acknowledged = max([acknowledged, *steps])
             with Device.open(bundle, runtime="numpy") as device:
-                found = int(device._memory.snapshot().head["step"])
+                found = int(device._working.snapshot().head["step"])
             assert found >= acknowledged
             assert found <= acknowledged + STEPS_YOUNG  # the one label whose save was not acknowledged any more
             acknowledged = found

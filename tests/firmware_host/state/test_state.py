@@ -16,7 +16,7 @@ from helpers.paths import ROOT
 
 from firmware_host import Device
 from firmware_host.bundle import ClassStatistics, DeviceError, read_bundle, write_manifest
-from firmware_host.state import LearnedState, StateFolder, default_folder, read_state
+from firmware_host.state import Snapshot, StateFolder, default_folder, read_snapshot
 from firmware_host.state.buffer import ReplayBuffer
 
 OLD, NEW = ("red", "green", "größer"), ("red", "green", "größer", "newer")
@@ -34,7 +34,7 @@ def learned(opened):
     statistics = ClassStatistics(rng.normal(size=(4, 6)), [1, 2, 3, 0], rng.normal(size=(6, 6)))
     buffer = ReplayBuffer(5, rng.integers(-128, 128, (3, 6)).astype(np.int8), [0, 1, 1], [4, 5, 6, 0])
     pending = (rng.integers(-128, 128, (2, 6)).astype(np.int8), np.array([2, 1], np.int32))
-    return LearnedState(head, statistics, OLD, dict(rng.bit_generator.state), buffer, pending, 3)
+    return Snapshot(head, statistics, OLD, dict(rng.bit_generator.state), buffer, pending, 3)
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def flipped(content, offset):
 
 def test_a_state_reads_back_exactly(opened, learned, tmp_path):
     folder = tmp_path / "deep" / "state"
-    assert read_state(folder, opened) is None
+    assert read_snapshot(folder, opened) is None
     path = StateFolder(folder, opened).write(learned)
     assert path == folder / "state.a.npz"
-    back = read_state(folder, opened)
+    back = read_snapshot(folder, opened)
     assert (back.classes, back.generator, back.rolled_back) == (learned.classes, learned.generator, 3)
     assert list(back.head) == list(learned.head)
     for name, value in learned.head.items():
@@ -80,7 +80,7 @@ def test_slots_are_written_in_turn(opened, learned, tmp_path):
     written = []
     for number in range(5):
         written.append(folder.write(replace(learned, rolled_back=number)).name)
-        assert read_state(tmp_path / "s", opened).rolled_back == number
+        assert read_snapshot(tmp_path / "s", opened).rolled_back == number
     assert written == ["state.a.npz", "state.b.npz", "state.a.npz", "state.b.npz", "state.a.npz"]
     assert names(tmp_path / "s") == ["lock", "state.a.npz", "state.b.npz"]
     folder.close()
@@ -116,7 +116,7 @@ def test_the_state_of_another_bundle_is_refused(make, opened, two, tmp_path):
     other = read_bundle(make.write_bundle(tmp_path / "other", block="mlp"))
     before = make.tree(tmp_path)
     with pytest.raises(DeviceError, match=r"belongs to another bundle .* give the state of this bundle with --state"):
-        read_state(two, other)
+        read_snapshot(two, other)
     assert make.tree(tmp_path) == before
 
 
@@ -125,7 +125,7 @@ def test_a_bundle_converted_again_to_the_same_model_keeps_its_state(opened, lear
     write_manifest(opened.path, {**opened.manifest, "versions": {"keras_cbpnet": "1"}})
     again = read_bundle(opened.path)
     assert again.identity != opened.identity
-    np.testing.assert_array_equal(read_state(two, again).head["w1"], learned.head["w1"])
+    np.testing.assert_array_equal(read_snapshot(two, again).head["w1"], learned.head["w1"])
 
 
 @pytest.mark.parametrize(("slot", "left"), [("state.a.npz", NEW), ("state.b.npz", OLD)])
@@ -136,7 +136,7 @@ def test_one_damaged_slot_costs_at_most_one_save(opened, two, caplog, slot, left
     for number, offset in enumerate(offsets, 1):
         (two / slot).write_bytes(damage(content, offset))
         caplog.clear()
-        assert read_state(two, opened).classes == left
+        assert read_snapshot(two, opened).classes == left
         [message] = caplog.messages
         assert message.startswith(f"state {two / slot} is damaged (")
         assert message.endswith(f"going on with the other slot; kept as {slot}.damaged-{number}")
@@ -146,7 +146,7 @@ def test_one_damaged_slot_costs_at_most_one_save(opened, two, caplog, slot, left
             break
     for offset in offsets[3:]:
         (two / slot).write_bytes(damage(content, offset))
-        assert read_state(two, opened).classes == left
+        assert read_snapshot(two, opened).classes == left
         (two / f"{slot}.damaged-4").unlink()
     assert len(offsets) > 100
     folder = StateFolder(two, opened)
@@ -160,7 +160,7 @@ def test_two_damaged_slots_are_refused_with_the_remedy(make, opened, two, caplog
         (two / slot).write_bytes(content[:-100])
     before = make.tree(two)
     with pytest.raises(DeviceError, match=r"is damaged \(state.a.npz: .*; state.b.npz: .*\): import a backup") as error:
-        read_state(two, opened)
+        read_snapshot(two, opened)
     assert "`state BUNDLE reset`" in str(error.value)
     assert "\n" not in str(error.value)
     assert make.tree(two) == before
@@ -178,7 +178,7 @@ def test_a_reader_leaves_a_damaged_slot_to_the_writer(opened, learned, two, capl
     try:
         assert writer.stdout.readline() == b"locked\n"
         (two / "state.b.npz").write_bytes(b"no state")
-        assert read_state(two, opened).classes == OLD
+        assert read_snapshot(two, opened).classes == OLD
         assert caplog.messages[0].endswith("left where it is")
         folder = StateFolder(two, opened)
         folder.read()
@@ -209,15 +209,16 @@ def test_schema_version_1_is_migrated_and_kept(opened, tmp_path):
     old.write_bytes(content)
     device = Device.open(opened.path, runtime="numpy")
     assert device.classes == ("red", "green", "blue")
-    assert device._memory.snapshot().statistics.count.tolist() == [20, 20, 6, 0]
+    assert device._working.snapshot().statistics.count.tolist() == [20, 20, 6, 0]
     with np.load(old) as file:
-        np.testing.assert_array_equal(device._memory.snapshot().head["w1"], file["head.w1"])
+        np.testing.assert_array_equal(device._working.snapshot().head["w1"], file["head.w1"])
     assert names(old.parent) == ["state.npz"]
     device.save()
     assert names(old.parent) == ["lock", "state.a.npz", "state.npz.migrated-1"]
     assert (old.parent / "state.npz.migrated-1").read_bytes() == content
     np.testing.assert_array_equal(
-        read_state(old.parent, opened).head["w1"], Device.open(opened.path, runtime="numpy")._memory.head.state["w1"]
+        read_snapshot(old.parent, opened).head["w1"],
+        Device.open(opened.path, runtime="numpy")._working.head.state["w1"],
     )
 
 
@@ -226,7 +227,7 @@ def test_a_damaged_state_of_schema_version_1_is_refused(opened, tmp_path, offset
     content = Path(__file__).with_name("state_version_1.npz").read_bytes()
     (tmp_path / "state.npz").write_bytes(content[:offset])
     with pytest.raises(DeviceError, match=r"is damaged \(state.npz: .*\): import a backup"):
-        read_state(tmp_path, opened)
+        read_snapshot(tmp_path, opened)
 
 
 def test_another_schema_version_is_refused(opened, learned, tmp_path, monkeypatch):
@@ -235,7 +236,7 @@ def test_another_schema_version_is_refused(opened, learned, tmp_path, monkeypatc
     monkeypatch.undo()
     before = names(tmp_path)
     with pytest.raises(DeviceError, match="schema version 7, this firmware_host reads 1 and 2: install the matching"):
-        read_state(tmp_path, opened)
+        read_snapshot(tmp_path, opened)
     assert names(tmp_path) == before
 
 
@@ -279,7 +280,7 @@ def test_a_file_size_limit_at_any_byte_leaves_the_old_state(opened, learned, two
         signal.signal(signal.SIGXFSZ, ignored)
     assert failed == 50
     assert names(two) == ["lock", "state.a.npz", "state.b.npz"]
-    assert read_state(two, opened).classes == NEW
+    assert read_snapshot(two, opened).classes == NEW
     assert folder.write(replace(state, classes=OLD)) == two / "state.a.npz"
 
 
@@ -314,6 +315,6 @@ def test_a_read_only_folder_can_be_read_and_refuses_to_be_written(opened, learne
 def test_a_file_where_the_folder_should_be_is_refused(opened, learned, tmp_path):
     (tmp_path / "state").write_text("")
     with pytest.raises(DeviceError, match="is not a folder: give another --state"):
-        read_state(tmp_path / "state", opened)
+        read_snapshot(tmp_path / "state", opened)
     with pytest.raises(DeviceError, match="cannot be written"):
         StateFolder(tmp_path / "state", opened).write(learned)

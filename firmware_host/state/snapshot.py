@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, ClassStatistics
-from firmware_host.engines.protocol import Array, State
+from firmware_host.engines.protocol import Array, HeadState
 from firmware_host.state.buffer import ReplayBuffer
 
-__all__ = ["LearnedState", "from_arrays", "head_key", "to_arrays"]
+__all__ = ["Snapshot", "from_arrays", "head_key", "to_arrays"]
 
 
 @dataclass(frozen=True)
-class LearnedState:
+class Snapshot:
     """Everything a device needs to go on where it stopped.
 
     `head`: the head's tensors; `statistics`: class statistics for replay; `classes`: names in slot order;
@@ -31,7 +31,7 @@ class LearnedState:
     of each class that were doubted in a row.
     """
 
-    head: State
+    head: HeadState
     statistics: ClassStatistics
     classes: tuple[str, ...]
     generator: dict[str, Any]
@@ -41,22 +41,22 @@ class LearnedState:
     doubted: Array | None = None
 
 
-def to_arrays(state: LearnedState) -> dict[str, Array]:
+def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
     """Return the arrays of a state file, `meta` (JSON) without what belongs to the file."""
-    arrays = {f"head.{name}": value for name, value in state.head.items()}
-    arrays.update({f"statistics.{name}": value for name, value in state.statistics.arrays().items()})
-    if state.buffer is not None:
-        arrays.update({f"buffer.{name}": value for name, value in state.buffer.arrays().items()})
-    if state.pending is not None:
-        arrays.update({"pending.feature": state.pending[0], "pending.label": state.pending[1]})
-    if state.doubted is not None:
-        arrays["doubted"] = state.doubted
-    meta = {"classes": list(state.classes), "generator": state.generator, "rolled_back": state.rolled_back}
+    arrays = {f"head.{name}": value for name, value in snapshot.head.items()}
+    arrays.update({f"statistics.{name}": value for name, value in snapshot.statistics.arrays().items()})
+    if snapshot.buffer is not None:
+        arrays.update({f"buffer.{name}": value for name, value in snapshot.buffer.arrays().items()})
+    if snapshot.pending is not None:
+        arrays.update({"pending.feature": snapshot.pending[0], "pending.label": snapshot.pending[1]})
+    if snapshot.doubted is not None:
+        arrays["doubted"] = snapshot.doubted
+    meta = {"classes": list(snapshot.classes), "generator": snapshot.generator, "rolled_back": snapshot.rolled_back}
     return {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))}
 
 
-def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bundle) -> LearnedState:
-    """Return the state that `to_arrays` took apart; raises KeyError or ValueError when it does not fit the bundle."""
+def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bundle) -> Snapshot:
+    """Return what `to_arrays` took apart; raises KeyError or ValueError when it does not fit the bundle."""
     head = {name: arrays[f"head.{name}"] for name in bundle.learned_shapes}
     for name, shape in bundle.learned_shapes.items():
         if head[name].shape != shape:
@@ -64,7 +64,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))
     kept = {name[len("buffer.") :]: value for name, value in arrays.items() if name.startswith("buffer.")}
     pending = (arrays["pending.feature"], arrays["pending.label"]) if "pending.feature" in arrays else None
-    return LearnedState(
+    return Snapshot(
         head,
         ClassStatistics(mean, count, scatter),
         tuple(meta["classes"]),

@@ -12,32 +12,32 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
-from firmware_host.state import LearnedState, class_axes
+from firmware_host.state import Snapshot, class_axes
 from firmware_host.state.buffer import ReplayBuffer
 
-__all__ = ["LiveState", "generator_state", "start_state"]
+__all__ = ["WorkingState", "generator_state", "start_snapshot"]
 
 
-class LiveState:
-    """The live counterpart of a LearnedState: `snapshot()` and `restore()` go from one to the other.
+class WorkingState:
+    """Everything that learning changes, in use; `snapshot()` copies it and `restore()` brings a copy back.
 
     Args:
         bundle: the bundle, for its slots.
         head: the engine that holds the head's tensors.
-        learned: what to start from.
+        start: what to start from.
         dequantize: stored features [..., d] to float32.
     """
 
-    def __init__(self, bundle: Bundle, head: Head, learned: LearnedState, dequantize: Callable[[Array], Array]) -> None:
+    def __init__(self, bundle: Bundle, head: Head, start: Snapshot, dequantize: Callable[[Array], Array]) -> None:
         self.bundle = bundle
         self.head = head
         self.dequantize = dequantize
         self.rng = np.random.default_rng()
-        self.restore(learned)
+        self.restore(start)
 
-    def snapshot(self) -> LearnedState:
+    def snapshot(self) -> Snapshot:
         """Return a copy of everything."""
-        return LearnedState(
+        return Snapshot(
             self.head.get_state(),
             self.statistics.copy(),
             self.classes,
@@ -48,17 +48,17 @@ class LiveState:
             self.doubted.copy(),
         )
 
-    def restore(self, learned: LearnedState) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot."""
-        self.head.set_state(learned.head)
-        self.statistics = learned.statistics.copy()
-        self.classes = learned.classes
-        self.rng.bit_generator.state = learned.generator
-        self.buffer = None if learned.buffer is None else learned.buffer.copy()
-        self.pending = None if learned.pending is None else (learned.pending[0].copy(), learned.pending[1].copy())
-        self.rolled_back = learned.rolled_back
+        self.head.set_state(snapshot.head)
+        self.statistics = snapshot.statistics.copy()
+        self.classes = snapshot.classes
+        self.rng.bit_generator.state = snapshot.generator
+        self.buffer = None if snapshot.buffer is None else snapshot.buffer.copy()
+        self.pending = None if snapshot.pending is None else (snapshot.pending[0].copy(), snapshot.pending[1].copy())
+        self.rolled_back = snapshot.rolled_back
         none = np.zeros(self.bundle.slots, np.int64)
-        self.doubted = none if learned.doubted is None else learned.doubted.copy()  # (C,)
+        self.doubted = none if snapshot.doubted is None else snapshot.doubted.copy()  # (C,)
 
     def name(self, names: Sequence[str]) -> None:
         """Give every new name the next spare slot; raises DeviceError when one is no name or no slot is left."""
@@ -151,11 +151,11 @@ def _without(values: Array, slot: int, axis: int) -> Array:
     return np.concatenate([kept, empty], axis)
 
 
-def start_state(bundle: Bundle, head: Head) -> LearnedState:
+def start_snapshot(bundle: Bundle, head: Head) -> Snapshot:
     """Return what the bundle itself knows, with the random numbers of seed 0."""
     state = head.get_state()
     statistics = ClassStatistics(state["class_mean"], state["class_count"], _start_scatter(bundle))
-    return LearnedState(state, statistics, bundle.classes, generator_state(0))
+    return Snapshot(state, statistics, bundle.classes, generator_state(0))
 
 
 def generator_state(seed: int) -> dict[str, Any]:
