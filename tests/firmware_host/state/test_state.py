@@ -19,6 +19,7 @@ from firmware_host.bundle import ClassStatistics, DeviceError, read_bundle, writ
 from firmware_host.state import Snapshot, StateFolder, default_folder, read_snapshot
 from firmware_host.state.buffer import ReplayBuffer
 
+VERSION_1 = Path(__file__).parents[1] / "golden" / "plain" / "state_1.npz"
 OLD, NEW = ("red", "green", "größer"), ("red", "green", "größer", "newer")
 
 
@@ -202,8 +203,8 @@ def test_what_somebody_else_saved_is_not_overwritten(opened, learned, two):
 
 
 def test_schema_version_1_is_migrated_and_kept(opened, tmp_path):
-    """state_version_1.npz was written by version 0.1.0 with the tiny bundle, after six images of a new class."""
-    content = Path(__file__).with_name("state_version_1.npz").read_bytes()
+    """The file was written by version 0.1.0 with the tiny bundle, after six images of a new class."""
+    content = VERSION_1.read_bytes()
     old = tmp_path / "tiny.state" / "state.npz"
     old.parent.mkdir()
     old.write_bytes(content)
@@ -224,7 +225,7 @@ def test_schema_version_1_is_migrated_and_kept(opened, tmp_path):
 
 @pytest.mark.parametrize("offset", range(40, 8000, 997))
 def test_a_damaged_state_of_schema_version_1_is_refused(opened, tmp_path, offset):
-    content = Path(__file__).with_name("state_version_1.npz").read_bytes()
+    content = VERSION_1.read_bytes()
     (tmp_path / "state.npz").write_bytes(content[:offset])
     with pytest.raises(DeviceError, match=r"is damaged \(state.npz: .*\): import a backup"):
         read_snapshot(tmp_path, opened)

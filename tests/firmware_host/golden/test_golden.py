@@ -1,0 +1,76 @@
+"""Bundles and states that were shipped: every later version reads them and says what was said then.
+
+The files are kept for ever; `make.py` says how they were made.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from firmware_host import Device
+from firmware_host.bundle import SCHEMA_VERSION
+from firmware_host.cli import main
+from firmware_host.state import STATE_SCHEMA_VERSION
+
+HERE = Path(__file__).parent
+BUNDLES = sorted(HERE.glob("*/bundle_*"))
+PAIRS = [(bundle, state) for bundle in BUNDLES for state in sorted(bundle.parent.glob("state_?.npz"))]
+EXACT = 1e-5  # float32 sums in another order
+
+
+@pytest.fixture(params=PAIRS, ids=lambda pair: "-".join([pair[0].parent.name, pair[0].name, pair[1].stem]))
+def shipped(request, tmp_path):
+    """A copy of the bundle and the state, and what was expected of them."""
+    bundle, state = request.param
+    with np.load(state.with_name(f"{state.stem}_expected.npz")) as file:
+        expected = {name: file[name] for name in file.files}
+    return Path(shutil.copytree(bundle, tmp_path / "bundle")), state, expected
+
+
+def said(device, feature):
+    return np.concatenate([device._working.head.infer(row[None])[1] for row in feature])
+
+
+def check(device, expected):
+    np.testing.assert_allclose(said(device, expected["feature"]), expected["learned"], atol=EXACT)
+    assert list(device.classes) == expected["classes"].tolist()
+    np.testing.assert_array_equal(device._working.statistics.count, expected["count"])
+
+
+def test_every_schema_version_is_kept():
+    assert {bundle.name for bundle in BUNDLES} == {f"bundle_{number + 1}" for number in range(SCHEMA_VERSION)}
+    assert {state.stem for _, state in PAIRS} == {f"state_{number + 1}" for number in range(STATE_SCHEMA_VERSION)}
+
+
+def test_a_bundle_says_what_it_said(shipped):
+    bundle, _, expected = shipped
+    device = Device.open(bundle, runtime="numpy")
+    np.testing.assert_allclose(said(device, expected["feature"]), expected["start"], atol=EXACT)
+
+
+def test_a_state_says_what_it_said_and_learns_on(shipped, make):
+    bundle, state, expected = shipped
+    folder = bundle.with_name("bundle.state")
+    folder.mkdir()
+    shutil.copy(state, folder / ("state.npz" if state.stem == "state_1" else "state.a.npz"))
+    with Device.open(bundle, runtime="numpy") as device:
+        check(device, expected)
+        device.save()
+    with Device.open(bundle, runtime="numpy") as device:
+        check(device, expected)
+        images, labels = make.images(["blue"], 2)
+        assert device.learn(images, labels, epochs=1)["steps"] > 0
+
+
+def test_a_state_is_imported(shipped, capsys):
+    bundle, state, expected = shipped
+    assert main(["state", str(bundle), "import", str(state)]) == 0
+    check(Device.open(bundle, runtime="numpy"), expected)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: f"{bundle.parent.name}-{bundle.name}")
+def test_a_bundle_passes_its_self_test(bundle, tmp_path, capsys):
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    assert main(["selftest", str(copy), "--runtime", "numpy"]) == 0, capsys.readouterr().err
