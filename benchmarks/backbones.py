@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import results
+from benchmarks.common import results
+from benchmarks.common.stages import ROOT
+from benchmarks.common.tables import markdown
 from benchmarks.parameters import multiply_adds
-from benchmarks.stages import ROOT
-from benchmarks.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset
 

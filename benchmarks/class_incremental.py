@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import results, runs
-from benchmarks.stages import ROOT, shown
-from benchmarks.tables import markdown
+from benchmarks.common import results, runs
+from benchmarks.common.stages import ROOT, shown
+from benchmarks.common.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.presets import get_preset

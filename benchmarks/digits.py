@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
-from benchmarks.pipeline import measure
-from benchmarks.stages import ROOT, StageError, shown
-from benchmarks.tables import render
+from benchmarks.common import results
+from benchmarks.common.pipeline import measure
+from benchmarks.common.stages import ROOT, StageError, shown
+from benchmarks.common.tables import render
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import results
-from benchmarks.stages import ROOT
+from benchmarks.common import results
+from benchmarks.common.stages import ROOT
 from firmware_host import Device
 from firmware_host.process_memory import give_back_freed, resident_memory_mb
 from keras_cbpnet import cli

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import results, runs
-from benchmarks.plasticity_stream import Features, load_raw
-from benchmarks.stages import ROOT, shown
-from benchmarks.tables import markdown
+from benchmarks.common import results, runs
+from benchmarks.common.stages import ROOT, shown
+from benchmarks.common.tables import markdown
+from benchmarks.plasticity.stream import Features, load_raw
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def load(path: Path) -> Features:
-    """Return the features in `path`, labels from 0 on; UserError as `plasticity_stream.load_raw`."""
+    """Return the features in `path`, labels from 0 on; UserError as `plasticity.stream.load_raw`."""
     raw = load_raw(path)
     names = np.unique(raw.y_train)
     train, test = (np.searchsorted(names, labels).astype(np.int32) for labels in (raw.y_train, raw.y_test))

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
-from benchmarks.pipeline import DEVICE_TASKS, RUNTIMES, learn_on_device
-from benchmarks.stages import ROOT, StageError, Stages, shown
-from benchmarks.tables import markdown
+from benchmarks.common import results
+from benchmarks.common.pipeline import DEVICE_TASKS, RUNTIMES, learn_on_device
+from benchmarks.common.stages import ROOT, StageError, Stages, shown
+from benchmarks.common.tables import markdown
 from keras_cbpnet import cli
 
 PRESETS = ("vit_micro_32", "vit_nano_32")  # the first one learns
@@ -96,7 +96,7 @@ def learn(work: Path, seed: int, prefix: str = "") -> dict[str, Any]:
     stages = Stages(2 + len(CONVERSIONS), prefix)
     run = _train(stages, work, PRESETS[0], seed)
     images = work / "images"
-    tasks = stages.run("write images", "-m", "benchmarks.images", run, images)["tasks"]
+    tasks = stages.run("write images", "-m", "benchmarks.common.images", run, images)["tasks"]
     record: dict[str, Any] = {"seed": seed, "average_accuracy": {}}
     for place, (kind, options) in enumerate(CONVERSIONS.items()):
         stages.announce(f"converting, and learning {DEVICE_TASKS} tasks: {kind}")

@@ -14,13 +14,13 @@ from benchmarks import (
     endurance,
     lives,
     micro,
-    plasticity,
     prompt_selection,
     recipes,
-    tables,
     unattended,
 )
-from benchmarks.stages import ROOT
+from benchmarks.common import tables
+from benchmarks.common.stages import ROOT
+from benchmarks.plasticity import command as plasticity
 from keras_cbpnet import cli
 
 FOLDER = ROOT / "benchmarks" / "results"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.tables import markdown
+from benchmarks.common.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.config import BackboneConfig, HeadConfig, PromptConfig
 from keras_cbpnet.presets import PRESETS, get_preset

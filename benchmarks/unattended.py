@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import results
-from benchmarks.stages import ROOT
+from benchmarks.common import results
+from benchmarks.common.stages import ROOT
 from firmware_host import Device
 from firmware_host.images.labelled import LabelledImages
 from keras_cbpnet import cli

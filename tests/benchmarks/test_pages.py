@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import class_incremental, micro, page, results, runs
+from benchmarks import class_incremental, micro, page
+from benchmarks.common import results, runs
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 

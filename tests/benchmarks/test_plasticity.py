@@ -27,7 +27,7 @@ def feature_file(tmp_path_factory):
 
 
 def test_stream_draws_each_task_on_its_own(feature_file):
-    from benchmarks.plasticity_stream import Stream, load_features
+    from benchmarks.plasticity.stream import Stream, load_features
 
     features = load_features(feature_file)
     assert np.abs(features.x_train.mean(axis=0)).max() < 1e-5
@@ -51,21 +51,19 @@ def test_stream_draws_each_task_on_its_own(feature_file):
 @pytest.fixture(scope="module")
 def measured(feature_file, tmp_path_factory):
     """Two tasks of every rule; the result file and its path."""
-    from benchmarks import plasticity, plasticity_rules
+    from benchmarks.plasticity import command, rules
 
     path = tmp_path_factory.mktemp("out") / "result.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            plasticity_rules, "TUNED", {name: {**v, "units": 8} for name, v in plasticity_rules.TUNED.items()}
-        )
-        patch.setitem(plasticity_rules.TUNED, "linear", {})
+        patch.setattr(rules, "TUNED", {name: {**v, "units": 8} for name, v in rules.TUNED.items()})
+        patch.setitem(rules.TUNED, "linear", {})
         arguments = ["--features", str(feature_file), "--tasks", "2", "--seeds", "0,1", "--json", str(path)]
-        assert plasticity.main(arguments) == 0
+        assert command.main(arguments) == 0
     return json.loads(path.read_text()), path
 
 
 def test_benchmark_writes_what_it_promises(measured):
-    from benchmarks.plasticity_rules import NAMES
+    from benchmarks.plasticity.rules import NAMES
 
     record, path = measured
     assert {"command", "commit", "versions", "tasks", "seeds", "rules"} <= set(record)
@@ -80,8 +78,8 @@ def test_benchmark_writes_what_it_promises(measured):
 
 
 def test_benchmark_goes_on_where_it_was_killed(feature_file, tmp_path, monkeypatch, capsys):
-    from benchmarks import plasticity
-    from benchmarks.plasticity_engines import KerasEngine
+    from benchmarks.plasticity import command
+    from benchmarks.plasticity.engines import KerasEngine
 
     begun = []
 
@@ -94,11 +92,11 @@ def test_benchmark_goes_on_where_it_was_killed(feature_file, tmp_path, monkeypat
     monkeypatch.setattr(KerasEngine, "run", run)
     out = tmp_path / "out.json"
     arguments = ["--features", str(feature_file), "--tasks", "3", "--seeds", "0,1,2", "--rules", "cbp"]
-    assert cli.run(plasticity.main, [*arguments, "--json", str(out)]) == 130
+    assert cli.run(command.main, [*arguments, "--json", str(out)]) == 130
     assert not out.exists()
     with (tmp_path / "out.json.part.jsonl").open("a") as file:
         file.write('{"key": "half a li')
-    assert cli.run(plasticity.main, [*arguments, "--json", str(out)]) == 0
+    assert cli.run(command.main, [*arguments, "--json", str(out)]) == 0
     assert begun == [0, 1, 1, 2]
     assert json.loads(out.read_text())["rules"]["cbp"]["last_100"] == [0.25, 0.5, 0.75]
     assert [file.name for file in tmp_path.iterdir()] == ["out.json"]
@@ -106,7 +104,7 @@ def test_benchmark_goes_on_where_it_was_killed(feature_file, tmp_path, monkeypat
 
 
 def test_every_rule_draws_settings_that_it_takes():
-    from benchmarks.plasticity_rules import NAMES, RANGES, TUNED, configurations, setting
+    from benchmarks.plasticity.rules import NAMES, RANGES, TUNED, configurations, setting
 
     assert set(RANGES) == set(TUNED) == set(NAMES)
     for name in NAMES:
@@ -119,9 +117,9 @@ def test_every_rule_draws_settings_that_it_takes():
 
 
 def test_tuning_tries_as_many_settings_of_every_rule_and_sorts_them(feature_file, tmp_path, monkeypatch, capsys):
-    from benchmarks import plasticity
-    from benchmarks.plasticity_engines import KerasEngine
-    from benchmarks.plasticity_rules import configurations
+    from benchmarks.plasticity import command
+    from benchmarks.plasticity.engines import KerasEngine
+    from benchmarks.plasticity.rules import configurations
 
     def run(self, features, stream, tasks):
         yield from [self.setting.config.learning_rate * 10] * tasks
@@ -129,7 +127,7 @@ def test_tuning_tries_as_many_settings_of_every_rule_and_sorts_them(feature_file
     monkeypatch.setattr(KerasEngine, "run", run)
     out = tmp_path / "tuning.json"
     arguments = ["--features", str(feature_file), "--tasks", "2", "--tune", "--trials", "3", "--json", str(out)]
-    assert plasticity.main([*arguments, "--rules", "linear,l2"]) == 0
+    assert command.main([*arguments, "--rules", "linear,l2"]) == 0
     record = json.loads(out.read_text())
     assert record["seeds"] == [100, 101]
     for name in ("linear", "l2"):
@@ -139,9 +137,9 @@ def test_tuning_tries_as_many_settings_of_every_rule_and_sorts_them(feature_file
 
 
 def test_fresh_scale_changes_what_a_reborn_unit_begins_with(feature_file):
-    from benchmarks.plasticity_engines import KerasEngine
-    from benchmarks.plasticity_rules import setting
-    from benchmarks.plasticity_stream import Stream, load_features
+    from benchmarks.plasticity.engines import KerasEngine
+    from benchmarks.plasticity.rules import setting
+    from benchmarks.plasticity.stream import Stream, load_features
 
     features = load_features(feature_file)
     curves = []
@@ -156,9 +154,9 @@ def test_fresh_scale_changes_what_a_reborn_unit_begins_with(feature_file):
 )
 def test_tflite_engine_gives_the_same_curve(feature_file, name, changes):
     pytest.importorskip("tflite_runtime")
-    from benchmarks.plasticity_engines import KerasEngine, run_tflite
-    from benchmarks.plasticity_rules import setting
-    from benchmarks.plasticity_stream import Stream, load_features
+    from benchmarks.plasticity.engines import KerasEngine, run_tflite
+    from benchmarks.plasticity.rules import setting
+    from benchmarks.plasticity.stream import Stream, load_features
 
     features = load_features(feature_file)
     kind = setting(name, units=8, maturity_threshold=20, **changes)
@@ -190,9 +188,9 @@ def bad_file(tmp_path, **changes):
     ],
 )
 def test_bad_features_are_one_line(tmp_path, capsys, changes, words):
-    from benchmarks import plasticity
+    from benchmarks.plasticity import command
 
-    assert cli.run(plasticity.main, ["--features", bad_file(tmp_path, **changes)]) == 2
+    assert cli.run(command.main, ["--features", bad_file(tmp_path, **changes)]) == 2
     err = capsys.readouterr().err
     assert words in err
     assert err.count("\n") == 1
@@ -213,11 +211,11 @@ def test_bad_features_are_one_line(tmp_path, capsys, changes, words):
     ],
 )
 def test_bad_arguments_are_one_line(feature_file, capsys, arguments, words):
-    from benchmarks import plasticity
+    from benchmarks.plasticity import command
 
     known = [] if "--features" in arguments else ["--features", str(feature_file)]
     try:
-        code = cli.run(plasticity.main, [*known, *arguments])
+        code = cli.run(command.main, [*known, *arguments])
     except SystemExit as stop:
         code = stop.code
     err = capsys.readouterr().err
@@ -227,6 +225,6 @@ def test_bad_arguments_are_one_line(feature_file, capsys, arguments, words):
 
 
 def test_the_device_process_imports_no_tensorflow():
-    code = "import sys, benchmarks.plasticity_device; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    code = "import sys, benchmarks.plasticity.device; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks import recipes, runs
+from benchmarks import recipes
+from benchmarks.common import runs
 from keras_cbpnet import cli
 
 ACCURACY = {"float32": 0.9, "int8": 0.88, "int8_calibrated": 0.8, "hybrid": 0.9}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import results
+from benchmarks.common import results
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig, read_config
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset

@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import results
-from benchmarks.plasticity_engines import ON_DEVICE, KerasEngine, run_tflite
-from benchmarks.plasticity_rules import NAMES, TUNED, Setting, check, configurations, setting
-from benchmarks.plasticity_stream import Features, Stream, load_features
-from benchmarks.stages import ROOT, shown
-from benchmarks.tables import markdown
+from benchmarks.common import results
+from benchmarks.common.stages import ROOT, shown
+from benchmarks.common.tables import markdown
+from benchmarks.plasticity.engines import ON_DEVICE, KerasEngine, run_tflite
+from benchmarks.plasticity.rules import NAMES, TUNED, Setting, check, configurations, setting
+from benchmarks.plasticity.stream import Features, Stream, load_features
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 

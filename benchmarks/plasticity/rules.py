@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.plasticity_stream import BATCH, WAYS
+from benchmarks.plasticity.stream import BATCH, WAYS
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.plasticity import RULES, Rule

@@ -1,6 +1,6 @@
 """The stream through head.tflite, in a process without TensorFlow; prints each task's accuracy on a line.
 
-plasticity_device.py SETTINGS, a JSON object with the arguments of `learn`; `plasticity --engine tflite` starts it.
+device.py SETTINGS, a JSON object with the arguments of `learn`; `plasticity --engine tflite` starts it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.plasticity_stream import WAYS, Stream, load_features
+from benchmarks.plasticity.stream import WAYS, Stream, load_features
 
 LAST_LAYER = ("w2", "m_w2", "b2", "m_b2")  # what a surprise clears
 

@@ -1,4 +1,4 @@
-"""Write the images of a run's stream as PNG files, for the device: `python -m benchmarks.images RUN OUTPUT`.
+"""Write the images of a run's stream as PNG files, for the device: `python -m benchmarks.common.images RUN OUTPUT`.
 
     OUTPUT/taskN/train/CLASS/NNNN.png, OUTPUT/taskN/test/CLASS/NNNN.png    the N-th task, from 1
     OUTPUT/seenN/CLASS/NNNN.png                                            the test images of tasks 1 to N
@@ -25,7 +25,7 @@ from keras_cbpnet.presets import get_preset
 
 def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
-    parser = cli.ArgumentParser(prog="python -m benchmarks.images", description=(__doc__ or "").splitlines()[0])
+    parser = cli.ArgumentParser(prog="python -m benchmarks.common.images", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder of keras_cbpnet.train")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder to make")
     return parser

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stages import Stages, shown
+from benchmarks.common.stages import Stages, shown
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.metrics import summarize
@@ -56,7 +56,7 @@ def measure(seed: int, work: Path, prefix: str = "") -> dict[str, Any]:
     tests = {name: on_device(stages, "selftest", bundle, "--runtime", name) for name in runtimes}
 
     stages.announce(f"learning the last {DEVICE_TASKS} tasks from images with the device package ({runtimes[0]})")
-    tasks = stages.run("write images", "-m", "benchmarks.images", run, work / "images")["tasks"]
+    tasks = stages.run("write images", "-m", "benchmarks.common.images", run, work / "images")["tasks"]
     learned, device = learn_on_device(stages, work, tasks, seed, runtimes[0])
 
     stages.announce("timing the bundle")

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.plasticity_rules import Setting
-from benchmarks.plasticity_stream import Features, Stream
-from benchmarks.stages import ROOT
+from benchmarks.common.stages import ROOT
+from benchmarks.plasticity.rules import Setting
+from benchmarks.plasticity.stream import Features, Stream
 from firmware_host.bundle import state_shapes
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.plasticity import RULES
@@ -123,7 +123,7 @@ def run_tflite(
             "maturity": setting.config.maturity_threshold,
             "calming": setting.rule.calming if isinstance(setting.rule, CbpSurprise) else None,
         }
-        command = [sys.executable, "-m", "benchmarks.plasticity_device", json.dumps(given)]
+        command = [sys.executable, "-m", "benchmarks.plasticity.device", json.dumps(given)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout or ():
                 yield json.loads(line)

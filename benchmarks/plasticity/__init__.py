@@ -1,0 +1,1 @@
+"""Loss of plasticity over a thousand tasks, rule by rule: `python -m benchmarks.plasticity`."""
