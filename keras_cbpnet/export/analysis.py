@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.layers.fake_quant import fake_quantizers, get_mode, set_mode
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 IMAGES = 8
 Array = NDArray[np.float32]
 
 
-def signal_to_noise(model: CBPNet, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
+def signal_to_noise(model: PromptedClassifier, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
     """Compare the model with fake quantizers and without, place by place, the noisiest first.
 
     Args:
@@ -50,7 +50,7 @@ def signal_to_noise(model: CBPNet, images: NDArray[np.uint8]) -> list[dict[str, 
     return sorted(rows, key=lambda row: (math.inf if row["ratio_db"] is None else row["ratio_db"], row["place"]))
 
 
-def worst_places(model: CBPNet, images: NDArray[np.uint8], count: int = 5) -> str:
+def worst_places(model: PromptedClassifier, images: NDArray[np.uint8], count: int = 5) -> str:
     """Return the noisiest places of `signal_to_noise` as the end of an error message; empty where there are none."""
     rows = signal_to_noise(model, images)[:count]
     if not rows:
@@ -59,7 +59,9 @@ def worst_places(model: CBPNet, images: NDArray[np.uint8], count: int = 5) -> st
     return f"; signal to noise, worst first: {listed}"
 
 
-def _traced(model: CBPNet, image: NDArray[np.uint8], prompt: int, mode: str) -> dict[str, list[tuple[Array, Array]]]:
+def _traced(
+    model: PromptedClassifier, image: NDArray[np.uint8], prompt: int, mode: str
+) -> dict[str, list[tuple[Array, Array]]]:
     """Return what entered and left every fake quantizer, call by call, by place."""
     set_mode(model, mode)
     with _watched(model) as found:
@@ -68,7 +70,7 @@ def _traced(model: CBPNet, image: NDArray[np.uint8], prompt: int, mode: str) -> 
 
 
 @contextmanager
-def _watched(model: CBPNet) -> Iterator[dict[str, list[tuple[Array, Array]]]]:
+def _watched(model: PromptedClassifier) -> Iterator[dict[str, list[tuple[Array, Array]]]]:
     found: dict[str, list[tuple[Array, Array]]] = {}
     layers = list(fake_quantizers(model))
     for layer in layers:

@@ -17,7 +17,7 @@ from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompts import Prompts, assemble, unit
 from keras_cbpnet.models.backbone import Backbone
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class PromptedBackbone(tf.Module):
@@ -61,7 +61,7 @@ class OnePassBackbone(tf.Module):
         return {"feature": feature, "prompt": tf.argmax(feature[:, :1], axis=1, output_type=tf.int32)}
 
 
-def convert_backbone(model: CBPNet, recipe: str, images: NDArray[np.uint8], prompts: Any = None) -> bytes:
+def convert_backbone(model: PromptedClassifier, recipe: str, images: NDArray[np.uint8], prompts: Any = None) -> bytes:
     """Return the backbone of `model` with its prompts, or with `prompts`, as a TFLite file; see `convert`."""
     prompts = model.prompts if prompts is None else prompts
     chooses = isinstance(prompts, Prompts) and prompts.tasks > 1

@@ -34,7 +34,7 @@ from keras_cbpnet.export.tflite_file.ops import op_table
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.methods import METHODS
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.plasticity import RULES, parse_rule
 from keras_cbpnet.plasticity.cbp import Cbp
 from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
@@ -193,7 +193,7 @@ def refusal(config: TrainConfig, target: str = "linux") -> str | None:
     return None
 
 
-def _load(run: Path) -> tuple[CBPNet, list[str], dict[str, NDArray[np.float64]]]:
+def _load(run: Path) -> tuple[PromptedClassifier, list[str], dict[str, NDArray[np.float64]]]:
     """Return model, class names and statistics of a finished run; UserError where one of its files is damaged."""
     file = run / "metrics.json"
     try:
@@ -208,20 +208,25 @@ def _load(run: Path) -> tuple[CBPNet, list[str], dict[str, NDArray[np.float64]]]
         raise UserError(f"{file} is missing or damaged ({reason[:120]}); train again into another folder") from error
 
 
-def _host_tasks(config: TrainConfig, model: CBPNet) -> list[Task]:
+def _host_tasks(config: TrainConfig, model: PromptedClassifier) -> list[Task]:
     """Return the tasks that the host trained."""
     data = open_dataset(config.dataset, model.backbone.config.image_size, config.seed)
     stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
     return stream[: len(stream) - config.device_tasks]
 
 
-def _hits(model: CBPNet, features: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+def _hits(model: PromptedClassifier, features: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     hits: NDArray[np.bool_] = np.asarray(model.head(features)).argmax(axis=1) == labels
     return hits
 
 
 def _manifest(
-    config: TrainConfig, model: CBPNet, head: CBPHead, recipe: str, names: list[str], feature: NDArray[np.generic]
+    config: TrainConfig,
+    model: PromptedClassifier,
+    head: CBPHead,
+    recipe: str,
+    names: list[str],
+    feature: NDArray[np.generic],
 ) -> dict[str, Any]:
     size, width = model.backbone.config.image_size, model.backbone.config.width
     return {

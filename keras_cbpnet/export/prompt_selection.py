@@ -22,7 +22,7 @@ from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.prompts import Prompts
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 DEPTHS = (0, 1, 2, 3)  # of the query pass; 0: all blocks
 IMAGES = 200  # of a task, at most, that keys and class means are taken from
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def compare(
-    model: CBPNet,
+    model: PromptedClassifier,
     recipe: str,
     representative: NDArray[np.uint8],
     tasks: Sequence[Task],
@@ -87,7 +87,9 @@ def name_of(prompts: Prompts, depth: int) -> str:
     return f"query depth {early}" if early else "two passes"
 
 
-def choices(model: CBPNet, images: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[str, Prompts | FixedPrompt]]:
+def choices(
+    model: PromptedClassifier, images: Sequence[NDArray[np.uint8]]
+) -> Iterator[tuple[str, Prompts | FixedPrompt]]:
     """Yield every choice by name, with the trained prompts of `model`: the keys are taken anew, from the new queries.
 
     Args:
@@ -113,12 +115,12 @@ def choices(model: CBPNet, images: Sequence[NDArray[np.uint8]]) -> Iterator[tupl
     yield "fixed", fixed
 
 
-def _query(model: CBPNet, depth: int, images: Any) -> Any:
+def _query(model: PromptedClassifier, depth: int, images: Any) -> Any:
     return model.backbone.encode(model.backbone.embed(images), depth=depth)
 
 
 def _with_means(
-    model: CBPNet, prompts: Prompts | FixedPrompt, images: NDArray[np.uint8], slots: NDArray[np.int32]
+    model: PromptedClassifier, prompts: Prompts | FixedPrompt, images: NDArray[np.uint8], slots: NDArray[np.int32]
 ) -> CBPHead:
     """Return the head of `model` with the class means of `images` behind `prompts`."""
 

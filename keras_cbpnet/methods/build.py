@@ -7,12 +7,12 @@ import dataclasses
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.backbone import Backbone
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.weights import copy_weights
 from keras_cbpnet.presets import get_preset
 
 
-def build_model(config: TrainConfig, classes: int) -> CBPNet:
+def build_model(config: TrainConfig, classes: int) -> PromptedClassifier:
     """Return the untrained model of a run, its backbone with the weights of the preset or of the file that is named.
 
     Args:
@@ -29,7 +29,7 @@ def build_model(config: TrainConfig, classes: int) -> CBPNet:
     # A rotation of the tokens, before quantization, is undone by a dense layer.
     white = config.qat or config.whiten != "none" or preset.backbone.whitening
     form = dataclasses.replace(preset.backbone, whitening=white)
-    model = CBPNet(form, prompts, head, quantized=config.qat, name=config.method)
+    model = PromptedClassifier(form, prompts, head, quantized=config.qat, name=config.method)
     model.build()
     copy_weights(source, model.backbone)
     return model

@@ -16,7 +16,7 @@ from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompts import Prompts
 from keras_cbpnet.methods.batches import FeatureBatches
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 # Dimensions: N images, d feature size, C class slots.
 
@@ -56,10 +56,10 @@ class Method:
         """Return the head of a run with `slots` class slots."""
         raise NotImplementedError
 
-    def begin_task(self, model: CBPNet) -> None:
+    def begin_task(self, model: PromptedClassifier) -> None:
         """Do what is due before every task."""
 
-    def learn_head(self, model: CBPNet, seen: Seen, config: TrainConfig) -> Iterator[Row]:
+    def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
         """Train the head alone on a task; yield a row of numbers an epoch.
 
         Args:
@@ -85,7 +85,7 @@ class LinearMethod(Method):
         sizes.update(slots=slots, batch=config.batch, learning_rate=config.learning_rate)
         return CBPHead(HeadConfig(**sizes), "none", name="head")
 
-    def begin_task(self, model: CBPNet) -> None:
+    def begin_task(self, model: PromptedClassifier) -> None:
         model.head.restart_optimizer()
 
 

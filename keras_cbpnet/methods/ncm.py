@@ -9,7 +9,7 @@ import keras
 from keras_cbpnet.config import HeadConfig, TrainConfig
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.methods.method import Method, Row, Seen
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class NearestClassMean(Method):
@@ -23,5 +23,5 @@ class NearestClassMean(Method):
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         return CBPHead(HeadConfig(block="prototype", units=1, slots=slots, batch=config.batch), "none", name="head")
 
-    def learn_head(self, model: CBPNet, seen: Seen, config: TrainConfig) -> Iterator[Row]:
+    def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
         return iter(())

@@ -9,7 +9,7 @@ import keras
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.layers.ranpac_head import RanPACHead
 from keras_cbpnet.methods.method import Method, Row, Seen
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class RanPAC(Method):
@@ -24,5 +24,5 @@ class RanPAC(Method):
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         return RanPACHead(slots, name="head")
 
-    def learn_head(self, model: CBPNet, seen: Seen, config: TrainConfig) -> Iterator[Row]:
+    def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
         yield {"ridge": model.head.learn(seen.features, seen.labels, seen.rng)}

@@ -9,7 +9,7 @@ import keras
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.layers.slda_head import SLDAHead
 from keras_cbpnet.methods.method import Method, Row, Seen
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class SLDA(Method):
@@ -25,6 +25,6 @@ class SLDA(Method):
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         return SLDAHead(slots, name="head")
 
-    def learn_head(self, model: CBPNet, seen: Seen, config: TrainConfig) -> Iterator[Row]:
+    def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
         model.head.learn(seen.statistics)
         return iter(())

@@ -1,1 +1,1 @@
-"""Models: backbone, head and CBPNet."""
+"""Models: the backbone and the prompted classifier, with what reads, calibrates and rotates their weights."""

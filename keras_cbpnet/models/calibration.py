@@ -17,7 +17,7 @@ def calibrate(model: keras.Model, forward: Callable[[Any], Any], images: np.ndar
     """Set the range of every fake quantizer to what `forward` makes it see, then switch them on.
 
     Args:
-        model: with fake quantizers; a CBPNet or a backbone alone.
+        model: with fake quantizers; a `PromptedClassifier` or a backbone alone.
         forward: called with each batch of `images`, eagerly.
         images: uint8 [N, H, W, 3].
         batch: images of a call.

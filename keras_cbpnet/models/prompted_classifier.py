@@ -1,4 +1,4 @@
-"""CBPNet: a frozen prompted ViT under a head that learns by continual backpropagation."""
+"""The model of every method: a frozen prompted ViT and a head that learns."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from keras_cbpnet.models.backbone import Backbone
 # Dimensions: B images, H x W pixels, N tokens, D feature size, C class slots.
 
 
-@keras.saving.register_keras_serializable("keras_cbpnet")
-class CBPNet(keras.Model):
+@keras.saving.register_keras_serializable("keras_cbpnet", name="CBPNet")  # its first name, so that saved runs load
+class PromptedClassifier(keras.Model):
     """Raw RGB images to logits over the classes seen so far, each image on its own (arXiv 2509.15785).
 
     An ordinary Keras model: `compile` takes the prompts' optimizer, `fit` trains prompts (by that optimizer) and head
     (by its own step) on the current task's classes, `evaluate` and `predict` select prompts image by image. Around
     them: `begin_task` before each task and `observe` to take the class means.
 
-    The rivals of CBPNet are the same model with other prompts (`PromptPool`, `NoPrompts`) or another head.
+    With `Prompts` and `CBPHead` it is CBPNet; its rivals have other prompts or another head.
 
     Args:
         backbone: sizes of the Vision Transformer.

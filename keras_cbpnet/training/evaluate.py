@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.metrics import dead_unit_share, effective_rank
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 ROWS = 500  # at most, that the effective rank is taken of
 
 
 def accuracies(
-    model: CBPNet, features: Sequence[NDArray[np.float32]], labels: Sequence[NDArray[np.int32]]
+    model: PromptedClassifier, features: Sequence[NDArray[np.float32]], labels: Sequence[NDArray[np.int32]]
 ) -> list[float]:
     """Return for each task the share of its features [N, D] that the head gives its labels [N], among all classes."""
     found = np.asarray(model.head(np.concatenate(features))).argmax(axis=1)
@@ -24,7 +24,9 @@ def accuracies(
     return [float(np.mean(part == each)) for part, each in zip(parts, labels, strict=True)]
 
 
-def plasticity(model: CBPNet, features: NDArray[np.float32], rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+def plasticity(
+    model: PromptedClassifier, features: NDArray[np.float32], rows: Sequence[dict[str, Any]]
+) -> dict[str, float]:
     """Return dead-unit share, effective rank (as a share of the units) and units replaced in a task.
 
     Args:

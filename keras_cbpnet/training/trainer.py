@@ -20,7 +20,7 @@ from keras_cbpnet.methods.batches import TaskBatches
 from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.metrics import summarize, summarize_drifting
 from keras_cbpnet.models.calibration import CALIBRATION, calibrate
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.training.evaluate import accuracies, plasticity
@@ -76,7 +76,7 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     elif other is not None:
         whiten_by_data(model.backbone, other, progress)
     if config.qat and not restored:
-        first = tasks[0].x_train[:CALIBRATION]
+        first = tasks[0].images("train")[:CALIBRATION]
         spread_outliers(model.backbone, first)
         calibrate(model, model.features, first)
     moves = config.qat and model.prompts.reads_tokens  # ranges of the fake quantizers follow what they see
@@ -114,7 +114,7 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
 
 
 def learn_task(
-    model: CBPNet,
+    model: PromptedClassifier,
     task: Task,
     past: ClassStatistics,
     features: TaskFeatures,
@@ -185,7 +185,7 @@ def restart(optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def observe(
-    model: CBPNet, task: Task, past: ClassStatistics, features: TaskFeatures, prompt: Any
+    model: PromptedClassifier, task: Task, past: ClassStatistics, features: TaskFeatures, prompt: Any
 ) -> tuple[ClassStatistics, np.ndarray]:
     """Set the head's class means to those of `past` and the task's images; return the statistics of both together.
 
@@ -207,7 +207,7 @@ def observe(
 
 
 def results(
-    model: CBPNet, tasks: list[Task], features: TaskFeatures, config: TrainConfig, done: dict[str, Any]
+    model: PromptedClassifier, tasks: list[Task], features: TaskFeatures, config: TrainConfig, done: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the contents of metrics.json."""
     names = list(dict.fromkeys(name for task in tasks for name in task.class_names))

@@ -6,7 +6,6 @@ of dimensions; the backbone's last layer then takes those out for good, see `lay
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from keras_cbpnet.data import Dataset, Task
 from keras_cbpnet.head.standardise import whitening
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.calibration import CALIBRATION, calibrate
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.training.features.cache import FrozenFeatures
 from keras_cbpnet.training.features.tasks import TaskFeatures
 
@@ -26,7 +25,7 @@ SHRINKAGE_MANY = 0.2  # of other data, which says more
 IMAGES = 10_000  # of other data, at most
 
 
-def whiten_by_task(model: CBPNet, task: Task, features: TaskFeatures, qat: bool) -> None:
+def whiten_by_task(model: PromptedClassifier, task: Task, features: TaskFeatures, qat: bool) -> None:
     """Whiten by the first task, in place; helps where images are unlike those of the pretraining.
 
     Args:
@@ -37,10 +36,10 @@ def whiten_by_task(model: CBPNet, task: Task, features: TaskFeatures, qat: bool)
     """
     rows = features.query(task, "train") if model.prompts.query_depth == 0 else None
     if rows is None:
-        rows = model.batched(model.backbone.features, task.x_train)
+        rows = model.batched(model.backbone.features, task.images("train"))
     model.backbone.add_whitening(*whitening(rows, task.y_train, SHRINKAGE))
     if qat:
-        calibrate(model, model.features, task.x_train[:CALIBRATION])
+        calibrate(model, model.features, task.images("train")[:CALIBRATION])
 
 
 def whiten_by_data(backbone: Backbone, data: Dataset, progress: Callable[[str], None]) -> None:
@@ -54,8 +53,7 @@ def whiten_by_data(backbone: Backbone, data: Dataset, progress: Callable[[str], 
         progress: called with a line for each tenth of the images; they are computed once and cached.
     """
     rows = drawn(data.y_train, IMAGES)
-    chosen = {"x_train": data.x_train[rows], "y_train": data.y_train[rows]}
-    few = dataclasses.replace(data, **chosen, domain_names=(), domain_train=None, domain_test=None)
+    few = data.with_training_rows(rows)
     frozen = FrozenFeatures(backbone, few, lambda line: progress(f"whitening, {line}"))
     features = frozen.rows("train", np.arange(len(rows)))
     backbone.add_whitening(*whitening(features, few.y_train, SHRINKAGE_MANY))

@@ -10,7 +10,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_cbpnet.data import Task
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.training.features.cache import CachedFeatures, FrozenFeatures, fingerprint
 
 
@@ -22,7 +22,7 @@ class TaskFeatures:
         frozen: the queries, or None where the backbone still changes.
     """
 
-    def __init__(self, model: CBPNet, frozen: FrozenFeatures | None) -> None:
+    def __init__(self, model: PromptedClassifier, frozen: FrozenFeatures | None) -> None:
         self.model, self.frozen = model, frozen
         self._final: CachedFeatures | None = None
         size, width = model.backbone.config.image_size, model.backbone.config.width
@@ -56,10 +56,10 @@ class TaskFeatures:
         """Return the queries, float32 [N, D], of the task's images of `part`, `train` or `test`; None for none."""
         if not self._queried:
             return None
-        rows = task.train_rows if part == "train" else task.test_rows
+        images = task.images(part)
         if self.frozen is not None:
-            return self.frozen.rows(part, rows)
-        return self.model.batched(self.model.query, task.data.images(part, rows))
+            return self.frozen.rows(part, images.rows)
+        return self.model.batched(self.model.query, images)
 
     def __call__(self, task: Task, part: str, prompt: Any = None) -> NDArray[np.float32]:
         """Return the features behind the prompts, float32 [N, D].
@@ -69,14 +69,14 @@ class TaskFeatures:
             part: `train` or `test`.
             prompt: the expert prompt to use for all, int32 []; None for the one that each image selects.
         """
-        rows = task.train_rows if part == "train" else task.test_rows
+        images = task.images(part)
         if self.frozen is None:
-            return self.model.batched(lambda x: self.model.features(x, prompt)[0], task.data.images(part, rows))
+            return self.model.batched(lambda x: self.model.features(x, prompt)[0], images)
         if not self.model.prompts.reads_tokens:
-            return self.frozen.rows(part, rows)
+            return self.frozen.rows(part, images.rows)
         if self._final is not None and prompt is None:
-            return self._final.rows(part, rows)
-        return self._behind(part, rows, prompt)
+            return self._final.rows(part, images.rows)
+        return self._behind(part, images.rows, prompt)
 
     def _behind(self, part: str, rows: NDArray[np.integer[Any]], prompt: Any) -> NDArray[np.float32]:
         assert self.frozen is not None  # noqa: S101

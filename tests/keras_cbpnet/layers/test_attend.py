@@ -18,7 +18,7 @@ from keras_cbpnet.layers.fake_quant import FakeQuantize, fake_quantizers, set_mo
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.calibration import calibrate
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 # Dimensions: B images, H heads, M keys and queries, E width of a head.
 B, H, M, E, SIDE = 2, 2, 144, 8, 12
@@ -111,7 +111,9 @@ def test_a_saved_model_keeps_its_parts(tmp_path):
 
 
 def test_a_loaded_model_rounds_the_parts_too(tmp_path):
-    model = CBPNet({"image_size": 48, "width": 8, "heads": 2, "depth": 1, "mlp_width": 8}, NoPrompts(), quantized=True)
+    model = PromptedClassifier(
+        {"image_size": 48, "width": 8, "heads": 2, "depth": 1, "mlp_width": 8}, NoPrompts(), quantized=True
+    )
     model.build()
     set_mode(model, "on")
     model.save(tmp_path / "model.keras")

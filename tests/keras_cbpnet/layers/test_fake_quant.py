@@ -9,7 +9,7 @@ from keras_cbpnet.config import BackboneConfig, HeadConfig, PromptConfig
 from keras_cbpnet.layers.fake_quant import KINDS, FakeQuantize, fake_quantizers, float32, get_mode, optional, set_mode
 from keras_cbpnet.layers.projection import Convolution, Projection
 from keras_cbpnet.models.calibration import calibrate
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.weights import named_variables
 
 # Dimensions: B images, D width.
@@ -205,7 +205,7 @@ HEAD = HeadConfig(units=4, slots=4, batch=8)
 
 def build(images, quantized, randomised):
     keras.utils.set_random_seed(0)
-    model = CBPNet(SIZES, PROMPTS, HEAD, quantized=quantized)
+    model = PromptedClassifier(SIZES, PROMPTS, HEAD, quantized=quantized)
     model.build()
     randomised(model.prompts)
     for variable in named_variables(model.backbone).values():

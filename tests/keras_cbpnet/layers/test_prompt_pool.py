@@ -12,7 +12,7 @@ from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompt_pool import PromptPool
 from keras_cbpnet.models.backbone import Backbone
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.weights import named_variables
 from keras_cbpnet.training.features import tasks as task_features
 
@@ -137,7 +137,7 @@ def test_task_features_are_those_of_the_model(kind, tiny_backbone, data, randomi
     early = PromptConfig(length=2, pool=2, query_depth=1)
     dual = {"expert": PromptConfig(length=2, pool=2), "early": early, "fixed": FixedPrompt(early, D)}
     prompts = {**dual, "pool": PromptPool(width=D), "none": NoPrompts()}[kind]
-    model = CBPNet(tiny_backbone, prompts, HeadConfig(units=4, slots=8))
+    model = PromptedClassifier(tiny_backbone, prompts, HeadConfig(units=4, slots=8))
     model.build()
     randomised(model.prompts)
     (task,) = make_stream("class", data, 1, seed=0)

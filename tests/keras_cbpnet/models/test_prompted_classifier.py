@@ -1,4 +1,4 @@
-"""CBPNet as an ordinary Keras model: fit trains the current task's prompts and the head, and nothing else."""
+"""As an ordinary Keras model: fit trains the current task's prompts and the head, and nothing else."""
 
 import json
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 from firmware_host.bundle import BLOCKS
 from keras_cbpnet.config import BackboneConfig, HeadConfig, PromptConfig
 from keras_cbpnet.head.equations import masked
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 # Dimensions: B images, D feature size, C class slots.
 SIZES = BackboneConfig(image_size=16, stem=((8, 2),), patch_size=4, width=16, depth=2, heads=2, mlp_width=32)
@@ -21,7 +21,7 @@ C = 6
 
 def build(block="prototype", **changes):
     keras.utils.set_random_seed(0)
-    model = CBPNet(SIZES, PROMPTS, HeadConfig(block=block, units=8, slots=C, batch=8, **RATES), **changes)
+    model = PromptedClassifier(SIZES, PROMPTS, HeadConfig(block=block, units=8, slots=C, batch=8, **RATES), **changes)
     model.build()
     return model
 
@@ -261,14 +261,25 @@ def test_a_reloaded_model_goes_on_as_the_saved_one_would(trained, coloured_image
 
 
 def test_config_round_trip():
-    model = CBPNet(SIZES, PROMPTS, HeadConfig(block="mlp", units=8, slots=C), quantized=True, key_weight=0.25)
+    model = PromptedClassifier(
+        SIZES, PROMPTS, HeadConfig(block="mlp", units=8, slots=C), quantized=True, key_weight=0.25
+    )
     config = model.get_config()
     assert {"backbone", "prompts", "head", "quantized", "key_weight"} <= set(config)
-    copy = CBPNet.from_config(config)
+    copy = PromptedClassifier.from_config(config)
     assert copy.get_config() == config
     assert (copy.backbone.config, copy.prompts.config, copy.head.config) == (SIZES, PROMPTS, model.head.config)
-    from_json = CBPNet.from_config(json.loads(json.dumps(config)))
+    from_json = PromptedClassifier.from_config(json.loads(json.dumps(config)))
     assert (from_json.backbone.config, from_json.prompts.config) == (SIZES, PROMPTS)
+
+
+def test_a_model_saved_under_the_first_name_of_class_and_module_loads():
+    model = PromptedClassifier(SIZES, PROMPTS, HeadConfig(block="mlp", units=8, slots=C))
+    names = {"module": "keras_cbpnet.models.cbpnet", "class_name": "CBPNet", "registered_name": "keras_cbpnet>CBPNet"}
+    assert keras.saving.serialize_keras_object(model)["registered_name"] == names["registered_name"]
+    old = keras.saving.deserialize_keras_object({**names, "config": model.get_config()})
+    assert type(old) is PromptedClassifier
+    assert old.get_config() == model.get_config()
 
 
 # One step -------------------------------------------------------------------------------------------------------------
@@ -351,7 +362,7 @@ def test_begin_task_opens_the_slots_and_masks_the_loss(coloured_images):
 
 
 def test_dual_prompts_default_blocks_fit_a_backbone_of_five(tiny_backbone, coloured_images):
-    model = CBPNet(tiny_backbone, PromptConfig(), HeadConfig(units=4, slots=4))
+    model = PromptedClassifier(tiny_backbone, PromptConfig(), HeadConfig(units=4, slots=4))
     model.build()
     images, label = coloured_images(4, [0, 1])
     begin(model, images, label)

@@ -21,7 +21,7 @@ from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompts import Prompts
 from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.models.calibration import calibrate
-from keras_cbpnet.models.prompted_classifier import CBPNet
+from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.training.features.cache import FrozenFeatures
 from keras_cbpnet.training.trainer import train
 
@@ -46,7 +46,7 @@ def make(kind, images, randomised, sizes, quantized=False):
     keras.utils.set_random_seed(0)
     config = PromptConfig(length=2, expert_length=2, pool=3, query_depth=2 if kind == "early" else 0)
     prompts = FixedPrompt(config, D, name="prompts") if kind == "fixed" else Prompts(config, D, name="prompts")
-    model = CBPNet(sizes, prompts, HeadConfig(units=4, slots=4, batch=8), quantized=quantized)
+    model = PromptedClassifier(sizes, prompts, HeadConfig(units=4, slots=4, batch=8), quantized=quantized)
     model.build()
     randomised(model.backbone)
     for slots in ([0, 1], [2, 3]):
@@ -182,7 +182,7 @@ def test_a_step_trains_the_prompts_and_moves_the_ranges(kind, images, randomised
 @pytest.mark.parametrize("depth", [6, 9])
 def test_more_blocks_than_there_are(depth, tiny_backbone):
     with pytest.raises(UserError, match=f"query_depth {depth} is more than the backbone's 5 blocks"):
-        CBPNet(tiny_backbone, PromptConfig(query_depth=depth), HeadConfig())
+        PromptedClassifier(tiny_backbone, PromptConfig(query_depth=depth), HeadConfig())
 
 
 def test_queries_of_each_depth_are_kept_apart(
