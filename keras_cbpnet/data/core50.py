@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.data.dataset import Dataset
-from keras_cbpnet.data.files import datasets_folder, read_images, read_lines, require_download
+from keras_cbpnet.data.files import datasets_folder, read_lines, require_download
+from keras_cbpnet.data.images import ImageFiles
 from keras_cbpnet.data.preprocessing import ImageSize
 from keras_cbpnet.errors import UserError
 
@@ -60,9 +61,9 @@ def load_core50(image_size: ImageSize, seed: int = 0) -> Dataset:
     _, test_labels = _sessions_and_labels(test)
     sessions, domains = np.unique(train_sessions, return_inverse=True)
     return Dataset(
-        read_images([images / path for path in train], image_size),
+        ImageFiles((images / path for path in train), image_size),
         train_labels,
-        read_images([images / path for path in test], image_size),
+        ImageFiles((images / path for path in test), image_size),
         test_labels,
         CLASS_NAMES,
         domain_names=tuple(f"s{session}" for session in sessions),

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.data.dataset import Dataset
-from keras_cbpnet.data.files import datasets_folder, read_images, read_lines, require_download
+from keras_cbpnet.data.files import datasets_folder, read_lines, require_download
+from keras_cbpnet.data.images import ImageFiles
 from keras_cbpnet.data.preprocessing import ImageSize
 from keras_cbpnet.errors import UserError
 
@@ -46,7 +47,7 @@ def load_cub200(image_size: ImageSize, seed: int = 0) -> Dataset:
     files = [root / "images" / name for name in images.values()]
     train, test = ([file for file, mine in zip(files, part) if mine] for part in (training, ~training))
     return Dataset(
-        read_images(train, image_size), labels[training], read_images(test, image_size), labels[~training], names
+        ImageFiles(train, image_size), labels[training], ImageFiles(test, image_size), labels[~training], names
     )
 
 

@@ -1,17 +1,19 @@
-"""A labelled image data set in memory, its checks, and the fixed split of sources that have no test set."""
+"""A labelled image data set, its checks, and the fixed split of sources that have no test set."""
 
 # N images, H height, W width
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_cbpnet.data.images import ImageFiles, StoredImages
 from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.errors import UserError
 
@@ -26,7 +28,7 @@ class Dataset:
     """Images and labels; checked on construction (`UserError` names what is wrong).
 
     Attributes:
-        x_train: uint8 [N, H, W, 3], RGB 0..255.
+        x_train: uint8 [N, H, W, 3], RGB 0..255: an array, or files that are decoded when they are indexed.
         y_train: int64 [N], index into `class_names`.
         x_test: uint8, as `x_train`.
         y_test: int64, as `y_train`.
@@ -38,9 +40,9 @@ class Dataset:
         image_size: (height, width) that `images` gives them at; None for that of `x_train`.
     """
 
-    x_train: NDArray[np.uint8]
+    x_train: StoredImages
     y_train: NDArray[np.int64]
-    x_test: NDArray[np.uint8]
+    x_test: StoredImages
     y_test: NDArray[np.int64]
     class_names: tuple[str, ...]
     domain_names: tuple[str, ...] = ()
@@ -50,13 +52,46 @@ class Dataset:
 
     def images(self, part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Returns the images `rows` of `part`, `train` or `test`, uint8 [n, H, W, 3], at `image_size`."""
-        stored = self.x_train if part == "train" else self.x_test
+        stored = self.stored(part)
         return resize_images(stored[rows], self.image_size or stored.shape[1:3])
 
+    def stored(self, part: str) -> StoredImages:
+        """Returns the images of `part`, `train` or `test`, as they are stored."""
+        return self.x_train if part == "train" else self.x_test
+
+    def check(self, say: Callable[[str], None] = lambda line: None) -> None:
+        """Decodes every image file once, so that a damaged one is known before hours of work.
+
+        Args:
+            say: Takes a line of progress, about one for each tenth of many images.
+
+        Raises:
+            UserError: A file is not an image, or damaged.
+        """
+        for part in ("train", "test"):
+            stored = self.stored(part)
+            if isinstance(stored, ImageFiles):
+                stored.check(partial(_say, say, part))
+
+    def contents(self, part: str) -> bytes | memoryview:
+        """Returns bytes that tell the stored images of `part`, `train` or `test`, from any others.
+
+        Raises:
+            UserError: A file is not an image, or damaged.
+        """
+        stored = self.stored(part)
+        return stored.check() if isinstance(stored, ImageFiles) else np.ascontiguousarray(stored).data
+
+    def with_training_rows(self, rows: NDArray[np.integer[Any]]) -> Dataset:
+        """Returns the data set with the training images `rows` alone, at least one a class, and without domains."""
+        x = self.x_train.subset(rows) if isinstance(self.x_train, ImageFiles) else self.x_train[rows]
+        few = {"x_train": x, "y_train": self.y_train[rows]}
+        return replace(self, **few, domain_names=(), domain_train=None, domain_test=None)
+
     def resized(self) -> Dataset:
-        """Returns the data set with all its images stored at `image_size`."""
+        """Returns the data set with all its images in memory, at `image_size`."""
         size = self.image_size or self.x_train.shape[1:3]
-        x_train, x_test = resize_images(self.x_train, size), resize_images(self.x_test, size)
+        x_train, x_test = (resize_images(x[:], size) for x in (self.x_train, self.x_test))
         return replace(self, x_train=x_train, x_test=x_test, image_size=None)
 
     def __post_init__(self) -> None:
@@ -84,6 +119,10 @@ class Dataset:
             if domains is not None:
                 _check_numbers(part, "domain", domains, len(labels), self.domain_names)
                 _check_cells(part, domains, labels, self.domain_names, self.class_names)
+
+
+def _say(say: Callable[[str], None], part: str, line: str) -> None:
+    say(f"{part} data: {line}")
 
 
 def stratified_split(
@@ -129,7 +168,7 @@ def _check_names(kind: str, names: tuple[str, ...]) -> None:
         raise UserError(f"{kind} name '{duplicates[0]}' appears more than once; names must be different")
 
 
-def _check_images(part: str, images: NDArray[np.uint8]) -> None:
+def _check_images(part: str, images: StoredImages) -> None:
     if images.dtype != np.uint8:
         raise UserError(f"x_{part} has dtype {images.dtype}; images must be uint8, RGB 0..255")
     if images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.data.dataset import Dataset, stratified_split
-from keras_cbpnet.data.files import has_parts, read_images, require_folder, subfolders
+from keras_cbpnet.data.files import has_parts, require_folder, subfolders
 from keras_cbpnet.data.folder import class_folders, labelled_files
+from keras_cbpnet.data.images import ImageFiles
 from keras_cbpnet.data.preprocessing import ImageSize
 from keras_cbpnet.errors import UserError
 
@@ -50,9 +51,9 @@ def load_domains(path: str, image_size: ImageSize) -> Dataset:
         rows = stratified_split(whole.domains * len(whole.classes) + whole.labels, groups)
         train, test = (whole.take(part) for part in rows)
     return Dataset(
-        read_images(train.files, image_size),
+        ImageFiles(train.files, image_size),
         train.labels,
-        read_images(test.files, image_size),
+        ImageFiles(test.files, image_size),
         test.labels,
         train.classes,
         domain_names=train.names,
@@ -64,7 +65,7 @@ def load_domains(path: str, image_size: ImageSize) -> Dataset:
 class _Domains(NamedTuple):
     names: tuple[str, ...]
     classes: tuple[str, ...]
-    files: list[Path]
+    files: list[str]
     labels: NDArray[np.int64]  # (N,), index into classes
     domains: NDArray[np.int64]  # (N,), index into names
 

@@ -1,24 +1,16 @@
-"""Image files on disk: where downloads lie, folders, lists and reading, with one clear line for what is missing."""
-
-# N images, H height, W width
+"""Data sets on disk: where downloads lie, folders and lists, with one clear line for what is missing."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from keras_cbpnet.data.preprocessing import ImageSize, height_and_width, read_image
 from keras_cbpnet.errors import UserError
 
 __all__ = [
     "datasets_folder",
     "has_parts",
     "image_files",
-    "read_images",
     "read_lines",
     "require_download",
     "require_folder",
@@ -58,7 +50,7 @@ def subfolders(root: Path) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[str]:
     """Returns the visible files in `folder` and the folders below it, sorted.
 
     Raises:
@@ -67,22 +59,7 @@ def image_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and _counts(path.relative_to(folder)))
     if not files:
         raise UserError(f"class folder {folder} has no images; add some or remove the folder")
-    return files
-
-
-def read_images(files: Sequence[Path], image_size: ImageSize) -> NDArray[np.uint8]:
-    """Reads images upright as RGB, all at one size: uint8 [N, H, W, 3].
-
-    Raises:
-        UserError: A file is missing (found out before any is read), not an image, or damaged.
-    """
-    missing = next((file for file in files if not file.is_file()), None)
-    if missing:
-        raise UserError(f"image {missing} is missing; unpack its archive again or put the file there")
-    images = np.empty((len(files), *height_and_width(image_size), 3), np.uint8)
-    for index, file in enumerate(files):
-        images[index] = read_image(file, image_size)
-    return images
+    return [os.fspath(file) for file in files]  # a Path takes several times the memory
 
 
 def read_lines(file: Path) -> list[str]:

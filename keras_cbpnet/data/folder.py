@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.data.dataset import SPLIT_SEED, Dataset, stratified_split
-from keras_cbpnet.data.files import has_parts, image_files, read_images, require_folder, subfolders
+from keras_cbpnet.data.files import has_parts, image_files, require_folder, subfolders
+from keras_cbpnet.data.images import ImageFiles
 from keras_cbpnet.data.preprocessing import ImageSize
 from keras_cbpnet.errors import UserError
 
@@ -41,7 +42,7 @@ def load_class_folders(root: Path, image_size: ImageSize, seed: int = SPLIT_SEED
     names = class_folders(root)
     files, labels = labelled_files(root, names)
     train, test = stratified_split(labels, names, seed)
-    x_train, x_test = (read_images([files[row] for row in rows], image_size) for rows in (train, test))
+    x_train, x_test = (ImageFiles([files[row] for row in rows], image_size) for rows in (train, test))
     return Dataset(x_train, labels[train], x_test, labels[test], names)
 
 
@@ -59,7 +60,7 @@ def class_folders(root: Path) -> tuple[str, ...]:
     return names
 
 
-def labelled_files(root: Path, names: Sequence[str]) -> tuple[list[Path], NDArray[np.int64]]:
+def labelled_files(root: Path, names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """Returns the image files of the class folders `names` in `root`, and their labels: int64 [N], index into `names`.
 
     Raises:
@@ -78,5 +79,5 @@ def _load_parts(root: Path, image_size: ImageSize) -> Dataset:
     train_files, train_labels = labelled_files(root / "train", names)
     test_files, test_labels = labelled_files(root / "test", names)
     return Dataset(
-        read_images(train_files, image_size), train_labels, read_images(test_files, image_size), test_labels, names
+        ImageFiles(train_files, image_size), train_labels, ImageFiles(test_files, image_size), test_labels, names
     )

@@ -23,12 +23,12 @@ __all__ = ["NAMED_SOURCES", "PATH_SOURCES", "load_dataset", "open_dataset"]
 
 
 def load_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads a data set with all images stored at one size; arguments as `open_dataset`."""
+    """Loads a data set with all images in memory at one size; arguments as `open_dataset`."""
     return open_dataset(spec, image_size, seed).resized()
 
 
 def open_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Opens a data set whose `images` have one size; sources that are small arrays are stored as they are.
+    """Opens a data set whose `images` have one size; image files are decoded when their rows are asked for.
 
     Args:
         spec: `digits`, `cifar100`, `imagenet_r`, `cub200`, `core50` (with domains), `folder:PATH` (one folder per

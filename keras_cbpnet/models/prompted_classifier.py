@@ -130,7 +130,7 @@ class PromptedClassifier(keras.Model):
         loss_mask[list(slots if compete is None else compete)] = 1.0
         self.loss_mask.assign(loss_mask)
 
-    def batched(self, function: Any, images: np.ndarray, batch: int | None = None) -> np.ndarray:
+    def batched(self, function: Any, images: Any, batch: int | None = None) -> np.ndarray:
         """Return `function` of `images` as one array, computed `batch` images at a time; None: as many as are fast."""
         batch = batch or self.backbone.pass_images
         parts = [ops.convert_to_numpy(function(images[i : i + batch])) for i in range(0, len(images), batch)]

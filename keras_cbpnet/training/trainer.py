@@ -62,6 +62,7 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     classes = 1 + max(slot for task in stream for slot in task.slots)
     if config.slots and config.slots < classes:
         raise UserError(f"--slots {config.slots} is too few for the {classes} classes of {config.dataset}")
+    data.check(progress)
     model = build_model(config, classes)
     steps = config.head_epochs * sum(len(task.y_train) for task in tasks) // config.batch
     model.head.compiled = steps > COMPILE_FROM

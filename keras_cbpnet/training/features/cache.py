@@ -60,9 +60,9 @@ class CachedFeatures:
         return np.asarray(self._parts[part][rows])
 
     def _computed(self, part: str) -> NDArray[np.float32]:
-        stored = self.data.x_train if part == "train" else self.data.x_test
+        stored = self.data.stored(part)
         sizes = f"{stored.shape} {self.data.image_size}"
-        identity = fingerprint(self.identity, sizes, np.ascontiguousarray(stored).data)
+        identity = fingerprint(self.identity, sizes, self.data.contents(part))
         file = cache_folder() / f"features-{identity}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
 

@@ -1,0 +1,102 @@
+"""Images that stay in their files until they are asked for."""
+
+# N images, H height, W width, S rows asked for
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_host.shared.files import sha256_of_file
+from keras_cbpnet.data.preprocessing import ImageSize, height_and_width, read_image
+from keras_cbpnet.errors import UserError
+
+__all__ = ["ImageFiles", "Rows", "StoredImages"]
+
+KEPT = 2**29  # bytes of decoded images up to which they are kept in memory: 3,500 of 224 px, 170,000 of 32 px
+LINE = 1000  # images between two lines of progress, at least
+
+Rows = Union["NDArray[np.integer[Any]]", "NDArray[np.bool_]", slice]
+
+
+class ImageFiles:
+    """Image files as a sequence, uint8 [N, H, W, 3]: decoded, upright and at one size, when they are indexed.
+
+    Where all of them fit in `KEPT` bytes, each is decoded once and kept.
+
+    Args:
+        files: The files, in their order.
+        image_size: Side of the images in pixels, or (height, width).
+
+    Raises:
+        UserError: A file is missing.
+    """
+
+    ndim = 4
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, files: Iterable[str | os.PathLike[str]], image_size: ImageSize) -> None:
+        self.files = [os.fspath(file) for file in files]
+        missing = next((file for file in self.files if not os.path.isfile(file)), None)
+        if missing:
+            raise UserError(f"image {missing} is missing; unpack its archive again or put the file there")
+        self.shape = (len(self.files), *height_and_width(image_size), 3)
+        few = int(np.prod(self.shape)) <= KEPT
+        self._kept = np.empty(self.shape, np.uint8) if few else None  # takes memory as it is filled
+        self._known = np.zeros(len(self.files), np.bool_)  # which rows of it are filled
+        self._digest = b""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: Rows) -> NDArray[np.uint8]:
+        """Returns the images `rows` [S], uint8 [S, H, W, 3].
+
+        Raises:
+            UserError: A file is not an image, or damaged.
+        """
+        wanted = np.arange(len(self))[rows]
+        images = np.empty((len(wanted), *self.shape[1:]), np.uint8)
+        for place, row in enumerate(wanted.tolist()):
+            images[place] = self._read(row)
+        return images
+
+    def subset(self, rows: Rows) -> ImageFiles:
+        """Returns the images `rows` as another such sequence; none is decoded."""
+        return ImageFiles((self.files[row] for row in np.arange(len(self))[rows].flat), self.shape[1:3])
+
+    def check(self, say: Callable[[str], None] = lambda line: None) -> bytes:
+        """Decodes every image once, and returns a digest of what the files hold, in their order.
+
+        Args:
+            say: Takes a line of progress, about one for each tenth of many images.
+
+        Raises:
+            UserError: A file is not an image, or damaged.
+        """
+        if not self._digest:
+            digest, step = hashlib.sha256(), max(LINE, -(-len(self) // 10))
+            for row, file in enumerate(self.files):
+                self._read(row)
+                digest.update(bytes.fromhex(sha256_of_file(Path(file))))
+                if (row + 1) % step == 0:
+                    say(f"{row + 1} of {len(self)} images checked")
+            self._digest = digest.digest()
+        return self._digest
+
+    def _read(self, row: int) -> NDArray[np.uint8]:
+        if self._kept is None:
+            return read_image(self.files[row], self.shape[1:3])
+        if not self._known[row]:
+            self._kept[row] = read_image(self.files[row], self.shape[1:3])
+            self._known[row] = True
+        return np.asarray(self._kept[row])
+
+
+StoredImages = Union["NDArray[np.uint8]", ImageFiles]
