@@ -10,7 +10,6 @@ on the PATH it also says what an Ethos-U would do.
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 import sys
 import tempfile
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import results
-from benchmarks.common.pipeline import DEVICE_TASKS, RUNTIMES, learn_on_device
+from benchmarks.common.pipeline import DEVICE_TASKS, learn_on_device
 from benchmarks.common.stages import ROOT, StageError, Stages, shown
 from benchmarks.common.tables import markdown
+from firmware_host.shared.runtimes import installed_interpreters
 from keras_cbpnet import cli
 
 PRESETS = ("vit_micro_32", "vit_nano_32")  # the first one learns
@@ -106,7 +106,7 @@ def learn(work: Path, seed: int, prefix: str = "") -> dict[str, Any]:
         report = stages.run("convert", "tflite/convert.py", run, "--output", folder / "bundle", *options, "--json")
         if kind == SGD:
             record["micro"] = report["micro"]
-        runtime = "tflm" if options else next(name for name in RUNTIMES if importlib.util.find_spec(name))
+        runtime = "tflm" if options else installed_interpreters()[-1]
         _, rows = learn_on_device(stages, folder, tasks, seed, runtime)
         record["average_accuracy"][kind] = statistics.fmean(rows[-1])
     record["seconds"] = stages.seconds

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.common import results, runs
 from benchmarks.common.stages import ROOT, shown
 from benchmarks.common.tables import markdown
+from firmware_host.shared.runtimes import installed_interpreters
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 
@@ -91,7 +92,7 @@ def cost(folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     from keras_cbpnet.config import read_config
     from keras_cbpnet.data import open_dataset
     from keras_cbpnet.export.backbone import convert_backbone
-    from keras_cbpnet.export.runtimes import installed_runtimes, time_backbones
+    from keras_cbpnet.export.runtimes import time_backbones
     from keras_cbpnet.export.tflite_file.macs import multiply_adds
 
     files, image = {}, None
@@ -100,7 +101,7 @@ def cost(folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
         data = open_dataset(read_config(run).dataset, model.backbone.config.image_size)
         images = data.images("train", np.arange(100))
         files[name], image = convert_backbone(model, "int8", images), images[0]
-    times = {runtime: time_backbones(files, image, runtime, ROUNDS) for runtime in installed_runtimes()}
+    times = {runtime: time_backbones(files, image, runtime, ROUNDS) for runtime in installed_interpreters()}
     return {
         name: {
             "multiply_adds": multiply_adds(file),

@@ -25,13 +25,13 @@ import numpy as np
 from benchmarks.common import results, runs
 from benchmarks.common.stages import ROOT, shown
 from benchmarks.common.tables import markdown
+from firmware_host.shared.runtimes import interpreters
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.presets import get_preset
 
 FLOAT = "float32"
 RECIPES = {FLOAT: FLOAT, "int8": "int8", "int8_calibrated": "int8", "hybrid": "hybrid"}  # name: the converter's
-RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -41,7 +41,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--tasks", type=int, default=5, metavar="T", help="number of tasks")
     add("--epochs", type=int, default=3, metavar="E", help="passes with the prompts; 0: no prompts")
     add("--head-epochs", type=int, default=20, metavar="E", help="passes of the head alone")
-    add("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help="what computes the features")
+    add("--runtime", choices=interpreters(), default=interpreters()[0], help="what computes the features")
     return parser
 
 

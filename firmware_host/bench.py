@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
-from firmware_host.engines.interpreter import Runtime, open_backbone, open_head
+from firmware_host.engines.find import Runtime, open_backbone, open_head
 from firmware_host.process_memory import peak_memory_mb
 
 __all__ = ["bench"]

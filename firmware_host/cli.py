@@ -16,7 +16,7 @@ from firmware_host.commands.learn import run_learn
 from firmware_host.commands.predict import run_evaluate, run_predict
 from firmware_host.commands.state import ACTIONS, run_state
 from firmware_host.device import DEFAULT_EPOCHS
-from firmware_host.engines.interpreter import RUNTIMES
+from firmware_host.shared.runtimes import AUTO, runtime_names
 
 __all__ = ["main"]
 
@@ -175,7 +175,9 @@ def _add_max_memory(parser: argparse.ArgumentParser) -> None:
 def _common() -> _Parser:
     common = _Parser(add_help=False)
     common.add_argument("--state", metavar="DIR", help="folder of the learned state (default: BUNDLE.state beside it)")
-    common.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what computes; numpy is for the head only")
+    common.add_argument(
+        "--runtime", choices=runtime_names(), default=AUTO, help="what computes; numpy is for the head only"
+    )
     common.add_argument("--threads", type=int, default=1, help="threads of the interpreter")
     common.add_argument("--seed", type=int, help="of the random numbers (default: go on from the state, 0 at first)")
     common.add_argument("--json", action="store_true", help="print JSON, one object a line")

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from firmware_host.bundle import DeviceError, read_bundle
-from firmware_host.engines.interpreter import Backbone, find_runtime, open_backbone, open_head
+from firmware_host.engines.backbone import Backbone
+from firmware_host.engines.find import find_runtime, open_backbone, open_head
 from firmware_host.engines.protocol import Array
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
@@ -66,7 +67,8 @@ class Device:
         Args:
             bundle: the folder that tflite/convert.py wrote.
             state: the folder of the learned state; None: beside the bundle, `BUNDLE.state`. It need not exist yet.
-            runtime: `auto`, `ai_edge_litert`, `tflite_runtime`, or `numpy` (head in NumPy, backbone as in `auto`).
+            runtime: a name of the table in firmware_host/shared/runtimes.py, such as `numpy` (head in NumPy, backbone
+                as in `auto`); `auto`: the first interpreter there that is installed.
             threads: threads of the interpreter.
             seed: of the random numbers used in learning; None: go on from the saved state (0 where there is none).
 

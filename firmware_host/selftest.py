@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from firmware_host.bundle import Bundle, BundleError
-from firmware_host.engines.interpreter import Backbone, Runtime, open_backbone, open_head
+from firmware_host.engines.backbone import Backbone
+from firmware_host.engines.find import Runtime, open_backbone, open_head
 from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.engines.protocol import Array, Head, HeadState
 from firmware_host.engines.tflm import TflmHead

@@ -8,17 +8,16 @@ a child starts at its parent's size.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common.stages import Stages, shown
+from firmware_host.shared.runtimes import installed_interpreters
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.metrics import summarize
 
-RUNTIMES = ("tflite_runtime", "ai_edge_litert")  # all that are installed are tested and timed, the first one learns
 TASKS = TrainConfig().tasks
 DEVICE_TASKS = 2
 HOST_TASKS = TASKS - DEVICE_TASKS
@@ -39,7 +38,7 @@ def measure(seed: int, work: Path, prefix: str = "") -> dict[str, Any]:
         StageError: a stage failed.
         UserError: no runtime is installed.
     """
-    runtimes = [name for name in RUNTIMES if importlib.util.find_spec(name)]
+    runtimes = installed_interpreters()[::-1]  # all are tested and timed; the first, the slowest, learns
     if not runtimes:
         raise UserError('no TFLite runtime is installed; install "keras-cbpnet[device]"')
     run, bundle, state = work / "run", work / "bundle", work / "state"

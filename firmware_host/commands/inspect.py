@@ -10,7 +10,7 @@ from firmware_host.bench import bench
 from firmware_host.bundle import Bundle, read_bundle
 from firmware_host.commands.common import Output
 from firmware_host.commands.state import state_record
-from firmware_host.engines.interpreter import find_runtime
+from firmware_host.engines.find import find_runtime
 from firmware_host.selftest import selftest
 from firmware_host.state import Snapshot, StateFolder, default_folder
 from firmware_host.terminal import without_runtime_chatter

@@ -1,102 +1,27 @@
-"""The interpreters: which ones there are, and a backbone and a head over one of them.
+"""A backbone and a head over TensorFlow Lite's `Interpreter`, whichever package it comes from.
 
-Dimensions: H, W pixels; d features; C class slots; B training rows.
+Dimensions: d features; C class slots; B training rows.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
-from firmware_host.engines import tflm
-from firmware_host.engines.numpy_head import NumpyHead
-from firmware_host.engines.protocol import Array, Head, HeadState, TrainResult
+from firmware_host.engines.backbone import Backbone
+from firmware_host.engines.protocol import Array, HeadState, TrainResult
 from firmware_host.engines.unsigned import PlainRunner
 
-__all__ = [
-    "RUNTIMES",
-    "Backbone",
-    "Feature",
-    "InterpreterHead",
-    "Runtime",
-    "find_runtime",
-    "open_backbone",
-    "open_head",
-]
+if TYPE_CHECKING:
+    from firmware_host.engines.find import Runtime
 
-INTERPRETERS = ("ai_edge_litert", "tflite_runtime")  # the faster one first
-INSTALL = 'install "keras-cbpnet[device]" or "keras-cbpnet[device-legacy]"'
-TFLM = "tflm"  # what a microcontroller runs, for the files of --target micro
-RUNTIMES = ("auto", *INTERPRETERS, "numpy", TFLM)
+__all__ = ["InterpreterHead", "open_backbone", "open_head"]
 
-
-class Runtime(NamedTuple):
-    """The runtime in use: the name the user sees (`numpy` for the head) and its Interpreter class."""
-
-    name: str
-    interpreter: Any
-
-
-class Feature(NamedTuple):
-    """What the backbone says of one image: feature float32 [d], the same as stored [1, d], the E-prompt's index."""
-
-    value: Array
-    raw: Array
-    prompt: int
-
-
-def find_runtime(name: str = "auto") -> Runtime:
-    """Return the runtime called `name`; `auto` and `numpy` (head only) take the first interpreter that imports.
-
-    Raises DeviceError when it is unknown, not installed or cannot be loaded.
-    """
-    if name not in RUNTIMES:
-        raise DeviceError(f"unknown runtime {name!r}: use one of {', '.join(RUNTIMES)}")
-    if name == TFLM:
-        return Runtime(TFLM, tflm.find_tflm())
-    wanted = INTERPRETERS if name in ("auto", "numpy") else (name,)
-    reasons = []
-    for module in wanted:
-        if module == "tflite_runtime" and "tensorflow" in sys.modules:
-            reasons.append("tflite_runtime does not load after tensorflow in one process: start a process of its own")
-            continue
-        try:
-            interpreter = importlib.import_module(f"{module}.interpreter").Interpreter
-        except Exception as error:  # a wheel for another NumPy or processor fails with whatever it likes
-            reasons.append(f"{module} does not import ({' '.join(str(error).split())})")
-            continue
-        return Runtime("numpy" if name == "numpy" else module, interpreter)
-    raise DeviceError(
-        f"no interpreter for runtime {name!r}: {'; '.join(reasons)}; {INSTALL}, or choose another --runtime"
-    )
-
-
-class Backbone:
-    """The frozen network: one image in, one feature out."""
-
-    def __init__(self, runner: Any) -> None:
-        self._runner = runner
-        details = runner.get_output_details()["feature"]
-        quantized = details["dtype"] != np.float32
-        self._scale = np.float32(details["quantization"][0] if quantized else 1)
-        self._zero_point = np.float32(details["quantization"][1] if quantized else 0)
-        self.dtype = np.dtype(details["dtype"])
-
-    def __call__(self, image: Array) -> Feature:
-        """Return the Feature of `image`, uint8 RGB [H, W, 3] or [1, H, W, 3]."""
-        outputs = self._runner(image=np.ascontiguousarray(image, np.uint8).reshape((1, *image.shape[-3:])))
-        raw = outputs["feature"]  # (1, d)
-        return Feature(self.dequantize(raw[0]), raw, int(outputs["prompt"][0]))
-
-    def dequantize(self, raw: Array) -> Array:
-        """Return what stored features of any shape stand for, float32."""
-        values: Array = (raw.astype(np.float32) - self._zero_point) * self._scale
-        return values
+Tensors = dict[str, tuple[tuple[int, ...], str]]
 
 
 class InterpreterHead:
@@ -144,10 +69,8 @@ class InterpreterHead:
         self._set_state(**{name: np.array(state[name], np.float32) for name in self._names})
 
 
-def open_backbone(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Backbone:
-    """Open the bundle's backbone; raises DeviceError when its tensors are not those the manifest names."""
-    if runtime.name == TFLM:
-        return Backbone(tflm.BackboneRunner(bundle))
+def open_backbone(bundle: Bundle, runtime: Runtime, threads: int) -> Backbone:
+    """Open backbone.tflite; raises DeviceError when its tensors are not those the manifest names."""
     shapes, dtypes = bundle.manifest["shapes"], bundle.manifest["dtypes"]
     interpreter = _open(bundle, "backbone.tflite", runtime, threads)
     tensors = {key: (tuple(shapes[key]), str(dtypes[key])) for key in ("image", "feature", "prompt")}
@@ -158,39 +81,14 @@ def open_backbone(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Backbon
     return Backbone(interpreter.get_signature_runner("serving_default"))
 
 
-def open_head(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Head:
-    """Open the bundle's head in its start state, by NumPy or by the interpreter.
-
-    NumPy takes the start state from golden.npz or, where a bundle of another program has none there, from head.tflite.
-    Raises DeviceError when its signatures or tensors are not those of the contract.
-    """
-    if runtime.name == "numpy":
-        return NumpyHead(bundle.head, _start_state(bundle, runtime, threads))
-    if runtime.name == TFLM:
-        return tflm.open_tflm_head(bundle)
+def open_head(bundle: Bundle, runtime: Runtime, threads: int) -> InterpreterHead:
+    """Open head.tflite in its start state; DeviceError when its signatures or tensors are not the contract's."""
     interpreter = _open(bundle, "head.tflite", runtime, threads)
     if not hasattr(interpreter, "get_signature_runner"):
         raise DeviceError(f"{runtime.name} is too old to run the head's signatures: use --runtime numpy")
     for signature, (inputs, outputs) in _head_signatures(bundle).items():
         _check_signature(bundle, "head.tflite", interpreter, signature, inputs, outputs)
     return InterpreterHead(interpreter, tuple(bundle.state_shapes))
-
-
-def _start_state(bundle: Bundle, runtime: Runtime, threads: int) -> HeadState:
-    state = bundle.arrays("golden.npz", prefix="state.")
-    if state.keys() >= bundle.state_shapes.keys():
-        return state
-    if runtime.interpreter is None:
-        raise DeviceError(
-            f"{bundle.file('golden.npz')} holds no start state for NumPy and no interpreter is there to read it from "
-            f"head.tflite: {INSTALL}"
-        )
-    interpreter = _open(bundle, "head.tflite", runtime, threads)
-    _check_signature(bundle, "head.tflite", interpreter, "get_state", *_head_signatures(bundle)["get_state"])
-    return dict(interpreter.get_signature_runner("get_state")())
-
-
-Tensors = dict[str, tuple[tuple[int, ...], str]]
 
 
 def _head_signatures(bundle: Bundle) -> dict[str, tuple[Tensors, Tensors]]:
@@ -200,7 +98,7 @@ def _head_signatures(bundle: Bundle) -> dict[str, tuple[Tensors, Tensors]]:
     step: Tensors = {"class_mask": ((C,), "float32"), "learning_rate": ((), "float32"), "fresh": ((d,), "float32")}
     result: Tensors = {"loss": ((), "float32"), "accuracy": ((), "float32"), "replaced": ((), "int32")}
     scores: Tensors = {"logits": ((1, C), "float32"), "probabilities": ((1, C), "float32")}
-    return {  # what `ok` looks like is nobody's business
+    return {  # what `ok` looks like does not matter
         "infer": ({"feature": ((1, d), "float32")}, scores),
         "observe": (rows, {}),
         "train": ({**rows, **step}, result),
@@ -213,9 +111,8 @@ def _open(bundle: Bundle, name: str, runtime: Runtime, threads: int) -> Any:
     if threads < 1:
         raise DeviceError(f"threads is {threads}: use 1 or more")
     plain: dict[str, Any] = {}
-    if runtime.name == "ai_edge_litert" and name == "head.tflite" and bundle.head["optimizer"].lower() == "sgd":
-        # LiteRT 2.3's default delegate computes this graph wrongly from the second step on.
-        resolvers = importlib.import_module("ai_edge_litert.interpreter").OpResolverType
+    if name == "head.tflite" and bundle.head["optimizer"].lower() == "sgd" and not runtime.entry.exact_sgd:
+        resolvers = importlib.import_module(str(runtime.entry.module)).OpResolverType
         plain["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = runtime.interpreter(model_path=str(bundle.file(name)), num_threads=threads, **plain)

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.engines.backbone import Backbone
 from firmware_host.engines.protocol import Array, HeadState, TrainResult
 
-__all__ = ["BackboneRunner", "TflmHead", "find_tflm", "open_tflm_head"]
+if TYPE_CHECKING:
+    from firmware_host.engines.find import Runtime
+
+__all__ = ["BackboneRunner", "TflmHead", "open_backbone", "open_head"]
 
 HEAD_FILES = ("head_step_b{batch}.tflite", "head_step_b8.tflite")  # the first that there is; batch: the bundle's
 ARENA = 1 << 25  # bytes; a workstation has them, and what a board needs stands in report.json
@@ -24,29 +28,20 @@ FEATURE, LABEL, CLASS_MASK, LEARNING_RATE, FRESH, OBSERVE = range(6)
 LOSS, LOGITS, REPLACED = range(3)
 
 
-def find_tflm() -> Any:
-    """Return TFLM's Python module; DeviceError where it cannot be loaded."""
+def _open(interpreter: Any, path: str, content: bytes) -> Any:
     try:
-        return importlib.import_module("tflite_micro.python.tflite_micro.runtime")
-    except Exception as error:  # a wheel for another NumPy or processor fails with whatever it likes
-        reason = " ".join(str(error).split())
-        raise DeviceError(f'runtime tflm does not import ({reason}); install "keras-cbpnet[micro]"') from error
-
-
-def _open(path: str, content: bytes) -> Any:
-    try:
-        return find_tflm().Interpreter.from_bytes(content, arena_size=ARENA)
+        return interpreter.from_bytes(content, arena_size=ARENA)
     except RuntimeError as error:
         raise DeviceError(f"{path} does not open in TFLM ({error}): convert the run again") from error
 
 
 class BackboneRunner:
-    """backbone.tflite with the calls of a signature runner."""
+    """backbone.tflite with the calls of a signature runner; `interpreter` is TFLM's class."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, interpreter: Any) -> None:
         path = bundle.file("backbone.tflite")
         content = path.read_bytes()
-        self._interpreter = _open(str(path), content)
+        self._interpreter = _open(interpreter, str(path), content)
         d = bundle.feature_size
         shapes = [tuple(self._interpreter.get_output_details(i)["shape"]) for i in range(2)]
         if sorted(shapes) != sorted([(1, d), (1,)]):
@@ -74,15 +69,16 @@ class TflmHead:
     """A head_step file as a head engine; a larger batch than its own is trained on in pieces of B rows.
 
     Args:
+        interpreter: TFLM's class.
         path: the file, for messages.
         content: its bytes.
         names: every state tensor of the contract.
         class_mask: start value of the one that the graph does not keep, float32 [C].
     """
 
-    def __init__(self, path: str, content: bytes, names: tuple[str, ...], class_mask: Array) -> None:
+    def __init__(self, interpreter: Any, path: str, content: bytes, names: tuple[str, ...], class_mask: Array) -> None:
         schema = importlib.import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
-        self._path, self._names = path, names
+        self._class, self._path, self._names = interpreter, path, names
         self._content = bytearray(content)
         self._mask = np.array(class_mask, np.float32)  # (C,)
         model = schema.Model.GetRootAsModel(self._content, 0)
@@ -102,7 +98,7 @@ class TflmHead:
         self._restart()
 
     def _restart(self) -> None:
-        self._interpreter = _open(self._path, bytes(self._content))
+        self._interpreter = _open(self._class, self._path, bytes(self._content))
         self._invoked = False
         details = [self._interpreter.get_input_details(i)["shape"] for i in range(6)]
         self._rows, self._width = (int(n) for n in details[FEATURE])
@@ -193,11 +189,15 @@ class TflmHead:
         ]
 
 
-def open_tflm_head(bundle: Bundle) -> TflmHead:
+def open_backbone(bundle: Bundle, runtime: Runtime, threads: int) -> Backbone:
+    """Open backbone.tflite; TFLM has one thread. Raises DeviceError when its outputs are not those of the contract."""
+    return Backbone(BackboneRunner(bundle, runtime.interpreter))
+
+
+def open_head(bundle: Bundle, runtime: Runtime, threads: int) -> TflmHead:
     """Open the head step of a bundle with as many rows as its batch has, or eight, in its start state.
 
-    Raises:
-        DeviceError: there is none.
+    Raises DeviceError when there is none.
     """
     names = [name.format(batch=bundle.head["batch"]) for name in HEAD_FILES]
     found = [name for name in names if name in bundle.files]
@@ -207,4 +207,4 @@ def open_tflm_head(bundle: Bundle) -> TflmHead:
     mask = bundle.arrays("golden.npz", prefix="state.").get("class_mask")
     if mask is None:
         mask = (np.arange(bundle.slots) < len(bundle.classes)).astype(np.float32)
-    return TflmHead(str(path), path.read_bytes(), tuple(bundle.state_shapes), mask)
+    return TflmHead(runtime.interpreter, str(path), path.read_bytes(), tuple(bundle.state_shapes), mask)

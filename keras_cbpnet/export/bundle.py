@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from firmware_host.bundle import ACCELERATOR_FILES, SCHEMA_VERSION, write_manifest
+from firmware_host.shared.runtimes import installed_interpreters
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Task, make_stream, open_dataset
@@ -28,19 +29,16 @@ from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
 from keras_cbpnet.export.recipes import RECIPES
-from keras_cbpnet.export.runtimes import installed_runtimes, run_backbone
+from keras_cbpnet.export.runtimes import run_backbone
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.export.tflite_file.ops import op_table
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
-from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
-from keras_cbpnet.plasticity import RULES, parse_rule
-from keras_cbpnet.plasticity.cbp import Cbp
+from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
-from keras_cbpnet.plasticity.none import Nothing
+from keras_cbpnet.tables import METHODS, RULES
 
-ON_DEVICE = (Cbp, Nothing, CbpSurprise)
 GOLDEN = 8
 Progress = Callable[[str], None]
 
@@ -86,7 +84,7 @@ def export_bundle(
             raise UserError(f"{output} is no bundle, so --overwrite does not replace it; choose another --output")
     if reason := refusal(config, target):
         raise UserError(f"{run} cannot become a bundle: {reason}")
-    runtimes = installed_runtimes()
+    runtimes = installed_interpreters()
     if not runtimes:
         raise UserError("no TFLite runtime is installed to verify with; install keras-cbpnet[train]")
     if recipe == "int8" and not config.qat:
@@ -182,11 +180,11 @@ def refusal(config: TrainConfig, target: str = "linux") -> str | None:
     if not METHODS[config.method].in_bundle:
         possible = ", ".join(name for name, method in METHODS.items() if method.in_bundle)
         return f"a device cannot go on with --method {config.method}; it can with {possible}"
-    rule = type(parse_rule(config.plasticity))
-    if rule not in ON_DEVICE:
-        known = ", ".join(name for name, kind in RULES.items() if kind in ON_DEVICE)
+    rule = parse_rule(config.plasticity)
+    if not rule.on_device:
+        known = ", ".join(name for name, kind in RULES.items() if kind.on_device)
         return f"a device does not know --plasticity {config.plasticity}; it knows {known}"
-    if rule is CbpSurprise and target == "micro":
+    if isinstance(rule, CbpSurprise) and target == "micro":
         return "--target micro has one step for everything, which cannot be surprised; train with --plasticity cbp"
     if config.stream == "drifting":
         return "the classes of --stream drifting are names for other things in every task; train a stream of classes"

@@ -5,7 +5,6 @@ TensorFlow and tflite-runtime do not live in one process, and what counts is wha
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-RUNTIMES = ("ai_edge_litert", "tflite_runtime")
+from firmware_host.shared.runtimes import RUNTIMES
 
 _WORKER = """
 import importlib, sys
 import numpy as np
-runtime, model, images, output = sys.argv[1:]
-interpreter = importlib.import_module(runtime + ".interpreter").Interpreter(model_path=model)
+module, model, images, output = sys.argv[1:]
+interpreter = importlib.import_module(module).Interpreter(model_path=model)
 run = interpreter.get_signature_runner("serving_default")
 results = [run(image=image[None]) for image in np.load(images)]
 scale, zero_point = run.get_output_details()["feature"]["quantization"]
@@ -33,8 +32,8 @@ np.savez(output, **{"prompt": np.zeros(len(results), np.int32), **arrays}, scale
 _TIMER = """
 import importlib, json, sys, time
 import numpy as np
-runtime, rounds, image, *models = sys.argv[1:]
-make = importlib.import_module(runtime + ".interpreter").Interpreter
+module, rounds, image, *models = sys.argv[1:]
+make = importlib.import_module(module).Interpreter
 image, runners = np.load(image)[None], []
 for model in models:
     interpreter = make(model_path=model, num_threads=1)
@@ -47,11 +46,6 @@ for _ in range(int(rounds)):
         best[i] = min(best[i], time.perf_counter() - begun)
 print(json.dumps([1000 * seconds for seconds in best]))
 """
-
-
-def installed_runtimes() -> tuple[str, ...]:
-    """Return the names of the runtimes that can be imported here."""
-    return tuple(name for name in RUNTIMES if importlib.util.find_spec(name))
 
 
 class BackboneOutput:
@@ -108,7 +102,8 @@ def time_backbones(
 
 def _run(program: str, runtime: str, *arguments: str) -> str:
     """Run `program` in a process of its own; return the last line that it prints."""
-    done = subprocess.run([sys.executable, "-c", program, runtime, *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-c", program, str(RUNTIMES[runtime].module), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{runtime} cannot run the backbone: {done.stderr.strip().splitlines()[-1:]}")
     return (done.stdout.splitlines() or [""])[-1]

@@ -10,11 +10,12 @@ import pytest
 
 from firmware_host.bundle import state_shapes, write_manifest
 from firmware_host.engines.numpy_head import NumpyHead
+from firmware_host.shared.runtimes import interpreters
 
 D, H, C, B, SIDE = 6, 5, 4, 4, 8
 COLOURS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220), "white": (230, 230, 230)}
 KNOWN = ("red", "green")
-REFERENCES = ("tflite_runtime", "ai_edge_litert")
+REFERENCES = interpreters()
 
 
 def head_config(block="prototype", d=D, h=H, slots=C, batch=B, **changes):

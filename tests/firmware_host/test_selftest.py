@@ -5,10 +5,12 @@ import pytest
 
 from firmware_host.bench import bench
 from firmware_host.bundle import BundleError, DeviceError, read_bundle, write_manifest
-from firmware_host.engines.interpreter import Feature, Runtime, find_runtime, open_backbone
+from firmware_host.engines.backbone import Feature
+from firmware_host.engines.find import Runtime, find_runtime, open_backbone
 from firmware_host.selftest import MAX_ERROR_RATIO, MAX_QUANTA, _best_match, _Golden, selftest
+from firmware_host.shared.runtimes import RUNTIMES, interpreters
 
-REFERENCES = ("tflite_runtime", "ai_edge_litert")
+REFERENCES = interpreters()
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def test_an_incomplete_golden_file_is_refused(bundle, without, named):
     write_manifest(bundle, opened.manifest)
     message = f"golden.npz lacks '{named}', no self-test without: convert with tflite/convert.py"
     with pytest.raises(BundleError, match=message):
-        selftest(read_bundle(bundle), Runtime("numpy", None))
+        selftest(read_bundle(bundle), Runtime("numpy", None, RUNTIMES["numpy"]))
 
 
 @pytest.mark.parametrize("image", [np.zeros((2, 9, 8, 3), np.uint8), np.zeros((0, 8, 8, 3), np.uint8), np.zeros(3)])

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from helpers.paths import ROOT
 
-RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 NAMES = ("zero", "one", "two", "four", "six", "seven")  # names that are no slot numbers
 DIGITS = (0, 1, 2, 4, 6, 7)
 EACH_TRAIN = 24

@@ -12,6 +12,7 @@ import pytest
 from helpers.paths import ROOT
 
 from firmware_host.bundle import state_shapes
+from firmware_host.shared.runtimes import interpreters
 from keras_cbpnet.errors import UserError
 
 # Dimensions: d features, h hidden units, C class slots, B training rows, H x W pixels.
@@ -102,7 +103,7 @@ def test_report(bundle, recipe, road):
         held_out = sum(str(file["class_names"][label]) in road.known for label in file["y_test"])
     assert report["held_out_images"] == held_out
     assert report["accuracy"]["float32"] == pytest.approx(np.mean(road.metrics["final"]["float32"]), abs=0.005)
-    for runtime in ("ai_edge_litert", "tflite_runtime"):
+    for runtime in interpreters():
         assert abs(report["accuracy"][runtime] - report["accuracy"]["float32"]) <= 0.03
     assert report["backbone_mean_cosine"] >= {"int8": 0.99, "hybrid": 0.998, "float32": 0.999999}[recipe]
     assert report["head_max_error_200_steps"] <= 1e-4
@@ -136,7 +137,7 @@ def test_every_shape_is_static(bundle):
                 assert tensor.shapeSignature is None or -1 not in list(tensor.shapeSignature), tensor.name
 
 
-@pytest.mark.parametrize("runtime", ["ai_edge_litert", "tflite_runtime"])
+@pytest.mark.parametrize("runtime", interpreters())
 def test_signatures(bundle, recipe, runtime):
     def describe(name):
         command = [sys.executable, "-c", DESCRIBE, runtime, bundle / name]

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-RUNTIMES = ("ai_edge_litert", "tflite_runtime")
+from firmware_host.shared.runtimes import interpreters
+
+RUNTIMES = interpreters()
 CHANCE = 1 / 6
 
 

@@ -12,8 +12,10 @@ import pytest
 from helpers.paths import TESTS
 from runtimes.environments import PYTHONS, UnavailableError, aarch64, environment, pythons
 
+from firmware_host.shared.runtimes import interpreters
+
 CHECK = TESTS / "runtimes" / "check_bundle.py"
-RUNTIMES = ("ai_edge_litert", "tflite_runtime")
+RUNTIMES = interpreters()
 TOLERANCE = 1e-4
 
 

@@ -19,7 +19,7 @@ STEPS = 50
 def main(bundle: str, runtime: str, output: str) -> None:
     sys.path.insert(0, str(ROOT))
     from firmware_host.bundle import read_bundle
-    from firmware_host.engines.interpreter import find_runtime, open_head
+    from firmware_host.engines.find import find_runtime, open_head
     from firmware_host.selftest import selftest
 
     opened, interpreter = read_bundle(bundle), find_runtime(runtime)

@@ -18,10 +18,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from firmware_host.shared.runtimes import RUNTIMES
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build"
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
-EXTRAS = {"ai_edge_litert": "device", "tflite_runtime": "device-legacy"}
 LAST_WITH_TFLITE_RUNTIME = (3, 11)
 SUITE = "bookworm"  # its Python is 3.11, the last one that tflite-runtime has wheels for
 WHEELS = ("numpy==1.26.4", "tflite-runtime==2.14.0")
@@ -85,7 +86,7 @@ def requirements(runtime: str) -> list[str]:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *project["optional-dependencies"][EXTRAS[runtime]]]
+    return [*project["dependencies"], *project["optional-dependencies"][RUNTIMES[runtime].extra]]
 
 
 def aarch64(cpu: str) -> list[str]:

@@ -310,7 +310,7 @@ def test_tflite_runtime_gives_the_same_features(bundle):
         pytest.skip("tflite_runtime is not installed")
     code = (
         "import sys, numpy as np; from firmware_host.bundle import read_bundle; "
-        "from firmware_host.engines.interpreter import find_runtime, open_backbone; "
+        "from firmware_host.engines.find import find_runtime, open_backbone; "
         "bundle = read_bundle(sys.argv[1]); backbone = open_backbone(bundle, find_runtime('tflite_runtime')); "
         "golden = bundle.arrays('golden.npz'); features = golden['feature.tflite_runtime']; "
         "assert all(np.array_equal(backbone(i).raw[0], f) for i, f in zip(golden['image'], features))"

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from firmware_host.bundle import DeviceError, read_bundle, state_shapes
-from firmware_host.engines.interpreter import Runtime, find_runtime, open_backbone, open_head
+from firmware_host.engines.find import Runtime, find_runtime, open_backbone, open_head
 from firmware_host.engines.numpy_head import NumpyHead
+from firmware_host.shared.runtimes import RUNTIMES, interpreters
+
+LITE, NUMPY = RUNTIMES["tflite_runtime"], RUNTIMES["numpy"]
 
 
 def detail(shape, dtype):
@@ -73,7 +76,7 @@ class FakeInterpreter:
 def fake(make):
     config = make.head_config()
     FakeInterpreter.head = NumpyHead(config, make.start_state(config, known=2))
-    return Runtime("fake", FakeInterpreter)
+    return Runtime("fake", FakeInterpreter, LITE)
 
 
 def test_the_interpreter_head_equals_the_numpy_head(bundle, fake, make):
@@ -117,12 +120,12 @@ def test_a_head_that_breaks_the_contract_is_refused(bundle, fake, change, messag
             change(self.signatures)
 
     with pytest.raises(DeviceError, match=message):
-        open_head(read_bundle(bundle), Runtime("fake", Broken), threads=2)
+        open_head(read_bundle(bundle), Runtime("fake", Broken, LITE), threads=2)
 
 
 def test_numpy_starts_from_the_golden_state(bundle):
     opened = read_bundle(bundle)
-    head = open_head(opened, Runtime("numpy", None))
+    head = open_head(opened, Runtime("numpy", None, NUMPY))
     golden = opened.arrays("golden.npz")
     for name, value in head.get_state().items():
         np.testing.assert_array_equal(value, golden[f"state.{name}"])
@@ -131,12 +134,10 @@ def test_numpy_starts_from_the_golden_state(bundle):
 def test_without_a_golden_state_numpy_starts_from_the_heads_own(make, bundle, fake):
     opened = read_bundle(make.foreign(bundle, golden=("state.b",)))  # some tensors are not enough
     fake.interpreter.head.observe(np.ones((1, 6)), np.array([1]))
-    head = open_head(opened, Runtime("numpy", fake.interpreter), threads=2)
+    head = open_head(opened, Runtime("numpy", fake.interpreter, NUMPY), threads=2)
     assert isinstance(head, NumpyHead)
     for name, value in fake.interpreter.head.get_state().items():
         np.testing.assert_array_equal(head.get_state()[name], value)
-    with pytest.raises(DeviceError, match=r"golden.npz holds no start state .* no interpreter is there .*: install"):
-        open_head(opened, Runtime("numpy", None))
 
 
 def test_the_backbone_is_dequantized_by_its_own_tensor(bundle):
@@ -169,22 +170,22 @@ def test_a_file_that_is_no_model_is_refused(bundle):
 
 def test_auto_and_numpy_take_the_first_interpreter_that_imports():
     first = find_runtime("auto")
-    assert first.name in ("ai_edge_litert", "tflite_runtime")
-    assert find_runtime("numpy") == ("numpy", first.interpreter)
+    assert first.name in interpreters()
+    assert find_runtime("numpy") == ("numpy", first.interpreter, NUMPY)
 
 
 def test_a_runtime_that_is_not_there_is_refused(monkeypatch):
     with pytest.raises(
-        DeviceError, match="unknown runtime 'torch': use one of auto, ai_edge_litert, tflite_runtime, numpy"
+        DeviceError, match="unknown runtime 'torch': use one of auto, ai_edge_litert, tflite_runtime, numpy, tflm"
     ):
         find_runtime("torch")
     original = builtins.__import__
-    for name in [name for name in sys.modules if name.startswith(("ai_edge_litert", "tflite_runtime"))]:
+    for name in [name for name in sys.modules if name.startswith(interpreters())]:
         monkeypatch.delitem(sys.modules, name)
 
     class Blocker:
         def find_spec(self, name, *_):
-            if name.split(".")[0] in ("ai_edge_litert", "tflite_runtime"):
+            if name.split(".")[0] in interpreters():
                 raise ImportError(f"no {name}")
 
     monkeypatch.setattr(sys, "meta_path", [Blocker(), *sys.meta_path])
@@ -214,7 +215,7 @@ class OldInterpreter:
 
 
 def test_an_interpreter_without_signature_runners_runs_the_backbone(bundle):
-    opened, old = read_bundle(bundle), Runtime("numpy", OldInterpreter)
+    opened, old = read_bundle(bundle), Runtime("numpy", OldInterpreter, NUMPY)
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     expected = open_backbone(opened, find_runtime("auto"))(image)
     found = open_backbone(opened, old)(image)
@@ -225,16 +226,16 @@ def test_an_interpreter_without_signature_runners_runs_the_backbone(bundle):
 
 def test_an_interpreter_without_signature_runners_leaves_the_head_to_numpy(bundle, monkeypatch):
     opened = read_bundle(bundle)
-    assert isinstance(open_head(opened, Runtime("numpy", OldInterpreter)), NumpyHead)
+    assert isinstance(open_head(opened, Runtime("numpy", OldInterpreter, NUMPY)), NumpyHead)
     monkeypatch.setattr(OldInterpreter, "__init__", lambda self, **options: None)
     monkeypatch.setattr(OldInterpreter, "allocate_tensors", lambda self: None, raising=False)
     with pytest.raises(
         DeviceError, match="tflite_runtime is too old to run the head's signatures: use --runtime numpy"
     ):
-        open_head(opened, Runtime("tflite_runtime", OldInterpreter))
+        open_head(opened, Runtime("tflite_runtime", OldInterpreter, LITE))
 
 
 def test_a_graph_whose_tensors_cannot_be_told_apart_is_refused(make, bundle):
     make.rewrite_manifest(bundle, lambda m: m["dtypes"].update(feature="float32"))
     with pytest.raises(DeviceError, match=r"0 tensors of the graph are float32 \[1, 6\], as 'feature' is: convert"):
-        open_backbone(read_bundle(bundle), Runtime("numpy", OldInterpreter))
+        open_backbone(read_bundle(bundle), Runtime("numpy", OldInterpreter, NUMPY))

@@ -1,0 +1,81 @@
+"""Finding a runtime, and opening a bundle with it; which ones there are stands in firmware_host/shared/runtimes.py."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NamedTuple
+
+from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.engines.backbone import Backbone
+from firmware_host.engines.numpy_head import NumpyHead
+from firmware_host.engines.protocol import Head, HeadState
+from firmware_host.shared.runtimes import AUTO, RUNTIMES, RuntimeEntry, interpreters, runtime_names
+
+__all__ = ["Runtime", "find_runtime", "open_backbone", "open_head"]
+
+
+class Runtime(NamedTuple):
+    """The runtime in use: the name the user sees, its Interpreter class, and the table's entry."""
+
+    name: str
+    interpreter: Any
+    entry: RuntimeEntry
+
+
+def find_runtime(name: str = AUTO) -> Runtime:
+    """Return the runtime called `name`; `auto` and `numpy` (head only) take the first interpreter that imports.
+
+    Raises DeviceError when it is unknown, not installed or cannot be loaded.
+    """
+    if name not in runtime_names():
+        raise DeviceError(f"unknown runtime {name!r}: use one of {', '.join(runtime_names())}")
+    alone = name in RUNTIMES and RUNTIMES[name].module is not None
+    wanted = (name,) if alone else interpreters()
+    reasons = []
+    for candidate in wanted:
+        entry = RUNTIMES[candidate]
+        if entry.not_after in sys.modules:
+            reasons.append(
+                f"{candidate} does not load after {entry.not_after} in one process: start a process of its own"
+            )
+            continue
+        try:
+            interpreter = importlib.import_module(str(entry.module)).Interpreter
+        except Exception as error:  # a wheel for another NumPy or processor fails with whatever it likes
+            reasons.append(f"{candidate} does not import ({' '.join(str(error).split())})")
+            continue
+        return Runtime(candidate, interpreter, entry) if name == AUTO else Runtime(name, interpreter, RUNTIMES[name])
+    raise DeviceError(
+        f"no interpreter for runtime {name!r}: {'; '.join(reasons)}; {_install(wanted)}, or choose another --runtime"
+    )
+
+
+def open_backbone(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Backbone:
+    """Open the bundle's backbone; raises DeviceError when its tensors are not those the manifest names."""
+    backbone: Backbone = _engine(runtime).open_backbone(bundle, runtime, threads)
+    return backbone
+
+
+def open_head(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Head:
+    """Open the bundle's head in its start state, by the runtime or, where it runs no heads, by NumPy.
+
+    NumPy takes the start state from golden.npz or, where a bundle of another program has none there, from head.tflite.
+    Raises DeviceError when its signatures or tensors are not those of the contract.
+    """
+    engine = _engine(runtime)
+    if runtime.entry.heads:
+        head: Head = engine.open_head(bundle, runtime, threads)
+        return head
+    state: HeadState = bundle.arrays("golden.npz", prefix="state.")
+    if not state.keys() >= bundle.state_shapes.keys():
+        state = engine.open_head(bundle, runtime, threads).get_state()
+    return NumpyHead(bundle.head, state)
+
+
+def _engine(runtime: Runtime) -> Any:
+    return importlib.import_module(runtime.entry.engine)
+
+
+def _install(names: tuple[str, ...]) -> str:
+    return "install " + " or ".join(f'"keras-cbpnet[{RUNTIMES[name].extra}]"' for name in names)

@@ -1,0 +1,65 @@
+"""The runtimes that compute a bundle: the one table that every list of their names is made from.
+
+To add a runtime, add a row. One with the Python interface of TensorFlow Lite's `Interpreter` needs nothing else; for
+another interface a module in firmware_host/engines has its own `open_backbone` and `open_head`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["AUTO", "RUNTIMES", "RuntimeEntry", "installed_interpreters", "interpreters", "runtime_names"]
+
+AUTO = "auto"
+
+
+class RuntimeEntry(NamedTuple):
+    """How to find a runtime and what it does.
+
+    Args:
+        module: the Python module to import, which has the class `Interpreter`; None: whichever `auto` finds.
+        extra: of the distribution keras-cbpnet, which installs it.
+        automatic: whether `auto` takes it; the host verifies bundles with all of these.
+        heads: whether it runs the head; if not, NumPy does.
+        not_after: a module in whose process it cannot be loaded any more.
+        exact_sgd: whether its default delegate computes a head with the optimizer `sgd` rightly.
+        engine: the module that opens a backbone and a head with it.
+    """
+
+    module: str | None
+    extra: str
+    automatic: bool = False
+    heads: bool = True
+    not_after: str | None = None
+    exact_sgd: bool = True
+    engine: str = "firmware_host.engines.interpreter"
+
+
+RUNTIMES: Mapping[str, RuntimeEntry] = {  # `auto` takes the first that there is: the faster one first
+    # LiteRT 2.3's default delegate computes a head with sgd wrongly from the second step on.
+    "ai_edge_litert": RuntimeEntry("ai_edge_litert.interpreter", "device", automatic=True, exact_sgd=False),
+    "tflite_runtime": RuntimeEntry(
+        "tflite_runtime.interpreter", "device-legacy", automatic=True, not_after="tensorflow"
+    ),
+    "numpy": RuntimeEntry(None, "device", heads=False),
+    # what a microcontroller runs, for the files of --target micro
+    "tflm": RuntimeEntry("tflite_micro.python.tflite_micro.runtime", "micro", engine="firmware_host.engines.tflm"),
+}
+
+
+def runtime_names() -> tuple[str, ...]:
+    """Return every name that `--runtime` takes."""
+    return (AUTO, *RUNTIMES)
+
+
+def interpreters() -> tuple[str, ...]:
+    """Return the names of those that `auto` chooses from, in that order."""
+    return tuple(name for name, entry in RUNTIMES.items() if entry.automatic)
+
+
+def installed_interpreters() -> tuple[str, ...]:
+    """Return those of `interpreters` whose package is installed here; nothing is imported."""
+    packages = {name: str(RUNTIMES[name].module).partition(".")[0] for name in interpreters()}
+    return tuple(name for name, package in packages.items() if importlib.util.find_spec(package))
