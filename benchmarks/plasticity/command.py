@@ -2,7 +2,7 @@
 
     python -m benchmarks.plasticity --features FILE.npz --tasks 1000 --seeds 0,1,2 --json OUT
     python -m benchmarks.plasticity --features FILE.npz --tasks 200 --tune --seeds 100 # where settings come from
-    python -m benchmarks.plasticity --features FILE.npz --rules cbp --engine tflite # the exported head, same batches
+    python -m benchmarks.plasticity --features FILE.npz --rules cbp --engine tflite # through the device package
 
 FILE holds x_train [N, d], y_train, x_test, y_test: features of a frozen backbone. Tasks of ten classes drawn with
 replacement, labels 0 to 9 used again and again, nothing reset; 50 training images a class, 5 passes, batch 16; accuracy
@@ -50,7 +50,12 @@ def build_parser() -> cli.ArgumentParser:
     add("--tasks", type=count, default=1000, metavar="T", help="tasks of the stream")
     add("--seeds", type=cli.seed_list, metavar="S,S,...", help="streams; default 0,1,2, with --tune 100,101")
     add("--rules", type=lambda text: text.split(","), metavar="R,R,...", help="default: " + ",".join(NAMES))
-    add("--engine", choices=ENGINES, default="keras", help="tflite: head.tflite under tflite-runtime, some rules")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default="keras",
+        help="keras, or tflite: the device package on a head.tflite, some rules",
+    )
     add("--tune", action="store_true", help="try settings of every rule drawn at random, name the best")
     add("--trials", type=count, default=TRIALS, metavar="N", help="with --tune: settings that each rule tries")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
@@ -135,7 +140,7 @@ class Runs:
             if engine:
                 steps = engine.run(self.features, stream, self.tasks)
             else:
-                steps = run_tflite(kind, self.file, self.features, stream, self.tasks)
+                steps = run_tflite(kind, self.file, stream, self.tasks)
             curve = []
             for accuracy in steps:
                 curve.append(accuracy)

@@ -1,4 +1,4 @@
-"""The stream through two engines on the same batches: the shared Keras step, and head.tflite under tflite-runtime."""
+"""The stream through two engines on the same batches: the Keras step, and the device package on a head.tflite."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from benchmarks.plasticity.rules import Setting
 from benchmarks.plasticity.stream import Features, Stream
 from firmware_host.bundle import state_shapes
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.plasticity import RULES
-from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
+from keras_cbpnet.tables import RULES
 
 ON_DEVICE = ("cbp", "none", "cbp_surprise")  # the rules that a bundle's head can learn by
 
@@ -88,40 +87,45 @@ class KerasEngine:
             yield float(accuracy)
 
 
+def write_head(setting: Setting, stream: Stream, folder: Path) -> None:
+    """Write what `device.learn` opens: head.tflite in its first state, and what a bundle's manifest says of a head."""
+    from keras_cbpnet.export.bundle import head_entry
+    from keras_cbpnet.export.head import convert_head
+    from keras_cbpnet.layers.cbp_head import CBPHead
+
+    trained = CBPHead(setting.config, setting.rule)
+    shipped = CBPHead(trained.config)
+    for head in (trained, shipped):
+        head.build((None, stream.width))
+    shipped.assign(first_state(setting, stream))
+    manifest = {"head": head_entry(shipped, trained), "shapes": {"feature": [1, stream.width]}}
+    (folder / "head.tflite").write_bytes(convert_head(shipped))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 def run_tflite(
-    setting: Setting, file: Path, features: Features, stream: Stream, tasks: int, runtime: str = "tflite_runtime"
+    setting: Setting, file: Path, stream: Stream, tasks: int, runtime: str = "tflite_runtime"
 ) -> Iterator[float]:
-    """Yield what `KerasEngine.run` does, from a head.tflite with `setting` that a process without TensorFlow trains.
+    """Yield what `KerasEngine.run` does, from a head.tflite with `setting` that the device package trains.
 
     Args:
         setting: of a rule that a bundle can hold.
         file: the feature file, for the other process.
-        features: what is in it.
         stream: the seed's tasks.
         tasks: to learn.
-        runtime: module of the interpreter.
+        runtime: that the device package computes with.
     """
-    from keras_cbpnet.export.head import convert_head
-    from keras_cbpnet.layers.cbp_head import CBPHead
-
     if not isinstance(setting.rule, tuple(RULES[name] for name in ON_DEVICE)):
         raise UserError(f"--engine tflite runs the rules {', '.join(ON_DEVICE)} alone")
-    head = CBPHead(setting.rule.settings(setting.config))
-    head.build((None, features.x_train.shape[1]))
-    head.assign(first_state(setting, stream))
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder, "head.tflite")
-        model.write_bytes(convert_head(head))
+        write_head(setting, stream, Path(folder))
         given = {
             "runtime": runtime,
-            "model": str(model),
+            "folder": folder,
             "features": str(file.resolve()),
             "seed": stream.seed,
             "tasks": tasks,
-            "learning_rate": setting.config.learning_rate,
             "fresh_scale": setting.fresh_scale,
-            "maturity": setting.config.maturity_threshold,
-            "calming": setting.rule.calming if isinstance(setting.rule, CbpSurprise) else None,
         }
         command = [sys.executable, "-m", "benchmarks.plasticity.device", json.dumps(given)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

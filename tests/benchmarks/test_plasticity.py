@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,9 +163,51 @@ def test_tflite_engine_gives_the_same_curve(feature_file, name, changes):
     kind = setting(name, units=8, maturity_threshold=20, **changes)
     curves = [
         list(KerasEngine(kind, 6).run(features, Stream(features, 0), 3)),
-        list(run_tflite(kind, feature_file, features, Stream(features, 0), 3)),
+        list(run_tflite(kind, feature_file, Stream(features, 0), 3)),
     ]
     np.testing.assert_allclose(*curves, atol=0.011)  # one of 100 test images
+
+
+@pytest.mark.parametrize("changed", ["surprise", "engine"])
+def test_tflite_engine_is_the_device_package(feature_file, tmp_path, monkeypatch, changed):
+    pytest.importorskip("ai_edge_litert")
+    from benchmarks.plasticity import device, engines
+    from benchmarks.plasticity.rules import setting
+    from benchmarks.plasticity.stream import Stream, load_features
+    from firmware_host.engines.interpreter import InterpreterHead
+    from firmware_host.learning import surprise
+
+    kind = setting("cbp_surprise", units=8, maturity_threshold=20, calming=20)
+    engines.write_head(kind, Stream(load_features(feature_file), 0), tmp_path)
+
+    def curve():
+        return list(device.learn("ai_edge_litert", str(tmp_path), str(feature_file), 0, 3))
+
+    before, train, rates = curve(), InterpreterHead.train, []
+    assert before == curve()
+    if changed == "surprise":
+        monkeypatch.setattr(
+            surprise, "math", SimpleNamespace(log=lambda value: 0.0)
+        )  # the loss above which the head is surprised
+    else:
+        monkeypatch.setattr(
+            InterpreterHead, "train", lambda *given: rates.append(given[4]) or train(*given[:4], 0.0, given[5])
+        )
+    assert curve() != before
+    if rates:
+        assert len(rates) == 3 * 160
+        assert rates[20] == kind.config.learning_rate / 2  # the rule of the manifest, not of this test, slows it down
+
+
+def test_draws_of_a_rule_do_not_depend_on_the_others(monkeypatch):
+    from benchmarks.plasticity import rules
+
+    pinned = {"units": 128, "learning_rate": 0.00231, "block_rate": 0.312, "decay": 1.28}
+    assert rules.configurations("l2", 1) == [pinned]
+    drawn = {name: rules.configurations(name, 3) for name in rules.NAMES}
+    assert len({json.dumps(values) for values in drawn.values()}) == len(drawn)
+    monkeypatch.setattr(rules, "NAMES", ("new", *reversed(rules.NAMES)))
+    assert {name: rules.configurations(name, 3) for name in drawn} == drawn
 
 
 def bad_file(tmp_path, **changes):
