@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from firmware_host.bundle.contract import BLOCKS, OPTIMIZERS
 from keras_cbpnet.errors import UserError
 
 T = TypeVar("T", bound="Config")
-
-METHODS = ("cbpnet", "dualprompt", "l2p", "finetune", "ncm", "slda", "ranpac")
-STREAMS = ("class", "drifting", "domain")
-SELECTIONS = ("key", "fixed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +108,7 @@ class HeadConfig(Config):
     """The trainable head and its continual backpropagation (Dohare et al., Nature 2024).
 
     Attributes:
-        block: `prototype`, `mlp` or `residual`.
+        block: its form; see `firmware_host.bundle.BLOCKS`.
         units: h, hidden units of the block.
         slots: C, class slots, at least the number of classes; spare ones are for classes met on the device.
         batch: B, rows of one training step.
@@ -137,10 +134,10 @@ class HeadConfig(Config):
     optimizer: str = "adam"
 
     def __post_init__(self) -> None:
-        if self.block not in ("prototype", "mlp", "residual"):
-            raise UserError(f"block must be prototype, mlp or residual, got {self.block!r}")
-        if self.optimizer not in ("adam", "sgd"):
-            raise UserError(f"optimizer must be adam or sgd, got {self.optimizer!r}")
+        if self.block not in BLOCKS:
+            raise UserError(f"block must be one of {', '.join(BLOCKS)}, got {self.block!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         if self.replacement_rate < 0:
             raise UserError(f"replacement_rate must not be negative, got {self.replacement_rate}")
         if self.replacement_rate * self.units > 1:
@@ -158,7 +155,7 @@ class TrainConfig(Config):
         preset: backbone.
         weights: file of the backbone's weights; empty for those that are shipped with the preset.
         dataset: source of the images, as `--dataset`.
-        method: what is trained; see `keras_cbpnet.methods`.
+        method: what is trained; see `tables.METHODS`.
         plasticity: the block's learning rule, with hyper-parameters if other than its defaults; see `parse_rule`.
         prompts: whether method cbpnet has prompts.
         expert_length: rows of an expert prompt's prefixes.

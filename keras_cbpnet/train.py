@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from firmware_host.bundle import BLOCKS
 from keras_cbpnet import cli
-from keras_cbpnet.config import METHODS, SELECTIONS, STREAMS, TrainConfig
-from keras_cbpnet.errors import UserError
-from keras_cbpnet.presets import PRESETS, check_weights, get_preset
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.data.sources import source_names
+from keras_cbpnet.presets import PRESETS, get_preset
+from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
+from keras_cbpnet.training.check import check
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -24,20 +26,20 @@ def build_parser() -> cli.ArgumentParser:
     add = parser.add_argument
     add("--preset", choices=list(PRESETS), default=c.preset, help="backbone")
     add("--weights", default=c.weights, metavar="PATH", help="weights file of a preset that is shipped without")
-    add("--dataset", default=c.dataset, help="digits, cifar100, imagenet_r, cub200, core50, folder:PATH, npz:PATH, ...")
-    add("--method", choices=METHODS, default=c.method, help="what is trained")
+    add("--dataset", default=c.dataset, help="one of " + ", ".join(source_names()))
+    add("--method", choices=list(METHODS), default=c.method, help="what is trained")
     add(
         "--plasticity",
         default=c.plasticity,
         metavar="RULE",
-        help="the block's rule: cbp, none, l2:decay=1, ...",
+        help=f"the block's learning rule, with settings as in l2:decay=1; one of {', '.join(RULES)}",
     )
     add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="whether cbpnet has prompts")
     add("--expert-length", type=int, default=c.expert_length, help="rows of an expert prompt's prefixes")
     add("--prompt-tasks", type=int, default=c.prompt_tasks, help="first tasks that train prompts; 0: all")
     add(
         "--prompt-selection",
-        choices=SELECTIONS,
+        choices=list(SELECTIONS),
         default=c.prompt_selection,
         help="of the expert prompt, for cbpnet and dualprompt: by key, or one for all images and tasks, in one pass",
     )
@@ -48,7 +50,7 @@ def build_parser() -> cli.ArgumentParser:
         metavar="N",
         help="encoder blocks of the pass that selects by key; 0: all",
     )
-    add("--stream", choices=STREAMS, default=c.stream, help="new classes, labels used again, or new domains")
+    add("--stream", choices=list(STREAMS), default=c.stream, help="new classes, labels used again, or new domains")
     add("--tasks", type=int, default=c.tasks, help="number of tasks of the stream; of domains, or 0")
     add("--ways", type=int, default=c.ways, help="classes of a task of the drifting stream")
     add("--shots", type=int, default=c.shots, help="training images of each of them")
@@ -58,7 +60,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--seed", type=int, default=c.seed, help="of class order, weights and batches")
     add("--seeds", type=cli.seed_list, metavar="S,S,...", help="several runs, each in its folder, with their mean")
     add("--output", type=Path, default=Path("runs/run"), help="run folder to write")
-    add("--block", choices=("prototype", "mlp", "residual"), default=c.block, help="form of the head's block")
+    add("--block", choices=list(BLOCKS), default=c.block, help="form of the head's block")
     add("--units", type=int, default=c.units, help="hidden units of the block")
     add("--slots", type=int, default=c.slots, help="class slots; 0: the data set's classes, up to a multiple of 16")
     add("--batch", type=int, default=c.batch, help="rows of a training step of the head")
@@ -111,71 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.seeds and in_bundle(config):
         print(f"next: python tflite/convert.py {args.output}")
     return 0
-
-
-def check(config: TrainConfig) -> None:
-    """Refuse a configuration that cannot be meant, before any work.
-
-    Raises:
-        UserError: one line about the first thing that is wrong.
-    """
-    limits = {
-        "tasks": 0 if config.stream == "domain" else 1,
-        "epochs": 0,
-        "head_epochs": 0,
-        "expert_length": 1,
-        "prompt_tasks": 0,
-        "units": 1,
-        "batch": 1,
-        "slots": 0,
-        "seed": 0,
-        "maturity_threshold": 0,
-    }
-    for name, least in limits.items():
-        if getattr(config, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
-    if config.epochs + config.head_epochs == 0:
-        raise UserError("--epochs and --head-epochs are both 0, so nothing would be trained")
-    for name in ("learning_rate", "prompt_learning_rate"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0, got {getattr(config, name)}")
-    if not 0 <= config.decay_rate < 1:
-        raise UserError(f"--decay-rate must be from 0 to below 1, got {config.decay_rate}")
-    default = TrainConfig()
-    for name in ("plasticity", "prompts"):
-        if config.method != "cbpnet" and getattr(config, name) != getattr(default, name):
-            raise UserError(f"--{name} is for --method cbpnet, not {config.method}")
-    check_selection(config)
-    if (config.method, config.stream) == ("ranpac", "drifting"):
-        raise UserError("--method ranpac sums over all tasks: --stream drifting, which re-uses labels, is not for it")
-    check_weights(get_preset(config.preset), config.weights)
-    from keras_cbpnet.plasticity import parse_rule
-
-    parse_rule(config.plasticity)
-
-
-def check_selection(config: TrainConfig) -> None:
-    """Refuse a selection of prompts that the method, the backbone or the other option does not have.
-
-    Raises:
-        UserError: one line about the first thing that is wrong.
-    """
-    default = TrainConfig()
-    for name in ("prompt_selection", "query_depth"):
-        option, given = f"--{name.replace('_', '-')} {getattr(config, name)}", getattr(config, name)
-        if given == getattr(default, name):
-            continue
-        if config.method not in ("cbpnet", "dualprompt"):
-            raise UserError(f"{option} is for --method cbpnet and dualprompt, not {config.method}")
-        if config.method == "cbpnet" and not config.prompts:
-            raise UserError(f"{option} is for prompts, and --no-prompts leaves them out")
-    depth = get_preset(config.preset).backbone.depth
-    if not 0 <= config.query_depth <= depth:
-        raise UserError(
-            f"--query-depth must be from 0 to {depth}, the blocks of {config.preset}; got {config.query_depth}"
-        )
-    if config.prompt_selection == "fixed" and config.query_depth:
-        raise UserError(f"--query-depth {config.query_depth} is for --prompt-selection key; fixed has no query")
 
 
 def lines(config: TrainConfig) -> int:

@@ -3,10 +3,9 @@
 from keras_cbpnet.data.dataset import Dataset
 from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.data.sources import load_dataset, open_dataset
-from keras_cbpnet.data.streams import STREAMS, Task, class_incremental, domain_incremental, drifting, make_stream
+from keras_cbpnet.data.streams import Task, class_incremental, domain_incremental, drifting, make_stream
 
 __all__ = [
-    "STREAMS",
     "Dataset",
     "Task",
     "class_incremental",

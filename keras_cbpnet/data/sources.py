@@ -19,7 +19,7 @@ from keras_cbpnet.data.npz import load_npz
 from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
 from keras_cbpnet.errors import UserError
 
-__all__ = ["NAMED_SOURCES", "PATH_SOURCES", "load_dataset", "open_dataset"]
+__all__ = ["NAMED_SOURCES", "PATH_SOURCES", "find_source", "load_dataset", "open_dataset", "source_names"]
 
 
 def load_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
@@ -45,13 +45,26 @@ def open_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
     Raises:
         UserError: Unknown name, or data that are missing, damaged or not as described.
     """
+    return find_source(spec)(image_size, seed)
+
+
+def find_source(spec: str) -> Callable[[ImageSize, int], Dataset]:
+    """Returns what opens the data set `spec`, given image size and seed; nothing is read yet.
+
+    Raises:
+        UserError: Unknown name.
+    """
     kind, colon, path = spec.partition(":")
     if colon and kind in PATH_SOURCES:
-        return PATH_SOURCES[kind](path, image_size)
+        return lambda image_size, seed: PATH_SOURCES[kind](path, image_size)
     if spec in NAMED_SOURCES:
-        return NAMED_SOURCES[spec](image_size, seed)
-    choices = ", ".join([*NAMED_SOURCES, *(f"{name}:PATH" for name in PATH_SOURCES)])
-    raise UserError(f"unknown data set '{spec}'; choose one of {choices}")
+        return NAMED_SOURCES[spec]
+    raise UserError(f"unknown data set '{spec}'; choose one of {', '.join(source_names())}")
+
+
+def source_names() -> list[str]:
+    """Returns what `--dataset` takes, in words: `digits`, ..., `folder:PATH`, ..."""
+    return [*NAMED_SOURCES, *(f"{name}:PATH" for name in PATH_SOURCES)]
 
 
 def load_digits(image_size: ImageSize, seed: int = 0) -> Dataset:

@@ -15,7 +15,8 @@ from firmware_host.bundle import ClassStatistics, state_shapes
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.head.equations import Head, masked
 from keras_cbpnet.head.standardise import mean_and_scale
-from keras_cbpnet.plasticity import Rule, format_rule, parse_rule
+from keras_cbpnet.plasticity import format_rule, parse_rule
+from keras_cbpnet.plasticity.rule import Rule
 
 # Dimensions: S steps, B rows, d feature size, h hidden units, C class slots.
 

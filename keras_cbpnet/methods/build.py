@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.methods import METHODS
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.weights import copy_weights
 from keras_cbpnet.presets import get_preset
+from keras_cbpnet.tables import METHODS
 
 
 def build_model(config: TrainConfig, classes: int) -> PromptedClassifier:
@@ -22,7 +22,7 @@ def build_model(config: TrainConfig, classes: int) -> PromptedClassifier:
     Raises:
         UserError: there are no such weights, or they do not fit.
     """
-    preset, method = get_preset(config.preset), METHODS[config.method]
+    preset, method = get_preset(config.preset), METHODS[config.method]()
     prompts = method.prompts(config, preset.backbone.width)
     head = method.head(config, config.slots or -(-classes // 16) * 16)
     source = Backbone.from_preset(config.preset, config.weights)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import keras
 
 from keras_cbpnet.config import HeadConfig, TrainConfig
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.no_prompts import NoPrompts
-from keras_cbpnet.methods.method import Method, dual_prompts
+from keras_cbpnet.methods.method import SELECTING, Method, check_selection, dual_prompts, given
 
 
 class CBPNetMethod(Method):
@@ -20,12 +21,24 @@ class CBPNetMethod(Method):
     from an early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, to spare a pass.
     """
 
+    options = ("plasticity", "prompts", *SELECTING)
+
+    def check(self, config: TrainConfig) -> None:
+        super().check(config)
+        for option in SELECTING if not config.prompts else ():
+            if getattr(config, option) != getattr(TrainConfig(), option):
+                raise UserError(f"{given(config, option)} is for prompts, and --no-prompts leaves them out")
+        check_selection(config)
+        self._sizes(config, slots=1)
+
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
         if not config.prompts:
             return NoPrompts(name="prompts")
         return dual_prompts(config, width)
 
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+        return CBPHead(self._sizes(config, slots), config.plasticity, config.seed, name="head")
+
+    def _sizes(self, config: TrainConfig, slots: int) -> HeadConfig:
         own = ("block", "units", "batch", "decay_rate", "replacement_rate", "maturity_threshold", "learning_rate")
-        sizes = {name: getattr(config, name) for name in own}
-        return CBPHead(HeadConfig(slots=slots, **sizes), config.plasticity, config.seed, name="head")
+        return HeadConfig(slots=slots, **{name: getattr(config, name) for name in own})

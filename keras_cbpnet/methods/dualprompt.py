@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.methods.method import LinearMethod, dual_prompts
+from keras_cbpnet.methods.method import SELECTING, LinearMethod, check_selection, dual_prompts
 
 
 class DualPrompt(LinearMethod):
@@ -16,6 +16,12 @@ class DualPrompt(LinearMethod):
     the prompts that images select (0 for the paper's training); the classifier's features are standardised; a task's
     key starts at the mean direction of its queries.
     """
+
+    options = SELECTING
+
+    def check(self, config: TrainConfig) -> None:
+        super().check(config)
+        check_selection(config)
 
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
         return dual_prompts(config, width)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
-from keras_cbpnet.layers.prompts import Prompts
 from keras_cbpnet.methods.batches import FeatureBatches
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
+from keras_cbpnet.presets import get_preset
+from keras_cbpnet.tables import METHODS, SELECTIONS
 
 # Dimensions: N images, d feature size, C class slots.
 
@@ -44,9 +45,23 @@ class Method:
 
     Attributes:
         in_bundle: whether a run of the method can be converted: a device can go on with it.
+        options: those settings of `TrainConfig` that mean something to this method and not to every one.
     """
 
     in_bundle: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, config: TrainConfig) -> None:
+        """Refuse settings that this method does not have.
+
+        Raises:
+            UserError: one line about the first of them.
+        """
+        default = TrainConfig()
+        for option in dict.fromkeys(option for method in METHODS.values() for option in method.options):
+            if option not in self.options and getattr(config, option) != getattr(default, option):
+                having = " and ".join(name for name, method in METHODS.items() if option in method.options)
+                raise UserError(f"{given(config, option)} is for --method {having}, not {config.method}")
 
     def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
         """Return the prompts of a run on features of `width` numbers."""
@@ -89,9 +104,31 @@ class LinearMethod(Method):
         model.head.restart_optimizer()
 
 
+SELECTING = ("prompt_selection", "query_depth")  # the options of DualPrompt's prompts
+
+
+def given(config: TrainConfig, option: str) -> str:
+    """Return `option` as the command line gives its value in `config`, such as `--query-depth 2`."""
+    name, value = option.replace("_", "-"), getattr(config, option)
+    return f"--{name} {value}" if not isinstance(value, bool) else f"--{name}" if value else f"--no-{name}"
+
+
+def check_selection(config: TrainConfig) -> None:
+    """Refuse a selection of DualPrompt's prompts that the backbone or the other option does not have.
+
+    Raises:
+        UserError: one line about the first thing that is wrong.
+    """
+    depth = get_preset(config.preset).backbone.depth
+    if not 0 <= config.query_depth <= depth:
+        raise UserError(
+            f"--query-depth must be from 0 to {depth}, the blocks of {config.preset}; got {config.query_depth}"
+        )
+    if config.prompt_selection == "fixed" and config.query_depth:
+        raise UserError(f"--query-depth {config.query_depth} is for --prompt-selection key; fixed has no query")
+
+
 def dual_prompts(config: TrainConfig, width: int) -> keras.layers.Layer:
     """Return DualPrompt's prompts as a run selects them, on features of `width` numbers."""
-    if config.prompt_selection == "fixed":
-        return FixedPrompt(PromptConfig(expert_length=config.expert_length), width, name="prompts")
     sizes = PromptConfig(expert_length=config.expert_length, pool=config.tasks, query_depth=config.query_depth)
-    return Prompts(sizes, width, name="prompts")
+    return SELECTIONS[config.prompt_selection](sizes, width, name="prompts")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import keras
 
 from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.ranpac_head import RanPACHead
 from keras_cbpnet.methods.method import Method, Row, Seen
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
@@ -20,6 +21,13 @@ class RanPAC(Method):
     """
 
     in_bundle = False
+
+    def check(self, config: TrainConfig) -> None:
+        super().check(config)
+        if config.stream == "drifting":
+            raise UserError(
+                "--method ranpac sums over all tasks: --stream drifting, which uses labels again, is not for it"
+            )
 
     def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
         return RanPACHead(slots, name="head")

@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.plasticity.adalin import AdaLin
-from keras_cbpnet.plasticity.cbp import Cbp
-from keras_cbpnet.plasticity.cbp_random import CbpRandom
-from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
-from keras_cbpnet.plasticity.head_reset import HeadReset
-from keras_cbpnet.plasticity.l2 import L2
-from keras_cbpnet.plasticity.l2_init import L2Init
-from keras_cbpnet.plasticity.none import Nothing
-from keras_cbpnet.plasticity.redo import ReDo
-from keras_cbpnet.plasticity.rule import Rule
-from keras_cbpnet.plasticity.shrink_perturb import ShrinkPerturb
-from keras_cbpnet.plasticity.swr import Swr
+from keras_cbpnet.tables import RULES
 
-__all__ = ["RULES", "Rule", "format_rule", "parse_rule"]
+if TYPE_CHECKING:  # importing a rule imports Keras; a name that is none must not
+    from keras_cbpnet.plasticity.rule import Rule
 
-RULES: dict[str, type[Rule]] = {
-    "cbp": Cbp,
-    "cbp_random": CbpRandom,
-    "cbp_surprise": CbpSurprise,
-    "none": Nothing,
-    "l2": L2,
-    "l2_init": L2Init,
-    "shrink_perturb": ShrinkPerturb,
-    "redo": ReDo,
-    "swr": Swr,
-    "adalin": AdaLin,
-    "head_reset": HeadReset,
-}
+__all__ = ["format_rule", "parse_rule"]
 
 
 def parse_rule(text: str) -> Rule:
     """Return the rule that `text` names, such as `cbp`, `l2` or `redo:threshold=0.2,interval=80`.
 
     Raises:
-        UserError: no such rule or hyper-parameter, one given twice, or a value that is no number it can have.
+        UserError: no such rule or hyper-parameter, one given twice, or a value that it cannot have.
     """
     name, colon, rest = text.partition(":")
-    if name not in RULES:
-        raise UserError(f"no plasticity rule {name!r}; known are {', '.join(RULES)}")
-    kinds = {field.name: field.type for field in dataclasses.fields(RULES[name])}
+    rule: type[Rule] = RULES.find(name)
+    kinds = {field.name: field.type for field in dataclasses.fields(rule)}
     values: dict[str, float] = {}
     for part in rest.split(",") if colon else ():
         key, _, value = part.partition("=")
@@ -59,7 +37,7 @@ def parse_rule(text: str) -> Rule:
             raise UserError(f"{key} of rule {name} is {value!r}; give a {'whole ' * whole}number") from None
         if whole and values[key] < 1:
             raise UserError(f"{key} of rule {name} is {value}; give a whole number from 1 on")
-    return RULES[name](**values)
+    return rule(**values)
 
 
 def format_rule(rule: Rule) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.plasticity.rule import Rule
@@ -16,6 +17,8 @@ class Cbp(Rule):
     Deviations: those of the bundle contract: what a reborn unit gave on average goes into the next bias, Adam's bias
     correction counts a unit's own steps, at most one unit a step. Its rates are the head's: `HeadConfig`.
     """
+
+    on_device: ClassVar[bool] = True
 
     def settings(self, config: HeadConfig) -> HeadConfig:
         return config

@@ -29,3 +29,4 @@ class CbpRandom(Cbp):
     """
 
     head_class: ClassVar[type[Head]] = RandomChoiceHead
+    on_device: ClassVar[bool] = False

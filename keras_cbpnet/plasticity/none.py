@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from keras_cbpnet.plasticity.rule import Rule
 
@@ -10,3 +11,5 @@ from keras_cbpnet.plasticity.rule import Rule
 @dataclasses.dataclass(frozen=True)
 class Nothing(Rule):
     """The shared step without rebirths: backpropagation with Adam (Kingma and Ba, arXiv 1412.6980), and no more."""
+
+    on_device: ClassVar[bool] = True

@@ -1,6 +1,6 @@
 """What every learning rule of the block is: hyper-parameters, and what it does around the one training step.
 
-The step is `plasticity.step.Head.train`, shared by all; here it runs without rebirths unless the rule is `cbp`.
+The step is `head.equations.Head.train`, shared by all; here it runs without rebirths unless the rule is `cbp`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,15 @@ class Rule(Config):
     """A learning rule of the head's block; this one, the base, adds nothing to the step.
 
     Pure functions on the state by name, as in the bundle contract; a rule may keep tensors of its own beside those.
+
+    Attributes:
+        head_class: the head's mathematics under this rule.
+        on_device: whether a device can go on with the rule: head.tflite has the shared step and no other, and what a
+            rule adds to it, firmware_host must do.
     """
 
     head_class: ClassVar[type[Head]] = Head
+    on_device: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

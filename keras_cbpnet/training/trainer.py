@@ -15,14 +15,15 @@ from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Task, make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import float32, set_mode
-from keras_cbpnet.methods import METHODS, Seen
 from keras_cbpnet.methods.batches import TaskBatches
 from keras_cbpnet.methods.build import build_model
+from keras_cbpnet.methods.method import Seen
 from keras_cbpnet.metrics import summarize, summarize_drifting
 from keras_cbpnet.models.calibration import CALIBRATION, calibrate
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.presets import get_preset
+from keras_cbpnet.tables import METHODS
 from keras_cbpnet.training.evaluate import accuracies, plasticity
 from keras_cbpnet.training.features.cache import FrozenFeatures
 from keras_cbpnet.training.features.tasks import TaskFeatures
@@ -141,7 +142,7 @@ def learn_task(
         The class statistics with the task's.
     """
     keras.utils.set_random_seed(config.seed * 1000 + task.index)  # so that a resumed run goes on as it would have
-    method = METHODS[config.method]
+    method = METHODS[config.method]()
     replay = config.replay == "statistics"
     if config.whiten == "task" and task.index == 0:
         whiten_by_task(model, task, features, config.qat)

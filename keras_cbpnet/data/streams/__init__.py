@@ -7,11 +7,9 @@ from keras_cbpnet.data.streams.class_incremental import class_incremental
 from keras_cbpnet.data.streams.domain_incremental import domain_incremental
 from keras_cbpnet.data.streams.drifting import drifting
 from keras_cbpnet.data.streams.task import Task
-from keras_cbpnet.errors import UserError
+from keras_cbpnet.tables import STREAMS
 
-__all__ = ["STREAMS", "Task", "class_incremental", "domain_incremental", "drifting", "make_stream"]
-
-STREAMS = ("class", "drifting", "domain")
+__all__ = ["Task", "class_incremental", "domain_incremental", "drifting", "make_stream"]
 
 
 def make_stream(kind: str, dataset: Dataset, tasks: int, seed: int, ways: int = 10, shots: int = 50) -> list[Task]:
@@ -31,13 +29,5 @@ def make_stream(kind: str, dataset: Dataset, tasks: int, seed: int, ways: int = 
     Raises:
         UserError: Unknown name, or the data set does not allow this stream.
     """
-    if kind == "class":
-        return class_incremental(dataset, tasks, seed)
-    if kind == "drifting":
-        return drifting(dataset, tasks, seed, ways, shots)
-    if kind != "domain":
-        raise UserError(f"unknown stream '{kind}'; choose one of {', '.join(STREAMS)}")
-    stream = domain_incremental(dataset, seed)
-    if tasks not in (0, len(stream)):
-        raise UserError(f"{tasks} tasks do not fit a data set of {len(stream)} domains; give {len(stream)}, or 0")
+    stream: list[Task] = STREAMS.find(kind)(dataset, tasks, seed, ways, shots)
     return stream

@@ -11,7 +11,7 @@ from keras_cbpnet.errors import UserError
 __all__ = ["domain_incremental"]
 
 
-def domain_incremental(dataset: Dataset, seed: int) -> list[Task]:
+def domain_incremental(dataset: Dataset, tasks: int, seed: int, ways: int = 0, shots: int = 0) -> list[Task]:
     """Makes one task of every domain, each with all classes; slot i is the i-th class throughout.
 
     Where the data set has one test set for all domains (`domain_test` is None, as CORe50's NI protocol has it), every
@@ -19,19 +19,25 @@ def domain_incremental(dataset: Dataset, seed: int) -> list[Task]:
 
     Args:
         dataset: A data set with domains.
+        tasks: Number of the data set's domains, or 0.
         seed: Seed of the domains' order.
+        ways: Not used: a task has all classes.
+        shots: Not used: all images are taken.
 
     Returns:
         The tasks in their order; images keep the data set's order within a task.
 
     Raises:
-        UserError: The data set has no domains.
+        UserError: The data set has no domains, or another number of them.
     """
     if dataset.domain_train is None:
         raise UserError("the data set has no domains; for a domain stream give domains:PATH or core50")
+    domains = len(dataset.domain_names)
+    if tasks not in (0, domains):
+        raise UserError(f"{tasks} tasks do not fit a data set of {domains} domains; give {domains}, or 0")
     everything = np.arange(len(dataset.y_test))
     stream = []
-    for index, domain in enumerate(np.random.default_rng(seed).permutation(len(dataset.domain_names))):
+    for index, domain in enumerate(np.random.default_rng(seed).permutation(domains)):
         train = np.flatnonzero(dataset.domain_train == domain)
         test = everything if dataset.domain_test is None else np.flatnonzero(dataset.domain_test == domain)
         stream.append(

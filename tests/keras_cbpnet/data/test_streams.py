@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from keras_cbpnet.data import (
-    STREAMS,
     Dataset,
     class_incremental,
     domain_incremental,
@@ -14,6 +13,7 @@ from keras_cbpnet.data import (
     make_stream,
 )
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.tables import STREAMS
 
 
 def toy(classes=6, per_class=4, size=2):
@@ -138,7 +138,7 @@ def test_a_drifting_stream_needs_enough_of_everything(numbers, message):
 
 
 def test_a_domain_is_a_task_with_all_classes():
-    stream = domain_incremental(with_domains(), seed=0)
+    stream = domain_incremental(with_domains(), 0, seed=0)
     assert [task.index for task in stream] == [0, 1, 2]
     train_rows = sorted(task.train_rows.tolist() for task in stream)
     assert train_rows == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
@@ -154,21 +154,21 @@ def test_a_domain_is_a_task_with_all_classes():
 
 def test_domain_order_follows_the_seed():
     def order(seed):
-        return tuple(int(task.train_rows[0]) for task in domain_incremental(with_domains(), seed))
+        return tuple(int(task.train_rows[0]) for task in domain_incremental(with_domains(), 0, seed))
 
     assert order(3) == order(3)
     assert len({order(seed) for seed in range(5)}) > 1
 
 
 def test_one_test_set_for_all_domains():
-    for task in domain_incremental(with_domains(domain_test=None), seed=0):
+    for task in domain_incremental(with_domains(domain_test=None), 0, seed=0):
         assert task.test_rows.tolist() == [0, 1, 2, 3, 4, 5]
         assert task.y_test.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_a_domain_stream_needs_domains():
     with pytest.raises(UserError, match="no domains; for a domain stream give domains:PATH or core50"):
-        domain_incremental(toy(), 0)
+        domain_incremental(toy(), 0, 0)
 
 
 # --- by name ---------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_a_domain_stream_needs_domains():
 def test_streams_by_name():
     data = with_domains()
     by_name = [make_stream(kind, data, tasks, 1, 2, 3) for kind, tasks in zip(STREAMS, (2, 4, 3))]
-    direct = [class_incremental(data, 2, 1), drifting(data, 4, 1, 2, 3), domain_incremental(data, 1)]
+    direct = [class_incremental(data, 2, 1), drifting(data, 4, 1, 2, 3), domain_incremental(data, 3, 1)]
     for one, other in zip(by_name, direct):
         assert [task.train_rows.tolist() for task in one] == [task.train_rows.tolist() for task in other]
     assert len(make_stream("domain", data, 0, 1)) == 3

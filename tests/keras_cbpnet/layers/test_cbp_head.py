@@ -102,7 +102,7 @@ def test_head_config_survives_json():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"block": "linear"}, "block must be prototype, mlp or residual, got 'linear'"),
+        ({"block": "linear"}, "block must be one of prototype, mlp, residual, got 'linear'"),
         ({"units": 20, "replacement_rate": 0.1}, r"replacement_rate \* units must be at most 1"),
         ({"unit": 3, "seed": 1}, "unknown key seed, unit; known keys: block, units"),
     ],

@@ -11,7 +11,8 @@ from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.head.standardise import mean_and_scale
 from keras_cbpnet.layers.ranpac_head import RIDGES, RanPACHead
 from keras_cbpnet.layers.slda_head import SLDAHead
-from keras_cbpnet.methods import METHODS, Seen
+from keras_cbpnet.methods.method import Seen
+from keras_cbpnet.tables import METHODS
 
 # Dimensions: N images, d feature size, M random features, C class slots.
 d, C, M = 6, 8, 25
@@ -172,11 +173,11 @@ def test_ranpac_of_few_images_stays_finite():
 
 
 def test_ncm_is_the_nearest_class_mean_by_cosine(data, tasks):
-    head = built(METHODS["ncm"].head(CONFIG, C))
+    head = built(METHODS["ncm"]().head(CONFIG, C))
     head.standardise(tasks[0][0])
     head.open(range(6))
     head.observe_all(observed(tasks))
-    assert list(METHODS["ncm"].learn_head(SimpleNamespace(head=head), Seen(*data, None, None), CONFIG)) == []
+    assert list(METHODS["ncm"]().learn_head(SimpleNamespace(head=head), Seen(*data, None, None), CONFIG)) == []
     mean, scale = tasks[0][0].mean(axis=0), tasks[0][0].std(axis=0)
     x = (data[0] - mean) / scale
     prototype = np.stack([x[data[1] == c].mean(axis=0) for c in range(6)])
@@ -213,7 +214,7 @@ def softmax_regression(x, label, mask, weights, rng):
 
 
 def test_finetune_is_softmax_regression_task_after_task(data, tasks):
-    method = METHODS["finetune"]
+    method = METHODS["finetune"]()
     head = built(method.head(CONFIG, C))
     model = SimpleNamespace(head=head)
     head.standardise(tasks[0][0])

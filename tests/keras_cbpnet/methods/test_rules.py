@@ -10,8 +10,9 @@ from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.head.equations import Head
 from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.plasticity import RULES, format_rule, parse_rule
+from keras_cbpnet.plasticity import format_rule, parse_rule
 from keras_cbpnet.plasticity.rule import newborn_weights
+from keras_cbpnet.tables import RULES
 
 # Dimensions: S steps, B rows, d features, h hidden units, C class slots.
 S = 9
@@ -64,9 +65,9 @@ def test_hyper_parameters_are_read():
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "no plasticity rule ''; known are cbp, cbp_random, cbp_surprise, none, l2, "),
-        ("CBP", "no plasticity rule 'CBP'; known are cbp"),
-        ("l3:decay=1", "no plasticity rule 'l3'"),
+        ("", "unknown plasticity rule ''; choose one of cbp, cbp_random, cbp_surprise, none, l2, "),
+        ("CBP", "unknown plasticity rule 'CBP'; choose one of cbp"),
+        ("l3:decay=1", "unknown plasticity rule 'l3'"),
         ("l2:decya=1", "rule l2 has no 'decya'; it has decay"),
         ("cbp:rate=1", "rule cbp has no 'rate'; it has no hyper-parameters"),
         ("l2:", "rule l2 has no ''; it has decay"),

@@ -8,9 +8,9 @@ from helpers.head_case import Case
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.head.equations import Head, renew_units
-from keras_cbpnet.plasticity import RULES
 from keras_cbpnet.plasticity.adalin import AdaLinHead
 from keras_cbpnet.plasticity.rule import newborn_weights, trained
+from keras_cbpnet.tables import RULES
 
 # Dimensions: B rows, d features, h hidden units, C class slots.
 CASE = Case("mlp", 4, 3, 3, 2, {})

@@ -55,12 +55,15 @@ BAD = {  # changes of a good command, what the line says
     "tasks that do not divide": ({"tasks": 3}, "4 classes cannot be split into 3 equal tasks"),
     "method": ({"method": "cbp"}, "argument --method: invalid choice: 'cbp'"),
     "stream": ({"stream": "tasks"}, "argument --stream: invalid choice: 'tasks'"),
-    "rule": ({"plasticity": "l3"}, "no plasticity rule 'l3'; known are cbp, cbp_random"),
+    "rule": ({"plasticity": "l3"}, "unknown plasticity rule 'l3'; choose one of cbp, cbp_random"),
     "hyper-parameter": ({"plasticity": "l2:rate=1"}, "rule l2 has no 'rate'; it has decay"),
     "value": ({"plasticity": "redo:interval=0"}, "interval of rule redo is 0; give a whole number from 1 on"),
     "negative value": ({"plasticity": "l2:decay=-1"}, "decay must be from 0 on, got -1"),
-    "rule of another method": ({"plasticity": "l2", "method": "ncm"}, "--plasticity is for --method cbpnet, not ncm"),
-    "prompts of another method": ({"prompts": False, "method": "l2p"}, "--prompts is for --method cbpnet, not l2p"),
+    "rule of another method": (
+        {"plasticity": "l2", "method": "ncm"},
+        "--plasticity l2 is for --method cbpnet, not ncm",
+    ),
+    "prompts of another method": ({"prompts": False, "method": "l2p"}, "--no-prompts is for --method cbpnet, not l2p"),
     "query depth": ({"query_depth": 6}, "--query-depth must be from 0 to 5, the blocks of tiny; got 6"),
     "negative query depth": ({"query_depth": -1}, "--query-depth must be from 0 to 5, the blocks of tiny; got -1"),
     "selection": ({"prompt_selection": "x"}, "argument --prompt-selection: invalid choice: 'x'"),
@@ -127,10 +130,10 @@ def test_a_damaged_configuration_is_named(refused, tmp_path):
 @pytest.mark.parametrize("method", ["finetune", "ncm", "slda", "ranpac"])
 def test_one_image_a_class_is_enough(method, stream, tmp_path, capsys, monkeypatch):
     from keras_cbpnet.layers.ranpac_head import RanPACHead
-    from keras_cbpnet.methods import METHODS
+    from keras_cbpnet.tables import METHODS
 
     small = lambda config, slots: RanPACHead(slots, projected=30, name="head")  # noqa: E731
-    monkeypatch.setattr(METHODS["ranpac"], "head", small)
+    monkeypatch.setattr(METHODS["ranpac"], "head", staticmethod(small))
     arguments = stream.arguments(method=method, dataset=f"npz:{stream.folder / 'single.npz'}")
     assert cli.run(main, [*arguments, "--output", str(tmp_path / "new"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -1,0 +1,95 @@
+"""Every list of names that a user chooses from, once: what a name stands for is imported when it is asked for.
+
+So `--help`, choices and errors need neither Keras nor TensorFlow. To add one: write its file, add its line here. Data
+sources are in `data.sources`, presets in `presets`, forms of the head's block in `firmware_host.bundle`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from keras_cbpnet.errors import UserError
+
+__all__ = ["METHODS", "RULES", "SELECTIONS", "STREAMS", "Table"]
+
+
+class Table(Mapping[str, Any]):
+    """Classes or functions by name; reading the names imports nothing.
+
+    Args:
+        kind: what the names are names of, for error messages.
+        places: `module:attribute` by name.
+    """
+
+    def __init__(self, kind: str, places: dict[str, str]) -> None:
+        self.kind, self.places = kind, places
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = self.places[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.places
+
+    def find(self, name: str) -> Any:
+        """Return what `name` stands for.
+
+        Raises:
+            UserError: the table has no such name; the message lists those that it has.
+        """
+        if name not in self:
+            raise UserError(f"unknown {self.kind} {name!r}; choose one of {', '.join(self)}")
+        return self[name]
+
+
+METHODS = Table(  # `--method`: subclasses of methods.method.Method
+    "method",
+    {
+        "cbpnet": "keras_cbpnet.methods.cbpnet:CBPNetMethod",
+        "dualprompt": "keras_cbpnet.methods.dualprompt:DualPrompt",
+        "l2p": "keras_cbpnet.methods.l2p:L2P",
+        "finetune": "keras_cbpnet.methods.finetune:Finetune",
+        "ncm": "keras_cbpnet.methods.ncm:NearestClassMean",
+        "slda": "keras_cbpnet.methods.slda:SLDA",
+        "ranpac": "keras_cbpnet.methods.ranpac:RanPAC",
+    },
+)
+RULES = Table(  # `--plasticity`: subclasses of plasticity.rule.Rule
+    "plasticity rule",
+    {
+        "cbp": "keras_cbpnet.plasticity.cbp:Cbp",
+        "cbp_random": "keras_cbpnet.plasticity.cbp_random:CbpRandom",
+        "cbp_surprise": "keras_cbpnet.plasticity.cbp_surprise:CbpSurprise",
+        "none": "keras_cbpnet.plasticity.none:Nothing",
+        "l2": "keras_cbpnet.plasticity.l2:L2",
+        "l2_init": "keras_cbpnet.plasticity.l2_init:L2Init",
+        "shrink_perturb": "keras_cbpnet.plasticity.shrink_perturb:ShrinkPerturb",
+        "redo": "keras_cbpnet.plasticity.redo:ReDo",
+        "swr": "keras_cbpnet.plasticity.swr:Swr",
+        "adalin": "keras_cbpnet.plasticity.adalin:AdaLin",
+        "head_reset": "keras_cbpnet.plasticity.head_reset:HeadReset",
+    },
+)
+STREAMS = Table(  # `--stream`: functions as data.streams.make_stream calls them
+    "stream",
+    {
+        "class": "keras_cbpnet.data.streams.class_incremental:class_incremental",
+        "drifting": "keras_cbpnet.data.streams.drifting:drifting",
+        "domain": "keras_cbpnet.data.streams.domain_incremental:domain_incremental",
+    },
+)
+SELECTIONS = Table(  # `--prompt-selection`: layers of DualPrompt's prompts
+    "prompt selection",
+    {
+        "key": "keras_cbpnet.layers.prompts:Prompts",
+        "fixed": "keras_cbpnet.layers.fixed_prompt:FixedPrompt",
+    },
+)

@@ -1,0 +1,52 @@
+"""What is wrong with a run's configuration, found before any work; bad names need no Keras."""
+
+from __future__ import annotations
+
+import math
+
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.data.sources import find_source
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.plasticity import parse_rule
+from keras_cbpnet.presets import check_weights, get_preset
+from keras_cbpnet.tables import METHODS, SELECTIONS, STREAMS
+
+__all__ = ["check"]
+
+LEAST = {
+    "epochs": 0,
+    "head_epochs": 0,
+    "expert_length": 1,
+    "prompt_tasks": 0,
+    "units": 1,
+    "batch": 1,
+    "slots": 0,
+    "seed": 0,
+    "maturity_threshold": 0,
+}
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse a configuration that cannot be meant: its numbers, its names, then what its method has against it.
+
+    Raises:
+        UserError: one line about the first thing that is wrong.
+    """
+    for name, least in {"tasks": 0 if config.stream == "domain" else 1, **LEAST}.items():
+        if getattr(config, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+    if config.epochs + config.head_epochs == 0:
+        raise UserError("--epochs and --head-epochs are both 0, so nothing would be trained")
+    for name in ("learning_rate", "prompt_learning_rate"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} must be above 0, got {getattr(config, name)}")
+    if not 0 <= config.decay_rate < 1:
+        raise UserError(f"--decay-rate must be from 0 to below 1, got {config.decay_rate}")
+    check_weights(get_preset(config.preset), config.weights)
+    find_source(config.dataset)
+    if config.whiten not in ("none", "task"):
+        find_source(config.whiten)
+    STREAMS.find(config.stream)
+    parse_rule(config.plasticity)
+    SELECTIONS.find(config.prompt_selection)
+    METHODS.find(config.method)().check(config)
