@@ -36,8 +36,15 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--area", type=float, default=1.0, help="smallest share of an image that is cut out; 1: none")
     parser.add_argument("--mixup", type=float, default=0.0, help="alpha of mixup; 0: none")
     parser.add_argument("--cutmix", type=float, default=0.0, help="alpha of CutMix; 0: none")
+    parser.add_argument(
+        "--mosaics", type=float, default=0.0, help="share of training images that are windows of mosaics of four"
+    )
+    parser.add_argument("--views", type=int, default=0, help="training images to make, whole ones and windows; 0: all")
     parser.add_argument("--teacher", metavar="PRESET", help="backbone to learn from; its outputs are computed once")
     parser.add_argument("--teacher-weights", type=Path, help="its weights file")
+    parser.add_argument(
+        "--inherit", action="store_true", help="begin with the teacher's blocks, MLPs narrowed; no --start then"
+    )
     parser.add_argument("--feature-weight", type=float, default=1.0, help="of the error to the teacher's feature")
     parser.add_argument("--patch-weight", type=float, default=1.0, help="of the error to the teacher's patches")
     parser.add_argument(
@@ -72,6 +79,7 @@ def check(args: argparse.Namespace) -> None:
         "patch_weight",
         "weight_decay",
         "qat_epochs",
+        "views",
     ):
         if getattr(args, name) < 0:
             raise UserError(f"--{name.replace('_', '-')} must not be negative, got {getattr(args, name)}")
@@ -82,8 +90,14 @@ def check(args: argparse.Namespace) -> None:
     for name in ("ema", "label_smoothing", "shrinkage"):
         if not 0 <= getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be in 0..1, got {getattr(args, name)}")
+    if not 0 <= args.mosaics <= 1:
+        raise UserError(f"--mosaics must be in 0..1, got {args.mosaics}")
     if args.start:
         check_weights(get_preset(args.preset), args.start)
+    if args.inherit and (args.start or not args.teacher):
+        raise UserError("--inherit needs --teacher, whose weights it begins with, and no --start")
+    if not args.label_weight and not (args.teacher and (args.feature_weight or args.patch_weight)):
+        raise UserError("nothing to learn: give --label-weight, or --teacher with --feature-weight or --patch-weight")
     if args.teacher_weights and not args.teacher:
         raise UserError("--teacher-weights needs --teacher, the preset that they belong to")
     if args.teacher:
@@ -97,8 +111,9 @@ def main(argv: list[str] | None = None) -> int:
     from keras_cbpnet.pretraining.course import pretrain
 
     result = pretrain(args)
-    last = result["epochs"][-1]["accuracy"]
-    print(json.dumps(result) if args.json else f"{args.output}: top-1 {last:.3f} on the held-out images")
+    last = result["epochs"][-1]
+    found = ", ".join(f"{name} {last[name]:.3f}" for name in ("accuracy", "agreement") if name in last)
+    print(json.dumps(result) if args.json else f"{args.output}: {found} on the held-out images")
     return 0
 
 

@@ -91,6 +91,14 @@ class EncoderBlock(keras.layers.Layer):
         Returns:
             float32 [B, N, D], or [B, 1, D] with `class_only`.
         """
+        x = self.attention(inputs, prefix, class_only, training)
+        y = self.at["mlp"](self.contract(self.hidden(x, training)), training=training)
+        return self.at["sum2"](x + y, training=training)
+
+    def attention(
+        self, inputs: Any, prefix: tuple[Any, Any] | None = None, class_only: bool = False, training: bool = False
+    ) -> Any:
+        """Return the sum of the tokens and what attention adds, the first half of `call`; arguments as there."""
 
         def at(place: str, x: Any) -> Any:
             return self.at[place](x, training=training)
@@ -107,10 +115,13 @@ class EncoderBlock(keras.layers.Layer):
         scores = at("scores", ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))))  # (B, H, N, M)
         x = at("context", self.attend(scores, v, training=training))  # (B, H, N, D/H)
         x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, inputs.shape[1], self.width))  # (B, N, D)
-        x = at("sum1", inputs + at("attended", self.output_projection(x)))
-        y = at("expanded", self.expand(self.norm2(x, training=training)))  # (B, N, F)
-        y = at("gated", y * ops.sigmoid(y) if self.activation == "quick_gelu" else ops.gelu(y, approximate=False))
-        return at("sum2", x + at("mlp", self.contract(y)))
+        return at("sum1", inputs + at("attended", self.output_projection(x)))
+
+    def hidden(self, x: Any, training: bool = False) -> Any:
+        """Return the hidden units of the MLP, float32 [B, N, F], for what `attention` gives."""
+        y = self.at["expanded"](self.expand(self.norm2(x, training=training)), training=training)  # (B, N, F)
+        gated = y * ops.sigmoid(y) if self.activation == "quick_gelu" else ops.gelu(y, approximate=False)
+        return self.at["gated"](gated, training=training)
 
     def get_config(self) -> dict[str, Any]:
         names = ("width", "heads", "mlp_width", "activation", "quantized")

@@ -17,14 +17,13 @@ Floats = NDArray[np.floating[Any]]
 class AugmentedImages(keras.utils.PyDataset):
     """Shuffled batches of randomly shifted, mirrored and mixed images; all depends on seed and epoch alone.
 
-    A batch is (float32 [B, H, W, 3], targets): `label` one-hot [B, K], and with a teacher `feature` [B, D] and
-    `patches` [B, G * G, D], its standardised outputs on the whole image: patches mirrored, cut out and mixed as the
-    image is, the feature mixed.
+    A batch is (float32 [B, H, W, 3], targets): `label` [B, K], the classes' shares, and with a teacher `feature` [B, D]
+    and `patches` [B, G * G, D], its standardised outputs on the whole image: patches mirrored, cut out and mixed as
+    the image is, the feature mixed.
 
     Args:
         images: uint8 [N, H, W, 3].
-        labels: int64 [N].
-        classes: K.
+        labels: float32 [N, K], the share of each class.
         batch: B; the last incomplete batch of an epoch is dropped.
         seed: of order and augmentation.
         shift: largest shift, pixels, with a mirrored border; for uncut images.
@@ -39,8 +38,7 @@ class AugmentedImages(keras.utils.PyDataset):
     def __init__(
         self,
         images: NDArray[np.uint8],
-        labels: NDArray[np.integer[Any]],
-        classes: int,
+        labels: NDArray[np.float32],
         batch: int,
         seed: int,
         shift: int = 4,
@@ -52,7 +50,7 @@ class AugmentedImages(keras.utils.PyDataset):
         epoch: int = 0,
     ) -> None:
         super().__init__()
-        self.images, self.labels = images, keras.utils.to_categorical(labels, classes)
+        self.images, self.labels = images, labels
         self.batch, self.seed, self.shift = batch, seed, shift
         self.mixup, self.cutmix = mixup, cutmix
         self.teacher, self.grid, self.area = teacher, grid, area
@@ -61,6 +59,20 @@ class AugmentedImages(keras.utils.PyDataset):
             parts = some[:, 0], some[:, 1:].reshape(-1, some.shape[-1])
             self.mean, self.deviation = zip(*((part.mean(axis=0), part.std(axis=0) + 1e-6) for part in parts))
         self.begin_epoch(epoch)
+
+    def standardised(self, tokens: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return feature [n, D] and patches [n, T * T, D] of teacher's tokens [n, 1 + T * T, D], standardised."""
+        parts = zip((tokens[:, 0], tokens[:, 1:]), self.mean, self.deviation)
+        feature, patches = ((np.asarray(t, np.float32) - m) / s for t, m, s in parts)
+        return feature, patches
+
+    def plain(self, rows: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Return the images `rows` as they are, and their targets."""
+        still, whole = np.zeros(len(rows), bool), (np.zeros((2, len(rows))), np.ones(len(rows)))
+        targets = {"label": self.labels[rows]}
+        if self.teacher is not None:
+            targets.update(self._taught(rows, still, *whole))
+        return self.images[rows].astype(np.float32), targets
 
     def begin_epoch(self, epoch: int) -> None:
         """Take the order and the augmentation of `epoch`."""
@@ -109,8 +121,8 @@ class AugmentedImages(keras.utils.PyDataset):
         self, rows: NDArray[np.integer[Any]], mirrored: NDArray[np.bool_], place: Floats, side: Floats
     ) -> dict[str, NDArray[np.float32]]:
         assert self.teacher is not None  # noqa: S101
-        tokens = np.stack([self.teacher[row] for row in rows]).astype(np.float32)  # a mapped file, read row by row
-        feature, patches = ((t - m) / s for t, m, s in zip((tokens[:, 0], tokens[:, 1:]), self.mean, self.deviation))
+        # A mapped file, read row by row.
+        feature, patches = self.standardised(np.stack([self.teacher[row] for row in rows]))
         cells, grid = round(patches.shape[1] ** 0.5), self.grid or round(patches.shape[1] ** 0.5)
         patches = patches.reshape(len(rows), cells, cells, -1)
         cut = resample(patches, place, side, (grid, grid), mirrored)

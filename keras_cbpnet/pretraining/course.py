@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from keras_cbpnet.data import load_dataset
-from keras_cbpnet.data.dataset import Dataset
+from keras_cbpnet.data import open_dataset
+from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.calibration import calibrate
@@ -23,14 +22,19 @@ from keras_cbpnet.models.weights import copy_weights, load_preset_weights, save_
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.pretraining.augmentation import AugmentedImages
 from keras_cbpnet.pretraining.distillation import Pupil, teacher_tokens, whiten
+from keras_cbpnet.pretraining.inherit import inherit
+from keras_cbpnet.pretraining.log import Log
+from keras_cbpnet.pretraining.views import views
 from keras_cbpnet.training.features.cache import fingerprint
-from keras_cbpnet.training.run import write_json
 
 WARMUP = 0.1  # share of the steps
 QAT_RATE = 0.2  # of the learning rate, with quantizers in the loop
 CUT_CELLS = 2  # of the teacher's patches, kept for each of the student's in either direction, to cut from
 CALIBRATION = 512  # images that set the quantizers' first ranges
 WHITENING = 20_000  # images whose covariance whitens
+INHERITANCE = 240  # images on which the teacher's hidden units are watched
+OUTPUT_IMAGES = 2000  # that the outputs of weights to start with are fitted to
+HELD_OUT = 1000  # images on which teacher and student are compared
 PLAIN = ["bias", "scale", "offset", "position", "class_token"]  # weights that do not decay
 
 
@@ -43,63 +47,93 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     if args.qat_epochs and keras.backend.backend() != "tensorflow":
         raise UserError(f"--qat-epochs needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}; give 0 here")
     config = get_preset(args.preset).backbone
-    data = load_dataset(args.data, config.image_size)
-    if len(data.x_train) < args.batch:
-        raise UserError(f"--batch {args.batch} is more than the {len(data.x_train)} training images")
+    data = prepared(args, config.image_size)
+    if len(data.train) < args.batch:
+        raise UserError(f"--batch {args.batch} is more than the {len(data.train)} training images")
     work = args.work or args.output.with_suffix(".work")
     log = Log(args.output.with_suffix(".json"), work, args)
 
     keras.utils.set_random_seed(args.seed)
     backbone = Backbone(config, name="backbone")
     backbone.build()
+    some = np.random.default_rng(args.seed).permutation(len(data.train))
+    grid = round((backbone.embedding.tokens - 1) ** 0.5)
+    targets = {}
+    if args.teacher:
+        teacher = Backbone.from_preset(args.teacher, args.teacher_weights)
+        finer = grid * (1 if args.area == 1 else CUT_CELLS)
+        for part, images in (("train", data.train), ("test", data.test[:HELD_OUT])):
+            file = work / ("teacher.npy" if part == "train" else "teacher_test.npy")
+            targets[part] = taught(args.teacher, teacher, images, finer, file)
+        if args.inherit:
+            inherit(backbone, teacher, data.train[some[:INHERITANCE]])
+        del teacher
     if args.start:
         load_preset_weights(backbone, get_preset(args.preset), args.start)
-    grid = round((backbone.embedding.tokens - 1) ** 0.5)
-    weights = {"label": args.label_weight}
-    teacher, width = None, 0
-    if args.teacher:
-        weights.update(feature=args.feature_weight, patches=args.patch_weight)
-        finer = grid * (1 if args.area == 1 else CUT_CELLS)
-        teacher = taught(args.teacher, args.teacher_weights, data, finer, work / "teacher.npy", say)
-        width = teacher.shape[-1]
-    classes = len(data.class_names)
     batches = AugmentedImages(
-        data.x_train,
-        data.y_train,
-        classes,
-        args.batch,
-        args.seed,
-        args.shift,
-        args.mixup,
-        args.cutmix,
-        teacher,
-        grid,
+        data.train, data.shares, args.batch, args.seed, args.shift, args.mixup, args.cutmix, targets.get("train"), grid,
         args.area,
-    )
-    some = np.random.default_rng(args.seed).permutation(len(data.x_train))
+    )  # fmt: skip
+    weights = {"label": args.label_weight, "feature": args.feature_weight, "patches": args.patch_weight}
+    weights = {name: weight for name, weight in weights.items() if weight and (args.teacher or name == "label")}
+    sizes = {name: data.shares.shape[1] if name == "label" else targets["train"].shape[-1] for name in weights}
 
     def pupil_of(body: Backbone) -> Pupil:
-        pupil = Pupil(body, classes, width, weights, args.label_smoothing)
+        pupil = Pupil(body, sizes, weights, args.label_smoothing)
         pupil.build()
         return pupil
 
     pupil = pupil_of(backbone)
-    course = Course(args, data, batches, work, log)
+    if args.start or args.inherit:
+        pupil.fit_outputs(*batches.plain(some[:OUTPUT_IMAGES]))
+    course = Course(args, data, batches, work, log, targets.get("test"))
     course.run(pupil, "backup", 0, args.epochs, args.learning_rate)
     if args.qat_epochs:
         quantized = pupil_of(Backbone(config, quantized=True, name="backbone"))
-        raise_class_token(backbone, data.x_train[some[:CALIBRATION]])
+        raise_class_token(backbone, data.train[some[:CALIBRATION]])
         copy_weights(pupil, quantized)
-        calibrate(quantized, quantized, data.x_train[some[:CALIBRATION]])
+        calibrate(quantized, quantized, data.train[some[:CALIBRATION]])
         last = args.epochs + args.qat_epochs
         course.run(quantized, "backup_qat", args.epochs, last, args.learning_rate * QAT_RATE)
         copy_weights(quantized, pupil)
     if config.whitening:
-        seen = some[:WHITENING]
-        whiten(backbone, data.x_train[seen], data.y_train[seen], args.shrinkage)
+        whole = open_dataset(args.data, config.image_size)
+        seen = np.random.default_rng(args.seed).permutation(len(whole.y_train))[:WHITENING]
+        whiten(backbone, whole.images("train", seen), whole.y_train[seen], args.shrinkage)
     save_weights(backbone, args.output)
     log.write(parameters=backbone.count_params())
     return log.contents
+
+
+class Images(NamedTuple):
+    """What is trained on and what is held out, at the size of the backbone.
+
+    Attributes:
+        train: uint8 [N, S, S, 3].
+        shares: float32 [N, K], of the classes in each.
+        test: uint8 [M, S, S, 3].
+        labels: int64 [M].
+    """
+
+    train: NDArray[np.uint8]
+    shares: NDArray[np.float32]
+    test: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def prepared(args: argparse.Namespace, size: int) -> Images:
+    """Return the images of `--data`, as they are or, with `--views` or `--mosaics`, as `views`."""
+    data = open_dataset(args.data, size)
+    classes = len(data.class_names)
+    if not args.mosaics and not args.views:
+        data = data.resized()
+        return Images(data.x_train[:], np.eye(classes, dtype=np.float32)[data.y_train], data.x_test[:], data.y_test)
+    stored = data.x_train.shape[1:3]
+    if stored[0] != stored[1]:
+        raise UserError(f"--views and --mosaics need square images, got {stored[0]}x{stored[1]}; leave them out")
+    count = args.views or len(data.x_train)
+    train, shares = views(data.x_train[:], data.y_train, classes, size, count, args.mosaics, args.seed)
+    return Images(train, shares, resize_images(data.x_test[:], size), data.y_test)
 
 
 def say(line: str) -> None:
@@ -113,12 +147,34 @@ class Course:
     def __init__(
         self,
         args: argparse.Namespace,
-        data: Dataset,
+        data: Images,
         batches: AugmentedImages,
         work: Path,
         log: Log,
+        held_out: NDArray[np.float16] | None,
     ) -> None:
         self.args, self.data, self.batches, self.work, self.log = args, data, batches, work, log
+        self.held_out = held_out
+
+    def measure(self, pupil: Pupil) -> dict[str, float]:
+        """Return what is known of `pupil` on held-out images: `accuracy` (top-1) and `agreement` with the teacher.
+
+        Agreement is the share of the variance of the teacher's feature that the pupil explains.
+        """
+        found = {}
+        if "label" in pupil.outputs_by_name:
+            guessed = self._outputs(pupil, "label", len(self.data.labels)).argmax(axis=1)
+            found["accuracy"] = float(np.mean(guessed == self.data.labels))
+        if self.held_out is not None and "feature" in pupil.outputs_by_name:
+            wanted = self.batches.standardised(self.held_out)[0]
+            error = np.mean(np.square(self._outputs(pupil, "feature", len(wanted)) - wanted))
+            found["agreement"] = float(1 - error / np.mean(np.square(wanted - wanted.mean(axis=0))))
+        return found
+
+    def _outputs(self, pupil: Pupil, name: str, count: int) -> NDArray[np.float32]:
+        images = self.data.test[:count].astype(np.float32)
+        parts = [np.asarray(pupil.predict_on_batch(images[i : i + 250])[name]) for i in range(0, count, 250)]
+        return np.concatenate(parts)
 
     def run(self, pupil: Pupil, name: str, first: int, last: int, rate: float) -> None:
         """Train `pupil` from epoch `first` to before `last`, or go on from the checkpoint `name`.
@@ -138,7 +194,7 @@ class Course:
                 Follow(self, first, self.args.epochs + self.args.qat_epochs),
             ],
         )
-        self.log.add(epoch=f"averaged after {last}", accuracy=accuracy(pupil, self.data))
+        self.log.add(epoch=f"averaged after {last}", **self.measure(pupil))
 
 
 def raise_class_token(backbone: Backbone, images: np.ndarray) -> None:
@@ -166,72 +222,11 @@ def adamw(args: argparse.Namespace, steps: int, rate: float) -> keras.optimizers
     return optimizer
 
 
-def taught(
-    name: str, weights: Path | None, data: Dataset, grid: int, file: Path, show: Callable[[str], None]
-) -> np.ndarray:
-    """Return the outputs of the preset `name` on the training images, as `teacher_tokens`."""
-    teacher = Backbone.from_preset(name, weights)
+def taught(name: str, teacher: Backbone, images: NDArray[np.uint8], grid: int, file: Path) -> NDArray[np.float16]:
+    """Return `teacher_tokens` of the preset `name` on `images`, computed once into `file`."""
     variables = b"".join(np.asarray(v).tobytes() for v in teacher.weights)
-    return teacher_tokens(
-        teacher, data.x_train, grid, file, fingerprint(name, variables, data.x_train.tobytes(), str(grid)), show
-    )
-
-
-def accuracy(pupil: Pupil, data: Dataset) -> float:
-    """Return the top-1 accuracy on the held-out images."""
-    parts = [
-        np.asarray(pupil.predict_on_batch(data.x_test[i : i + 250].astype(np.float32))["label"]).argmax(axis=1)
-        for i in range(0, len(data.x_test), 250)
-    ]
-    return float(np.mean(np.concatenate(parts) == data.y_test))
-
-
-class Log:
-    """One JSON file beside the weights: arguments, and a record an epoch; rewritten whole.
-
-    Args:
-        file: to write.
-        work: folder of the checkpoint, made here; it remembers the arguments that it belongs to.
-        args: of the command.
-
-    Raises:
-        UserError: the work folder belongs to a training with other arguments.
-    """
-
-    def __init__(self, file: Path, work: Path, args: argparse.Namespace) -> None:
-        values = {key: v if isinstance(v, (int, float)) else str(v or "") for key, v in vars(args).items()}
-        same = {key: value for key, value in values.items() if key not in ("output", "work", "overwrite", "json")}
-        owner = work / "arguments.json"
-        if owner.exists():
-            found = json.loads(owner.read_text())
-            other = [f"--{key.replace('_', '-')} {found.get(key)}" for key in same if found.get(key) != same[key]]
-            if other:
-                raise UserError(
-                    f"{work} holds the checkpoint of a training with {', '.join(other)}; "
-                    "repeat its arguments, choose another --work or remove the folder"
-                )
-        work.mkdir(parents=True, exist_ok=True)
-        write_json(owner, same)
-        self.file = file
-        self.contents: dict[str, Any] = {
-            "preset": args.preset,
-            "backend": keras.backend.backend(),
-            "arguments": values,
-            "epochs": [],
-        }
-        if file.exists() and (work / "backup").exists():
-            self.contents["epochs"] = json.loads(file.read_text())["epochs"]
-
-    def add(self, **record: Any) -> None:
-        """Add the record of an epoch, in place of an earlier record of the same one."""
-        records = {old["epoch"]: old for old in self.contents["epochs"]}
-        self.contents["epochs"] = list({**records, record["epoch"]: record}.values())
-        self.write()
-
-    def write(self, **values: Any) -> None:
-        """Write the file, with `values` added."""
-        self.contents.update(values)
-        write_json(self.file, self.contents)
+    identity = fingerprint(name, variables, np.ascontiguousarray(images).data, str(grid))
+    return teacher_tokens(teacher, images, grid, file, identity, say)
 
 
 class Follow(keras.callbacks.Callback):
@@ -267,12 +262,14 @@ class Follow(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         now, number = time.perf_counter(), self.first + epoch
-        found, loss = accuracy(self.model, self.course.data), float((logs or {})["loss"])
+        found, loss = self.course.measure(self.model), float((logs or {})["loss"])
         seconds = round(now - self.started, 1)
-        self.course.log.add(epoch=number, loss=loss, accuracy=found, seconds=seconds)
+        self.course.log.add(epoch=number, loss=loss, **found, seconds=seconds)
         assert self.begun is not None  # noqa: S101
         left = (now - self.begun[1]) / (epoch + 1 - self.begun[0]) * (self.total - number - 1) / 60
         say(
-            f"epoch {number + 1} of {self.total}: loss {loss:.3f}, held-out top-1 {found:.3f}, {seconds:.0f} s, "
-            f"{left:.0f} min left"
+            f"epoch {number + 1} of {self.total}: loss {loss:.3f}, "
+            + "".join(f"held-out {name} {value:.3f}, " for name, value in found.items())
+            + f"{seconds:.0f} s, "
+            + f"{left:.0f} min left"
         )

@@ -17,6 +17,7 @@ from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.training.features.cache import computed_once
 
 # Dimensions: B images of a batch, N images, H x W pixels, K classes, G x G patches, D feature size of the teacher.
+RIDGE = 1e-3  # share of the mean variance that is added to every direction
 CLIP = 5.0  # standard deviations at which a teacher's output is cut
 
 
@@ -33,26 +34,23 @@ class Pupil(keras.Model):
 
     Args:
         backbone: trained; its whitening, if it has one, is left alone.
-        classes: K.
-        teacher_width: D, or 0 without a teacher.
-        weights: of the losses `label`, `feature` and `patches`.
+        sizes: of the outputs, some of `label` (K), `feature` (D) and `patches` (D).
+        weights: of their losses.
         label_smoothing: of the cross-entropy.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        classes: int,
-        teacher_width: int = 0,
-        weights: Mapping[str, float] | None = None,
+        sizes: Mapping[str, int],
+        weights: Mapping[str, float],
         label_smoothing: float = 0.1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.backbone = backbone
-        self.loss_weights = dict(weights or {"label": 1.0})
+        self.loss_weights = dict(weights)
         self.label_smoothing = label_smoothing
-        sizes = {"label": classes, **({"feature": teacher_width, "patches": teacher_width} if teacher_width else {})}
         self.outputs_by_name = {name: keras.layers.Dense(size, name=name) for name, size in sizes.items()}
 
     def build(self, input_shape: Any = None) -> None:
@@ -62,11 +60,30 @@ class Pupil(keras.Model):
             layer.build((None, self.backbone.config.width))
         self.built = True
 
+    def fit_outputs(self, images: NDArray[np.float32], targets: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set every output layer to the ridge regression of its targets on what the backbone gives for `images`.
+
+        A backbone that is good already would lose much to the first gradients of outputs that are not.
+
+        Args:
+            images: float32 [N, H, W, 3], raw RGB.
+            targets: by output, [N, size] or, of `patches`, [N, G * G, size].
+        """
+        parts = [encoded(self.backbone, images[i : i + 64]) for i in range(0, len(images), 64)]
+        tokens = np.concatenate([ops.convert_to_numpy(part) for part in parts]).astype(np.float64)  # (N, 1 + G * G, d)
+        for name, layer in self.outputs_by_name.items():
+            x = tokens[:, 1:] if name == "patches" else tokens[:, 0]
+            x, y = x.reshape(-1, x.shape[-1]), targets[name].reshape(-1, targets[name].shape[-1])
+            middle, level = x.mean(axis=0), y.mean(axis=0)
+            gram = (x - middle).T @ (x - middle)
+            gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+            kernel = np.linalg.solve(gram, (x - middle).T @ (y - level))  # (d, size)
+            layer.set_weights([kernel, level - middle @ kernel])
+
     def call(self, images: Any, training: bool = False) -> dict[str, Any]:
-        """Return `label` [B, K] and, with a teacher, `feature` [B, D], `patches` [B, G * G, D] of raw RGB images."""
+        """Return what there is of `label` [B, K], `feature` [B, D], `patches` [B, G * G, D], of raw RGB images."""
         x = encoded(self.backbone, images, training)
-        source = {"label": x[:, 0], "feature": x[:, 0], "patches": x[:, 1:]}
-        return {name: layer(source[name]) for name, layer in self.outputs_by_name.items()}
+        return {name: layer(x[:, 1:] if name == "patches" else x[:, 0]) for name, layer in self.outputs_by_name.items()}
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

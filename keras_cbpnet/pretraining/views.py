@@ -8,14 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# Dimensions: N images, H x W pixels, K classes, S x S pixels of a view.
+# Dimensions: N images, H x H pixels, K classes, V views, S x S pixels of a view.
 WINDOW = (1.25, 2.0)  # side of a mosaic's window, in sides of an image: from mostly one image to all four
 
 
 def views(
-    images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], classes: int, size: int, mosaics: float, seed: int
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    classes: int,
+    size: int,
+    count: int,
+    mosaics: float,
+    seed: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return as many views as there are images: whole images, and windows of mosaics of four.
+    """Return whole images, and windows of mosaics of four.
 
     A small image that is enlarged has no fine detail, while a photograph reduced to the same size has; the windows,
     which hold more pixels than one image, are reduced or hardly enlarged and so look like photographs in that respect.
@@ -25,21 +31,23 @@ def views(
         labels: integers [N].
         classes: K.
         size: S.
-        mosaics: share of the views that are windows of mosaics, 0..1; 0: every image, in order.
+        count: V, views to make; the whole images among them are at most N.
+        mosaics: share of the views that are windows of mosaics, 0..1.
         seed: of the choice.
 
     Returns:
-        uint8 [N, S, S, 3], resized by Pillow's bicubic filter, and float32 [N, K], each class's share of the view.
+        uint8 [V, S, S, 3], resized by Pillow's bicubic filter, and float32 [V, K], each class's share of the view.
     """
     rng, side, total = np.random.default_rng((seed, 1)), images.shape[1], len(images)
     one_hot = np.eye(classes, dtype=np.float32)
-    count = round(mosaics * total)
-    whole = np.sort(rng.permutation(total)[: total - count]) if count else np.arange(total)
-    result = np.empty((total, size, size, 3), np.uint8)
-    shares = np.concatenate([one_hot[labels[whole]], np.zeros((count, classes), np.float32)])
+    windows = round(mosaics * count)
+    whole = np.sort(rng.permutation(total)[: count - windows])
+    count = len(whole) + windows
+    result = np.empty((count, size, size, 3), np.uint8)
+    shares = np.concatenate([one_hot[labels[whole]], np.zeros((windows, classes), np.float32)])
     for i, row in enumerate(whole):
         result[i] = Image.fromarray(images[row]).resize((size, size), Image.Resampling.BICUBIC)
-    for i in range(len(whole), total):
+    for i in range(len(whole), count):
         rows = rng.integers(total, size=4)
         canvas = np.concatenate([np.concatenate(images[rows[:2]], axis=1), np.concatenate(images[rows[2:]], axis=1)])
         window = side * rng.uniform(*WINDOW)

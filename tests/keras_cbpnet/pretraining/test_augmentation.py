@@ -12,7 +12,9 @@ def augmented():
     """augmented(seed, epoch): images whose pixels name image, row and column, in batches of 4 out of 10."""
     image, row, column = np.meshgrid(np.arange(10), np.arange(8), np.arange(8), indexing="ij")
     images = np.stack([image, row, column], axis=-1).astype(np.uint8)
-    return lambda seed=0, epoch=0, shift=2: AugmentedImages(images, np.arange(10) % 3, 3, 4, seed, shift, epoch=epoch)
+    return lambda seed=0, epoch=0, shift=2: AugmentedImages(
+        images, np.eye(3)[np.arange(10) % 3], 4, seed, shift, epoch=epoch
+    )
 
 
 def all_batches(dataset):
@@ -96,7 +98,7 @@ def teacher_of(side, width=3):
 def test_the_teachers_targets_follow_order_and_mirror():
     image, row, column = np.meshgrid(np.arange(10), np.arange(8), np.arange(8), indexing="ij")
     images = np.stack([image, row, column], axis=-1).astype(np.uint8)
-    dataset = AugmentedImages(images, np.arange(10) % 3, 3, 10, seed=3, shift=0, teacher=teacher_of(4))
+    dataset = AugmentedImages(images, np.eye(3)[np.arange(10) % 3], 10, seed=3, shift=0, teacher=teacher_of(4))
     x, y = dataset[0]
     deviation, mean = dataset.deviation[0][0], dataset.mean[0][0]
     np.testing.assert_allclose(y["feature"][:, 0] * deviation + mean, x[:, 0, 0, 0], rtol=1e-5, atol=1e-5)
@@ -116,7 +118,7 @@ def test_targets_are_mixed_as_the_images_are(method):
     teacher[4:] = 1
     shares = set()
     for seed in range(6):
-        mixed = AugmentedImages(images, labels, 2, 8, seed, teacher=teacher, **{method: 1.0})
+        mixed = AugmentedImages(images, np.eye(2)[labels], 8, seed, teacher=teacher, **{method: 1.0})
         x, y = mixed[0]
         bright = (x / 200).mean(axis=(1, 2, 3))
         np.testing.assert_allclose(y["label"].sum(axis=1), 1, rtol=1e-6)
@@ -141,7 +143,7 @@ def test_cut_images_and_their_patches_show_the_same_place():
     teacher = np.concatenate([np.zeros((1, 3)), cells]).astype(np.float16)
     images = np.repeat(np.rint(image).astype(np.uint8)[None], 8, axis=0)
     dataset = AugmentedImages(
-        images, np.zeros(8, int), 2, 8, seed=0, teacher=np.repeat(teacher[None], 8, axis=0), grid=4, area=0.4
+        images, np.eye(2)[np.zeros(8, int)], 8, seed=0, teacher=np.repeat(teacher[None], 8, axis=0), grid=4, area=0.4
     )
     dataset.mean, dataset.deviation = (0, 0), (1, 1)
     x, y = dataset[0]

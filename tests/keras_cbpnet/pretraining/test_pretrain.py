@@ -120,6 +120,21 @@ def test_pretraining_learns(arguments, tmp_path):
     assert 0 < max(change) < 0.02  # random weights would differ by more than 0.1
 
 
+@pytest.mark.slow
+def test_a_student_begins_as_its_teacher_and_learns_from_views(arguments, tmp_path, monkeypatch):
+    from keras_cbpnet.pretrain import main
+
+    narrow = BackboneConfig(stem=(), whitening=True, **{**SIZES, "width": 24, "mlp_width": 16})
+    monkeypatch.setitem(presets.PRESETS, "student", lambda: Preset("student", narrow))
+    output = tmp_path / "weights.npz"
+    views = ["--inherit", "--label-weight", "0", "--views", "48", "--mosaics", "0.5", "--qat-epochs", "0"]
+    assert main([*arguments, *views, "--ema", "0", "--output", str(output)]) == 0
+    records = json.loads(output.with_suffix(".json").read_text())["epochs"]
+    assert records[-1]["agreement"] > 0.5  # an untrained student explains nothing
+    assert "accuracy" not in records[-1]
+    assert len(np.load(tmp_path / "weights.work" / "teacher.npy")) == 48
+
+
 def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
     from keras_cbpnet.models.backbone import Backbone
     from keras_cbpnet.pretraining.distillation import encoded, teacher_tokens
@@ -151,6 +166,10 @@ def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
         (["--teacher-weights", "nothing.npz"], "no weights file 'nothing.npz'"),
         (["--data", "npz:nothing.npz"], "nothing.npz"),
         (["--preset", "vit_giant"], "unknown preset 'vit_giant'"),
+        (["--mosaics", "2"], "--mosaics must be in 0..1, got 2.0"),
+        (["--inherit", "--start", __file__], "--inherit needs --teacher, whose weights it begins with, and no --start"),
+        (["--inherit"], "--inherit needs a teacher with the student's stem"),
+        (["--label-weight", "0", "--feature-weight", "0", "--patch-weight", "0"], "nothing to learn"),
     ],
 )
 def test_bad_input_is_one_line(arguments, change, message, tmp_path, monkeypatch, capsys):

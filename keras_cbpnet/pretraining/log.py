@@ -1,0 +1,63 @@
+"""The record of a pretraining: one JSON file beside the weights, and what the work folder belongs to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.training.run import write_json
+
+HOUSEKEEPING = ("output", "work", "overwrite", "json")  # arguments that do not change what is trained
+
+
+class Log:
+    """One JSON file beside the weights: arguments, and a record an epoch; rewritten whole.
+
+    Args:
+        file: to write.
+        work: folder of the checkpoint, made here; it remembers the arguments that it belongs to.
+        args: of the command.
+
+    Raises:
+        UserError: the work folder belongs to a training with other arguments.
+    """
+
+    def __init__(self, file: Path, work: Path, args: argparse.Namespace) -> None:
+        values = {key: v if isinstance(v, (int, float)) else str(v or "") for key, v in vars(args).items()}
+        same = {key: value for key, value in values.items() if key not in HOUSEKEEPING}
+        owner = work / "arguments.json"
+        if owner.exists():
+            found = json.loads(owner.read_text())
+            other = [f"--{key.replace('_', '-')} {found.get(key)}" for key in same if found.get(key) != same[key]]
+            if other:
+                raise UserError(
+                    f"{work} holds the checkpoint of a training with {', '.join(other)}; "
+                    "repeat its arguments, choose another --work or remove the folder"
+                )
+        work.mkdir(parents=True, exist_ok=True)
+        write_json(owner, same)
+        self.file = file
+        self.contents: dict[str, Any] = {
+            "preset": args.preset,
+            "backend": keras.backend.backend(),
+            "arguments": values,
+            "epochs": [],
+        }
+        if file.exists() and (work / "backup").exists():
+            self.contents["epochs"] = json.loads(file.read_text())["epochs"]
+
+    def add(self, **record: Any) -> None:
+        """Add the record of an epoch, in place of an earlier record of the same one."""
+        records = {old["epoch"]: old for old in self.contents["epochs"]}
+        self.contents["epochs"] = list({**records, record["epoch"]: record}.values())
+        self.write()
+
+    def write(self, **values: Any) -> None:
+        """Write the file, with `values` added."""
+        self.contents.update(values)
+        write_json(self.file, self.contents)
