@@ -14,7 +14,6 @@ from benchmarks import (
     endurance,
     lives,
     micro,
-    prompt_selection,
     recipes,
     unattended,
 )
@@ -42,7 +41,6 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("unattended_*.json", "Learning unattended", unattended.render),
     ("endurance.json", "A device that never restarts", endurance.render),
     ("recipes_*.json", "What the conversion recipes lose", recipes.render),
-    ("prompt_selection*.json", "One pass or two", prompt_selection.render),
     ("digits.json", "From training to device, on digits", tables.render),
     ("micro.json", "On a microcontroller", micro.render),
 )

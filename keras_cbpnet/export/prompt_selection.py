@@ -1,7 +1,7 @@
 """What selects the prompt, and what it costs: two passes, a query from an early block, or one prompt for all images.
 
-All choices are taken on one trained run, so none but its own had a training of its own; `benchmarks.prompt_selection`
-trains each.
+All choices are taken on one trained run, which was trained with one of them only. The accuracy of a choice that is
+trained as such: `keras_cbpnet.train --query-depth N`, `--prompt-selection fixed` or `--no-prompts`, under some --seeds.
 """
 
 from __future__ import annotations
