@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from firmware_host.bundle import Bundle, BundleError
+from firmware_host.bundle import BLOCKS, Bundle, BundleError
 from firmware_host.engines.backbone import Backbone
 from firmware_host.engines.find import Runtime, open_backbone, open_head
 from firmware_host.engines.numpy_head import NumpyHead
@@ -136,7 +136,7 @@ def _root_mean_square(values: Array) -> float:
 
 def _head_difference(head: Head, golden: _Golden, bundle: Bundle) -> tuple[float, bool]:
     names = tuple(bundle.state_shapes)
-    scale = max(1.0, abs(bundle.head["logit_scale"])) if bundle.head["block"] == "prototype" else 1.0
+    scale = max(1.0, abs(bundle.head["logit_scale"])) if BLOCKS[bundle.head["block"]].scaled else 1.0
     start = head.get_state()
     pairs: list[tuple[Any, Any]] = [(start[name], golden[f"state.{name}"]) for name in names]
     for row, logits, probabilities in zip(*(golden[f"infer.{name}"] for name in INFER)):

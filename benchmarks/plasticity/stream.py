@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.shared.fresh import fresh_bound
 from keras_cbpnet.errors import UserError
 
 WAYS = 10  # classes a task
@@ -112,7 +112,7 @@ class Stream:
 
     def first_weights(self, units: int) -> Floats:
         """Return w1 before the first step, U(-s, s) with s = sqrt(6 / d), float32 [d, units]."""
-        bound = math.sqrt(6.0 / self.width)
+        bound = fresh_bound(self.width)
         return np.random.default_rng((self.seed, 1)).uniform(-bound, bound, (self.width, units)).astype(np.float32)
 
     def task(self, index: int) -> Batches:
@@ -127,7 +127,7 @@ class Stream:
             epoch[: len(rows)] = rng.permutation(len(rows))
         order = order.reshape(EPOCHS * steps, BATCH)
         empty = order < 0
-        bound = math.sqrt(6.0 / self.width)
+        bound = fresh_bound(self.width)
         fresh = rng.uniform(-bound, bound, (len(order), self.width)).astype(np.float32)
         test = [self._test[c] for c in drawn]
         test_label = np.repeat(np.arange(WAYS, dtype=np.int32), [len(part) for part in test])

@@ -1,9 +1,12 @@
-"""Names, shapes and the schema version of a bundle.
+"""Names, shapes and the schema version of a bundle; every other list of blocks, tensors or files is made from these.
 
-Dimensions: d features, h hidden units, C class slots.
+Dimensions: d features, h hidden units, C class slots. A shape is written as its letters: "dh" is [d, h], "" a scalar.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from firmware_host.shared.errors import BundleError
 
@@ -14,6 +17,9 @@ __all__ = [
     "OPTIMIZERS",
     "OPTIONAL_FILES",
     "SCHEMA_VERSION",
+    "Block",
+    "axes",
+    "state_letters",
     "state_shapes",
     "weight_shapes",
 ]
@@ -30,35 +36,71 @@ FILES = (
 )
 ACCELERATOR_FILES = ("backbone_edgetpu.tflite",)  # beside the others where their compiler was installed
 OPTIONAL_FILES = ("statistics.npz",)  # a bundle made by another program may come without
-BLOCKS = ("prototype", "mlp", "residual")
-OPTIMIZERS = ("adam", "sgd")
 
 Shape = tuple[int, ...]
 
 
-def weight_shapes(block: str, d: int, h: int, C: int) -> dict[str, Shape]:
-    """Return the shapes of the trained tensors of a head, in contract order.
+class Block(NamedTuple):
+    """One form of a head's block.
+
+    Args:
+        weights: the trained tensors and the letters of their shapes, in contract order.
+        adapted: those trained at `block_rate` times the learning rate.
+        last: those of the last layer, which begins again when labels change their meaning.
+        scaled: whether its logits are cosines times `logit_scale`.
+    """
+
+    weights: Mapping[str, str]
+    adapted: tuple[str, ...]
+    last: tuple[str, ...]
+    scaled: bool = False
+
+
+_ADAPTER = {"w1": "dh", "b1": "h", "w2": "hd", "b2": "d"}
+BLOCKS: Mapping[str, Block] = {
+    "prototype": Block(_ADAPTER, adapted=tuple(_ADAPTER), last=("w2", "b2"), scaled=True),
+    "mlp": Block({"w1": "dh", "b1": "h", "w2": "hC", "b2": "C"}, adapted=("w1", "b1"), last=("w2", "b2")),
+    "residual": Block({**_ADAPTER, "w3": "dC", "b3": "C"}, adapted=tuple(_ADAPTER), last=("w3", "b3")),
+}
+OPTIMIZERS: Mapping[str, tuple[str, ...]] = {"adam": ("m_", "v_"), "sgd": ()}  # and the slots beside each weight
+STATE = {  # what every head keeps beside its weights and their slots
+    "step": "",
+    "utility": "h",
+    "mean_activation": "h",
+    "age": "h",
+    "replacement_debt": "",
+    "class_mask": "C",
+    "class_mean": "Cd",
+    "class_count": "C",
+}
+
+
+def state_letters(block: str, optimizer: str = "adam") -> dict[str, str]:
+    """Return the letters of the shape of every state tensor (all float32) of a head, in contract order.
 
     Raises BundleError for a block that is none of `BLOCKS`.
     """
     if block not in BLOCKS:
         raise BundleError(f"unknown block {block!r}: use one of {', '.join(BLOCKS)}")
-    out = C if block == "mlp" else d
-    shapes: dict[str, Shape] = {"w1": (d, h), "b1": (h,), "w2": (h, out), "b2": (out,)}
-    if block == "residual":
-        shapes.update(w3=(d, C), b3=(C,))
-    return shapes
+    weights = BLOCKS[block].weights
+    slots = {slot + name: letters for slot in OPTIMIZERS[optimizer] for name, letters in weights.items()}
+    return {**weights, **slots, **STATE}
+
+
+def axes(block: str, optimizer: str, letter: str) -> dict[str, int]:
+    """Return, of the state tensors that have an axis `letter` (h: hidden units, C: class slots), which axis it is."""
+    tensors = state_letters(block, optimizer)
+    return {name: letters.index(letter) for name, letters in tensors.items() if letter in letters}
+
+
+def weight_shapes(block: str, d: int, h: int, C: int) -> dict[str, Shape]:
+    """Return the shapes of the trained tensors of a head, in contract order; raises as `state_letters`."""
+    shapes = state_shapes(block, d, h, C)
+    return {name: shapes[name] for name in BLOCKS[block].weights}
 
 
 def state_shapes(block: str, d: int, h: int, C: int, optimizer: str = "adam") -> dict[str, Shape]:
-    """Return the shape of every state tensor (all float32) of a head, in contract order; `sgd` has no slots m_, v_.
-
-    Raises BundleError for a block that is none of `BLOCKS`.
-    """
-    weights = weight_shapes(block, d, h, C)
-    shapes = dict(weights)
-    for slot in ("m_", "v_") if optimizer == "adam" else ():
-        shapes.update({slot + name: shape for name, shape in weights.items()})
-    shapes.update(step=(), utility=(h,), mean_activation=(h,), age=(h,), replacement_debt=())
-    shapes.update(class_mask=(C,), class_mean=(C, d), class_count=(C,))
-    return shapes
+    """Return the shape of every state tensor of a head, in contract order; raises as `state_letters`."""
+    sizes = {"d": d, "h": h, "C": C}
+    tensors = state_letters(block, optimizer)
+    return {name: tuple(sizes[letter] for letter in letters) for name, letters in tensors.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, SCHEMA_VERSION, Shape, state_shapes
+from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, SCHEMA_VERSION, Shape, axes, state_shapes
 from firmware_host.bundle.manifest import CONTRACT_KEYS, canonical_text, check_manifest, manifest_sha256
 from firmware_host.shared.errors import BundleError
 from firmware_host.shared.files import sha256_of_file
@@ -60,6 +60,11 @@ class Bundle:
         return head
 
     @property
+    def optimizer(self) -> str:
+        """Optimizer of the head, in lower case."""
+        return str(self.head["optimizer"]).lower()
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the known classes in slot order."""
         return tuple(self.manifest["classes"])
@@ -84,7 +89,12 @@ class Bundle:
     def state_shapes(self) -> dict[str, Shape]:
         """Shape of every state tensor of this bundle's head."""
         sizes = (self.feature_size, int(self.head["units"]), self.slots)
-        return state_shapes(self.head["block"], *sizes, self.head["optimizer"].lower())
+        return state_shapes(self.head["block"], *sizes, self.optimizer)
+
+    @property
+    def class_axes(self) -> dict[str, int]:
+        """Which axis of a state tensor runs over the class slots, of those that have one."""
+        return axes(self.head["block"], self.optimizer, "C")
 
     @property
     def learned_shapes(self) -> dict[str, Shape]:

@@ -111,7 +111,7 @@ def _open(bundle: Bundle, name: str, runtime: Runtime, threads: int) -> Any:
     if threads < 1:
         raise DeviceError(f"threads is {threads}: use 1 or more")
     plain: dict[str, Any] = {}
-    if name == "head.tflite" and bundle.head["optimizer"].lower() == "sgd" and not runtime.entry.exact_sgd:
+    if name == "head.tflite" and bundle.optimizer == "sgd" and not runtime.entry.exact_sgd:
         resolvers = importlib.import_module(str(runtime.entry.module)).OpResolverType
         plain["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from firmware_host.bundle import DeviceError, state_shapes, weight_shapes
+from firmware_host.bundle import DeviceError, state_shapes
+from firmware_host.bundle.contract import BLOCKS, axes
 from firmware_host.engines.protocol import Array, HeadState, TrainResult
 
 __all__ = ["NumpyHead"]
@@ -51,8 +52,8 @@ class NumpyHead:
         sizes = (len(self.mean), int(config["units"]), int(config["slots"]))
         self.optimizer = str(config.get("optimizer", "adam")).lower()
         self._shapes = state_shapes(self.block, *sizes, self.optimizer)
-        self._weights = tuple(weight_shapes(self.block, *sizes))
-        self._block_tensors = ("w1", "b1") if self.block == "mlp" else ("w1", "b1", "w2", "b2")
+        self._weights, self._adapted = BLOCKS[self.block].weights, BLOCKS[self.block].adapted
+        self._unit_axes = axes(self.block, self.optimizer, "h")
         self.state: HeadState = {}
         self.set_state(state)
 
@@ -174,13 +175,13 @@ class NumpyHead:
         s = self.state
         s["step"] = s["step"] + np.ones((), F32)
         s["age"] += F32(1)
-        for name in self._weights:
-            rate = learning_rate * self.block_rate if name in self._block_tensors else learning_rate
+        for name, letters in self._weights.items():
+            rate = learning_rate * self.block_rate if name in self._adapted else learning_rate
             gradient = gradients[name]
             if self.optimizer == "sgd":
                 s[name] -= rate * gradient
                 continue
-            steps = {"w1": s["age"], "b1": s["age"], "w2": s["age"][:, None]}.get(name, s["step"])
+            steps = s["age"][_unit_index(letters)] if name in self._unit_axes else s["step"]
             m, v = s["m_" + name], s["v_" + name]
             m[...] = F32(BETA_1) * m + F32(1 - BETA_1) * gradient
             v[...] = F32(BETA_2) * v + F32(1 - BETA_2) * gradient * gradient
@@ -207,15 +208,15 @@ class NumpyHead:
         j = int(np.argmin(np.where(eligible, s["utility"] / correction, np.inf)))
         s["replacement_debt"] = np.asarray(F32(s["replacement_debt"]) - F32(1), F32)
         s["b2"] += s["w2"][j] * (s["mean_activation"][j] / correction[j])
+        for name, axis in self._unit_axes.items():
+            s[name][(slice(None),) * axis + (j,)] = 0
         s["w1"][:, j] = fresh
-        for name in ("b1", "w2", "utility", "mean_activation", "age"):
-            s[name][j] = 0
-        if self.optimizer == "adam":
-            for name in ("m_w1", "v_w1"):
-                s[name][:, j] = 0
-            for name in ("m_b1", "v_b1", "m_w2", "v_w2"):
-                s[name][j] = 0
         return j
+
+
+def _unit_index(letters: str) -> tuple[slice | None, ...]:
+    """Return the index that shapes one number per hidden unit like a tensor with these axes."""
+    return tuple(slice(None) if letter == "h" else None for letter in letters)
 
 
 def _one_minus_power(beta: float, steps: Array) -> Array:

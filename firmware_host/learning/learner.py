@@ -17,6 +17,7 @@ from firmware_host.bundle import ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head, TrainResult
 from firmware_host.learning.doubt import believed
 from firmware_host.learning.guard import Guard
+from firmware_host.shared.fresh import fresh_bound
 
 __all__ = [
     "LearnResult",
@@ -173,7 +174,7 @@ def train(
 
 def fresh_weights(d: int, rng: np.random.Generator) -> Array:
     """Draw the incoming weights [d] of a unit that may be reborn, from the distribution that w1 starts from."""
-    limit = math.sqrt(6.0 / d)
+    limit = fresh_bound(d)
     return rng.uniform(-limit, limit, d).astype(np.float32)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from firmware_host.bundle import Bundle
+from firmware_host.bundle import BLOCKS, Bundle
 from firmware_host.engines.protocol import Array, Head, HeadState, TrainResult
 
 __all__ = ["SurprisedHead", "noticing"]
@@ -32,8 +32,7 @@ class SurprisedHead:
 
     def __init__(self, head: Head, block: str, maturity: float, calming: float, calm: float) -> None:
         self._head, self._maturity, self._calming, self._calm = head, maturity, calming, calm
-        last = ("w3", "b3") if block == "residual" else ("w2", "b2")
-        self._cleared = [name for tensor in last for name in (tensor, f"m_{tensor}")]
+        self._cleared = [name for tensor in BLOCKS[block].last for name in (tensor, f"m_{tensor}")]
 
     def infer(self, feature: Array) -> tuple[Array, Array]:
         return self._head.infer(feature)

@@ -12,7 +12,7 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
-from firmware_host.state import Snapshot, class_axes
+from firmware_host.state import Snapshot
 from firmware_host.state.buffer import ReplayBuffer
 
 __all__ = ["WorkingState", "generator_state", "start_snapshot"]
@@ -128,7 +128,7 @@ class WorkingState:
             raise DeviceError(f"class {name!r} is not known: the device knows {', '.join(self.classes) or 'none'}")
         slot = self.classes.index(name)
         state = self.head.get_state()
-        for tensor, axis in class_axes(self.bundle.head["block"]).items():
+        for tensor, axis in self.bundle.class_axes.items():
             state[tensor] = _without(state[tensor], slot, axis)
         self.head.set_state(state)
         old = self.statistics.arrays()

@@ -2,14 +2,13 @@
 
 from firmware_host.state.encoding import STATE_SCHEMA_VERSION, to_bytes
 from firmware_host.state.folder import StateFolder, default_folder, read_file, read_snapshot
-from firmware_host.state.growth import class_axes, snapshot_for
+from firmware_host.state.growth import snapshot_for
 from firmware_host.state.snapshot import Snapshot
 
 __all__ = [
     "STATE_SCHEMA_VERSION",
     "Snapshot",
     "StateFolder",
-    "class_axes",
     "default_folder",
     "read_file",
     "read_snapshot",

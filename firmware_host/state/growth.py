@@ -12,14 +12,7 @@ from firmware_host.engines.protocol import Array
 from firmware_host.state.encoding import StateFile
 from firmware_host.state.snapshot import Snapshot, from_arrays, head_key
 
-__all__ = ["class_axes", "snapshot_for"]
-
-
-def class_axes(block: str) -> dict[str, int]:
-    """Return which axis of which state tensor runs over the class slots."""
-    weights = {"mlp": {"w2": 1, "b2": 0}, "residual": {"w3": 1, "b3": 0}}.get(block, {})
-    slots = {prefix + name: axis for name, axis in weights.items() for prefix in ("", "m_", "v_")}
-    return {"class_mask": 0, "class_mean": 0, "class_count": 0, **slots}
+__all__ = ["snapshot_for"]
 
 
 def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
@@ -49,7 +42,7 @@ def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
             "teach it these classes first, or start from the bundle"
         )
     arrays = {"head.calm": np.zeros((), np.float32), **file.arrays}  # where the old bundle could not be surprised
-    for name, axis in class_axes(bundle.head["block"]).items():
+    for name, axis in bundle.class_axes.items():
         arrays[f"head.{name}"] = _padded(arrays[f"head.{name}"], axis, bundle.slots)
     for name in ("statistics.mean", "statistics.count", "buffer.seen", "doubted"):
         if name in arrays:

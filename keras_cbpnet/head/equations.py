@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 from keras import ops
 
+from firmware_host.bundle import BLOCKS
 from keras_cbpnet.config import HeadConfig
 
 # Dimensions: B rows, d feature size, h hidden units, C class slots, R = B + C rows with the prototypes below.
@@ -31,7 +32,7 @@ NEVER = 1e30
 
 def weight_names(block: str) -> tuple[str, ...]:
     """Return the names of the trained tensors of `block`."""
-    return ("w1", "b1", "w2", "b2", "w3", "b3") if block == "residual" else ("w1", "b1", "w2", "b2")
+    return tuple(BLOCKS[block].weights)
 
 
 def one_hot(index: Any, size: int) -> Any:
@@ -256,8 +257,8 @@ class Head:
 
     def _rate(self, name: str, learning_rate: Any) -> Any:
         """Return the step size of the trained tensor `name`: that of the block has a factor of its own."""
-        classifier = {"mlp": ("w2", "b2"), "residual": ("w3", "b3")}.get(self.config.block, ())
-        return learning_rate * (1.0 if name in classifier else self.config.block_rate)
+        adapted = name in BLOCKS[self.config.block].adapted
+        return learning_rate * (self.config.block_rate if adapted else 1.0)
 
     def _rebirth(self, new: State, mean_hidden: Any, fresh: Any) -> Any:
         """Update traces and debt in `new`, let the least useful mature unit be reborn; return its index or -1."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from firmware_host.bundle import ClassStatistics, state_shapes
+from firmware_host.shared.fresh import fresh_bound
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.head.equations import Head, masked
 from keras_cbpnet.head.standardise import mean_and_scale
@@ -57,7 +57,7 @@ class CBPHead(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         c, d = self.config, input_shape[-1]
         self.width = d
-        self.bound = math.sqrt(6.0 / d)  # of a unit's incoming weights at its birth
+        self.bound = fresh_bound(d)  # of a unit's incoming weights at its birth
         self.feature_mean = self.add_weight(name="feature_mean", shape=(d,), initializer="zeros", trainable=False)
         self.feature_scale = self.add_weight(name="feature_scale", shape=(d,), initializer="ones", trainable=False)
         self.state: dict[str, keras.Variable] = {}

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 from keras import ops
 
+from firmware_host.shared.fresh import fresh_bound
 from keras_cbpnet.config import Config, HeadConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.head.equations import Head, State
@@ -98,7 +99,7 @@ def trained(state: Mapping[str, Any]) -> list[str]:
 
 def newborn_weights(state: Mapping[str, Any], seed: Any) -> Any:
     """Return incoming weights as before the first step, U(-s, s) with s = sqrt(6 / d), float32 [d, h]."""
-    bound = math.sqrt(6.0 / state["w1"].shape[0])
+    bound = fresh_bound(state["w1"].shape[0])
     key = ops.stack([ops.cast(seed, "int32"), ops.cast(state["step"], "int32")])
     return tf.random.stateless_uniform(state["w1"].shape, key, -bound, bound)
 

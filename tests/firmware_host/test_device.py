@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from firmware_host import Device, DeviceError
-from firmware_host.bundle import ClassStatistics
+from firmware_host.bundle import BLOCKS, ClassStatistics
 from firmware_host.engines.protocol import TrainResult
 from firmware_host.learning.learner import LearnSettings, observe, train
 
@@ -269,3 +269,12 @@ def test_batches(replay, rows, steps):
         seen += [tuple(row) for row in real]
     for row in feature:
         assert seen.count(tuple(row)) == 2  # once an epoch
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_head_without_adam_forgets_a_class(make, tmp_path, block):
+    device = Device.open(make.write_bundle(tmp_path / "b", block=block, optimizer="sgd"), runtime="numpy")
+    (image,), _ = make.images(["green"], 1)
+    device.forget_class("red")
+    assert device.classes == ("green",)
+    assert device.predict(image).label == "green"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+from firmware_host.shared.fresh import fresh_bound
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.export.micro.step_graph import INPUTS, OUTPUTS
 from keras_cbpnet.export.tflite_file.graph import DTYPES, Model, shape_of
@@ -102,7 +102,7 @@ def _config(backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[
         "kFeatureScale": scale,
         "kFeatureZeroPoint": zero_point,
         "kLearningRate": config.learning_rate,
-        "kFreshLimit": math.sqrt(6.0 / d),
+        "kFreshLimit": fresh_bound(d),
         "kBackboneImage": 0,
         "kBackboneFeature": [int(i) for i in graph.outputs].index(outputs["feature"]),
         "kBackbonePrompt": [int(i) for i in graph.outputs].index(outputs["prompt"]),

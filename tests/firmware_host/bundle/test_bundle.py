@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from firmware_host.bundle import FILES, SCHEMA_VERSION, BundleError, read_bundle, state_shapes, write_manifest
+from firmware_host.bundle import BLOCKS, FILES, SCHEMA_VERSION, BundleError, read_bundle, state_shapes, write_manifest
+from firmware_host.bundle.contract import axes
 
 
 def test_a_bundle_reads_back(bundle):
@@ -37,6 +38,32 @@ def test_state_shapes_follow_the_block(block, extra, w2):
     assert shapes["step"] == ()
     if extra:
         assert shapes["w3"] == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("block", "optimizer", "last"),
+    [
+        ("prototype", "adam", []),
+        ("mlp", "adam", ["w2", "b2"]),
+        ("mlp", "sgd", ["w2", "b2"]),
+        ("residual", "sgd", ["w3"]),
+    ],
+)
+def test_axes_are_found_by_their_letter(block, optimizer, last):
+    classes, units = axes(block, optimizer, "C"), axes(block, optimizer, "h")
+    shapes = state_shapes(block, 5, 3, 7, optimizer)
+    for letter_axes, size in ((classes, 7), (units, 3)):
+        assert letter_axes == {name: shape.index(size) for name, shape in shapes.items() if size in shape}
+    assert {"class_mask", "class_mean", "class_count", *last} <= set(classes)
+    assert {"w1", "b1", "w2", "utility", "mean_activation", "age"} <= set(units)
+    assert ("m_w1" in units) == (optimizer == "adam")
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_names_only_its_own_tensors(block):
+    form = BLOCKS[block]
+    assert set(form.adapted) <= set(form.weights)
+    assert set(form.last) <= set(form.weights)
 
 
 def test_an_unknown_block_is_refused():
