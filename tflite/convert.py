@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from keras_cbpnet import cli  # noqa: E402
 from keras_cbpnet.config import read_config  # noqa: E402
 from keras_cbpnet.errors import UserError  # noqa: E402
+from keras_cbpnet.export.recipes import DEFAULT, RECIPES, recipes_help  # noqa: E402
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -22,7 +23,7 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python tflite/convert.py", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder of keras_cbpnet.train")
     parser.add_argument("--output", type=Path, metavar="BUNDLE", help="folder to write; default: RUN.bundle")
-    parser.add_argument("--recipe", choices=("int8", "hybrid", "float32"), default="int8", help="quantization")
+    parser.add_argument("--recipe", choices=tuple(RECIPES), default=DEFAULT, help=recipes_help())
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
     parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
     parser.add_argument(

@@ -12,6 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.tflite_file.fine_softmax import refine
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.no_prompts import NoPrompts
@@ -73,12 +74,15 @@ def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.
     """Return a graph from one image to a dictionary of outputs as a TFLite file.
 
     Args:
-        module: called with raw pixels [1, S, S, 3]; its fake quantizers, where it has them, set the ranges for `int8`.
+        module: called with raw pixels [1, S, S, 3]; its fake quantizers, where it has them, set the ranges where
+            activations are quantized.
         image_size: S.
-        recipe: `int8` (every op, uint8 image to int8 feature), `hybrid` (int8 weights, float feature) or `float32`.
-        images: representative uint8 images [N, S, S, 3], which set the ranges that no fake quantizer holds (`int8`).
+        recipe: a name in `RECIPES`.
+        images: representative uint8 images [N, S, S, 3], which set the ranges that no fake quantizer holds.
     """
-    kind = tf.float32 if recipe == "int8" else tf.uint8  # the converter turns the float input into uint8 itself
+    flags = RECIPES[recipe]
+    # The converter turns the float input into uint8 itself.
+    kind = tf.float32 if flags.quantized_activations else tf.uint8
     signature = tf.TensorSpec([1, image_size, image_size, 3], kind, name="image")
     # Ranges of fake quantizers count only as constants, so every variable is frozen before the converter looks.
     graph = tf.function(module.__call__).get_concrete_function(signature)
@@ -92,20 +96,19 @@ def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(tf.Module(), folder, signatures={"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        if recipe == "int8":
+        if flags.quantized_weights:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if flags.quantized_activations:
             converter.representative_dataset = lambda: _representative(images)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.int8
-        else:
+        else:  # int8 weights without representative images: dynamic range
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if recipe == "hybrid":  # without representative images: dynamic range
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
         # Per-channel dense weights crash tflite-runtime 2.14 on aarch64.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         content = bytes(converter.convert())
-        return refine(content) if recipe == "int8" else content
+        return refine(content) if flags.quantized_activations else content
 
 
 def _representative(images: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[np.float32]]]:

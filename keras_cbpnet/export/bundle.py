@@ -28,7 +28,7 @@ from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
-from keras_cbpnet.export.recipes import RECIPES
+from keras_cbpnet.export.recipes import DEFAULT, RECIPES
 from keras_cbpnet.export.runtimes import run_backbone
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.export.tflite_file.ops import op_table
@@ -87,14 +87,15 @@ def export_bundle(
     runtimes = installed_interpreters()
     if not runtimes:
         raise UserError("no TFLite runtime is installed to verify with; install keras-cbpnet[train]")
-    if recipe == "int8" and not config.qat:
+    kind = RECIPES[recipe]
+    if kind.quantized_activations and not config.qat:
         progress("this run was trained without --qat: ranges come from calibration alone")
 
     model, names, statistics = _load(run)
     learner = micro.with_optimizer(shipped(model.head, slots), optimizer)
     tasks = _host_tasks(config, model)
     train = samples.representative(tasks, config.seed)
-    quantization = contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model)
+    quantization = contextlib.nullcontext() if kind.quantized_activations else float32(model)
     with quantization:
         progress(f"converting the backbone ({recipe})")
         backbone = convert_backbone(model, recipe, train)
@@ -122,7 +123,7 @@ def export_bundle(
         for name in runtimes:
             verify.check_accuracy(hits[name], hits["float32"])
     except UserError as error:
-        raise UserError(f"{error}{worst_places(model, test) if recipe == 'int8' else ''}") from error
+        raise UserError(f"{error}{worst_places(model, test) if kind.quantized_activations else ''}") from error
 
     report: dict[str, Any] = {
         "recipe": recipe,
@@ -136,7 +137,7 @@ def export_bundle(
         "targets": target_rows(backbone, recipe),
     }
     compiled = None
-    if recipe == "int8" and (compiler := edge_tpu_compiler()):
+    if kind.quantized_activations and (compiler := edge_tpu_compiler()):
         progress("compiling for the Edge TPU")
         compiled = compile_edge_tpu(backbone, compiler)
         report["targets"]["edge_tpu"] = compiled.row
@@ -144,9 +145,9 @@ def export_bundle(
         progress("analysing the quantization")
         report["signal_to_noise"] = signal_to_noise(model, test)
         with float32(model):
-            calibrated = run_backbone(convert_backbone(model, "int8", train), test, runtimes[0])
+            calibrated = run_backbone(convert_backbone(model, DEFAULT, train), test, runtimes[0])
         report["accuracy_without_qat"] = float(_hits(model, calibrated.feature, labels).mean())
-        with contextlib.nullcontext() if RECIPES[recipe].fake_quantized else float32(model):
+        with contextlib.nullcontext() if kind.quantized_activations else float32(model):
             found = prompt_selection.compare(model, recipe, train, tasks, (test, labels), runtimes, progress)
         report["prompt_selection"] = found
     progress("writing the bundle")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_cbpnet.export.accelerators import describe
+from keras_cbpnet.export.recipes import DEFAULT
 
 NOISIEST = 5
 
@@ -28,7 +29,7 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     runtime = next(name for name in accuracy if name != "float32")
     yield (
         f"accuracy lost under {runtime}: {accuracy['float32'] - accuracy[runtime]:.3f} as {report['recipe']}, shipped, "
-        f"{accuracy['float32'] - report['accuracy_without_qat']:.3f} as int8 with ranges from calibration alone"
+        f"{accuracy['float32'] - report['accuracy_without_qat']:.3f} as {DEFAULT} with ranges from calibration alone"
     )
 
 

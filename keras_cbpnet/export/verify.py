@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.golden import training_stream
+from keras_cbpnet.export.recipes import DEFAULT, EXACT, RECIPES
 from keras_cbpnet.export.tflite_file.ops import custom_ops, float_ops, float_weights, per_channel_dense
 from keras_cbpnet.layers.cbp_head import CBPHead
 
@@ -20,29 +21,29 @@ WORST = 5  # state tensors that an error names
 COSINE = 0.99
 LEAST_COSINE = 0.95  # also where the model's own rounding takes more: such a model is no good either
 ACCURACY_LOSS = 0.01
-SMALL_WEIGHTS = 1000  # entries that `hybrid` may leave in floating point
+SMALL_WEIGHTS = 1000  # entries that quantized weights may leave in floating point
 
 
 def check_ops(tables: dict[str, list[dict[str, Any]]], recipe: str) -> None:
-    """Refuse custom and Flex operators anywhere, and floating point in an `int8` backbone."""
+    """Refuse custom and Flex operators anywhere, and floating point in a backbone of quantized activations."""
     for file, table in tables.items():
         if custom := custom_ops(table):
             raise UserError(f"{file} needs operators that are no TFLite builtins: {', '.join(custom)}")
-    if recipe == "int8" and (floating := float_ops(tables["backbone.tflite"])):
-        raise UserError(f"recipe int8 left floating-point operators in backbone.tflite: {', '.join(floating)}")
+    if RECIPES[recipe].quantized_activations and (floating := float_ops(tables["backbone.tflite"])):
+        raise UserError(f"recipe {recipe} left floating-point operators in backbone.tflite: {', '.join(floating)}")
 
 
 def check_weights(models: dict[str, bytes], recipe: str) -> None:
-    """Refuse per-channel int8 dense weights anywhere, and large float weights in a `hybrid` backbone."""
+    """Refuse per-channel int8 dense weights anywhere, and large float weights in a backbone of quantized ones."""
     for file, model in models.items():
         if count := per_channel_dense(model):
             raise UserError(
                 f"{file} has {count} FULLY_CONNECTED operator(s) with per-channel int8 weights, on which "
                 "tflite-runtime 2.14 crashes on aarch64; convert dense layers with one scale a tensor"
             )
-    if recipe == "hybrid" and (floating := float_weights(models["backbone.tflite"], SMALL_WEIGHTS)):
+    if RECIPES[recipe].quantized_weights and (floating := float_weights(models["backbone.tflite"], SMALL_WEIGHTS)):
         raise UserError(
-            f"recipe hybrid left float weights in backbone.tflite: {', '.join(floating[:5])}; use --recipe int8"
+            f"recipe {recipe} left float weights in backbone.tflite: {', '.join(floating[:5])}; use --recipe {DEFAULT}"
         )
 
 
@@ -142,5 +143,5 @@ def check_accuracy(found: NDArray[np.bool_], expected: NDArray[np.bool_]) -> Non
         raise UserError(
             f"the bundle is right on {found.mean():.1%} of {images} held-out images, the float32 model on "
             f"{expected.mean():.1%}; at most one point may be lost, and what chance gives and takes: train with --qat, "
-            "or use --recipe float32"
+            f"or use --recipe {EXACT}"
         )
