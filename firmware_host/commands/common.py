@@ -1,17 +1,33 @@
-"""What the commands share: what one prints, and how one opens the device."""
+"""What the commands share: what one is, what it prints, arguments of several, and how one opens the device."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from firmware_host.device import Device
 from firmware_host.terminal import without_runtime_chatter
 
-__all__ = ["BAD_IMAGE", "REQUIRED", "Output", "open_device"]
+__all__ = [
+    "BAD_IMAGE",
+    "DATA_HELP",
+    "REQUIRED",
+    "Command",
+    "Output",
+    "add_max_memory",
+    "add_source",
+    "open_device",
+]
 
 BAD_IMAGE = 2  # exit code: bad input
 REQUIRED = "the following arguments are required: {what} or --source (see python -m firmware_host {command} --help)"
+DATA_HELP = (
+    "a folder with one folder of images per class (or train/ and test/ of such), - for paths CLASS/IMAGE on standard "
+    "input, or npz:PATH"
+)
+DEFAULT_MAX_MEMORY_MB = 512
 
 
 class Output(NamedTuple):
@@ -24,6 +40,47 @@ class Output(NamedTuple):
     text: str
     exit_code: int = 0
     error: bool = False
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add nothing."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: `python -m firmware_host NAME BUNDLE ...`.
+
+    Args:
+        name: what the user types.
+        help: one line for people.
+        run: takes the parsed arguments and yields what to print.
+        add_arguments: adds its own arguments to a parser that has BUNDLE and those of every command.
+    """
+
+    name: str
+    help: str
+    run: Callable[[argparse.Namespace], Iterator[Output]]
+    add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
+
+
+def add_source(parser: argparse.ArgumentParser, instead_of: str) -> None:
+    """Add --source and what belongs to it; `instead_of` is the argument that it replaces."""
+    parser.add_argument(
+        "--source", help=f"camera:NUMBER (0 is the first) or video:FILE instead of {instead_of}; needs OpenCV"
+    )
+    parser.add_argument("--every", metavar="N", type=int, default=1, help="of --source, take each N-th frame")
+    parser.add_argument("--frames", metavar="N", type=int, help="of --source, end after N frames (default: all)")
+
+
+def add_max_memory(parser: argparse.ArgumentParser) -> None:
+    """Add --max-memory."""
+    parser.add_argument(
+        "--max-memory",
+        metavar="MIB",
+        type=int,
+        default=DEFAULT_MAX_MEMORY_MB,
+        help="of the whole process in MiB; an image that would not fit is refused before it is decoded",
+    )
 
 
 def open_device(args: argparse.Namespace) -> Device:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from firmware_host.bench import bench
 from firmware_host.bundle import Bundle, read_bundle
-from firmware_host.commands.common import Output
+from firmware_host.commands.common import Command, Output
 from firmware_host.commands.state import state_record
 from firmware_host.engines.find import find_runtime
 from firmware_host.selftest import selftest
 from firmware_host.state import Snapshot, StateFolder, default_folder
 from firmware_host.terminal import without_runtime_chatter
 
-__all__ = ["run_bench", "run_info", "run_selftest"]
+__all__ = ["COMMANDS"]
 
 
-def run_info(args: argparse.Namespace) -> Iterator[Output]:
+def _info(args: argparse.Namespace) -> Iterator[Output]:
     """The manifest, and what was learned since."""
     bundle = read_bundle(args.bundle)
     folder = StateFolder(Path(args.state) if args.state is not None else default_folder(bundle.path), bundle)
@@ -27,7 +27,7 @@ def run_info(args: argparse.Namespace) -> Iterator[Output]:
     yield Output({**bundle.manifest, "state": state}, _info_text(bundle, folder, learned))
 
 
-def run_selftest(args: argparse.Namespace) -> Iterator[Output]:
+def _selftest(args: argparse.Namespace) -> Iterator[Output]:
     """Whether this machine computes what the bundle was verified with."""
     bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
     with without_runtime_chatter():
@@ -44,7 +44,7 @@ def run_selftest(args: argparse.Namespace) -> Iterator[Output]:
     yield Output(record, text, 0 if record["ok"] else 1)
 
 
-def run_bench(args: argparse.Namespace) -> Iterator[Output]:
+def _bench(args: argparse.Namespace) -> Iterator[Output]:
     """Milliseconds and memory, in the bundle's start state."""
     bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
     with without_runtime_chatter():
@@ -81,3 +81,14 @@ def _info_text(bundle: Bundle, folder: StateFolder, learned: Snapshot | None) ->
             f"new classes: {', '.join(new) or 'none'}"
         )
     return "\n".join(lines)
+
+
+def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeat", type=int, default=50, help="how often each is timed")
+
+
+COMMANDS = (
+    Command("info", "print the manifest and what was learned since", _info),
+    Command("selftest", "check that this machine computes what the bundle was verified with", _selftest),
+    Command("bench", "time predictions and training steps, measure memory", _bench, _add_bench_arguments),
+)

@@ -8,8 +8,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from firmware_host.bundle import DeviceError, read_bundle
-from firmware_host.commands.common import REQUIRED, Output, open_device
-from firmware_host.device import Device
+from firmware_host.commands.common import (
+    DATA_HELP,
+    REQUIRED,
+    Command,
+    Output,
+    add_max_memory,
+    add_source,
+    open_device,
+)
+from firmware_host.device import DEFAULT_EPOCHS, Device
 from firmware_host.images import ImageLike, load_image
 from firmware_host.images.labelled import LabelledImages, read_data
 from firmware_host.images.sources import frames, good_images, named_images
@@ -17,10 +25,10 @@ from firmware_host.learning.learner import Progress
 from firmware_host.process_memory import peak_memory_mb
 from firmware_host.terminal import ProgressLine
 
-__all__ = ["run_learn"]
+__all__ = ["COMMANDS"]
 
 
-def run_learn(args: argparse.Namespace) -> Iterator[Output]:
+def _learn(args: argparse.Namespace) -> Iterator[Output]:
     """Learn the images of DATA and save the state."""
     images, labels = _images_to_learn(args)
     progress = ProgressLine(sys.stderr)
@@ -87,3 +95,31 @@ def _images_to_learn(args: argparse.Namespace) -> LabelledImages:
     if not found:
         raise DeviceError(f"data {args.data} names no image: give at least one")
     return LabelledImages(found, [args.label] * len(found))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", nargs="?", help=DATA_HELP)
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        help="every image is of this class: DATA is a file, a folder or - (paths), or --source",
+    )
+    add_source(parser, "DATA")
+    parser.add_argument(
+        "--replay",
+        default="statistics",
+        help="statistics: half of each batch is drawn from the statistics of every class seen; buffer:N: from N images "
+        "kept as features; none: real images only",
+    )
+    parser.add_argument(
+        "--one-by-one", action="store_true", help="in the order given, as labels come on a device in use; no epochs"
+    )
+    parser.add_argument(
+        "--save-every", metavar="N", type=int, default=0, help="training steps between two saves; 0: one at the end"
+    )
+    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the images")
+    parser.add_argument("--learning-rate", type=float, help="Adam's step size (default: the bundle's)")
+    add_max_memory(parser)
+
+
+COMMANDS = (Command("learn", "learn labelled images and save the state", _learn, _add_arguments),)

@@ -7,16 +7,25 @@ import sys
 from collections.abc import Iterator
 
 from firmware_host.bundle import DeviceError
-from firmware_host.commands.common import BAD_IMAGE, REQUIRED, Output, open_device
+from firmware_host.commands.common import (
+    BAD_IMAGE,
+    DATA_HELP,
+    REQUIRED,
+    Command,
+    Output,
+    add_max_memory,
+    add_source,
+    open_device,
+)
 from firmware_host.images import load_image
 from firmware_host.images.labelled import read_data
 from firmware_host.images.sources import NamedImage, frames, is_one_file, named_images
 from firmware_host.terminal import ProgressLine
 
-__all__ = ["run_evaluate", "run_predict"]
+__all__ = ["COMMANDS"]
 
 
-def run_predict(args: argparse.Namespace) -> Iterator[Output]:
+def _predict(args: argparse.Namespace) -> Iterator[Output]:
     """A line an image, as soon as it is known; a bad image among many has a line of its own and stops no other."""
     images = _images_to_predict(args)
     device = open_device(args)
@@ -37,7 +46,7 @@ def run_predict(args: argparse.Namespace) -> Iterator[Output]:
         yield Output(record, f"{name}: {label} ({probability:.1%}, {latency_ms:.2f} ms)")
 
 
-def run_evaluate(args: argparse.Namespace) -> Iterator[Output]:
+def _evaluate(args: argparse.Namespace) -> Iterator[Output]:
     """Accuracy on the images of DATA, over all classes known."""
     images, labels = read_data(args.data, "test", args.max_memory)
     device = open_device(args)
@@ -58,3 +67,25 @@ def _images_to_predict(args: argparse.Namespace) -> Iterator[NamedImage]:
     if args.images:
         raise DeviceError(f"IMAGE {args.images[0]} and --source {args.source} are given: use one of them")
     return frames(args.source, args.every, args.frames, args.max_memory)
+
+
+def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        help="image file, folder (all files in it), or - for paths on standard input, one a line",
+    )
+    add_source(parser, "IMAGE")
+    add_max_memory(parser)
+
+
+def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    add_max_memory(parser)
+
+
+COMMANDS = (
+    Command("predict", "name the class of each image, a line an image", _predict, _add_predict_arguments),
+    Command("evaluate", "measure the accuracy on labelled images", _evaluate, _add_evaluate_arguments),
+)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError, read_bundle, write_atomically
-from firmware_host.commands.common import Output
+from firmware_host.commands.common import Command, Output
 from firmware_host.state import Snapshot, StateFolder, default_folder, read_file, snapshot_for, to_bytes
 
-__all__ = ["ACTIONS", "run_state", "state_record"]
+__all__ = ["COMMANDS", "state_record"]
 
 ACTIONS = ("show", "export", "import", "diff", "reset")
 WITH_FILE = ("export", "import", "diff")
 
 
-def run_state(args: argparse.Namespace) -> Iterator[Output]:
+def _state(args: argparse.Namespace) -> Iterator[Output]:
     """Show, export, import, compare or reset what was learned."""
     if args.bundle in ACTIONS and args.action not in ACTIONS:  # `state export BUNDLE FILE` is meant as well
         args.bundle, args.action = args.action, args.bundle
@@ -130,6 +130,14 @@ def _learned(folder: StateFolder) -> Snapshot:
 
 
 def _given(file: Path | None) -> Path:
-    if file is None:  # run_state has seen to it
+    if file is None:  # _state has seen to it
         raise DeviceError("no FILE: give one")
     return file
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", metavar="ACTION", nargs="?", default="show", help=", ".join(ACTIONS))
+    parser.add_argument("file", metavar="FILE", nargs="?", help="of export, import and diff: a state kept elsewhere")
+
+
+COMMANDS = (Command("state", "show, export, import, compare or reset what was learned", _state, _add_arguments),)
