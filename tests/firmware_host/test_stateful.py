@@ -1,0 +1,250 @@
+"""A device through any life: after whatever was done to it, it knows what a plain model of it knows.
+
+The model is a list of lessons (feature, class). Statistics come from it by their definition, in NumPy; predictions must
+be the same bit by bit before and after what was saved is opened again.
+"""
+
+import fcntl
+import itertools
+from copy import deepcopy
+
+import numpy as np
+from helpers.device_steps import feature_of, snapshot
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from firmware_host import Device, DeviceError
+from firmware_host.bundle import read_bundle
+from firmware_host.cli import main
+from firmware_host.state import read_snapshot
+from firmware_host.state.snapshot import to_arrays
+
+SLOTS, D = 4, 6
+NAMES = ("red", "green", "blue", "white", "sand", "größe")
+names = st.sampled_from(NAMES)
+lessons = st.tuples(names, st.integers(0, 7))  # what the image is called, and which image it is, of any colour
+replays = st.sampled_from(["statistics", "none", "buffer:3", "buffer:5"])
+
+
+class Model:
+    """What a device knows, as a list of lessons: feature [n, d] of each class that has a name."""
+
+    def __init__(self, start):
+        self.lessons = {name: [] for name in start.classes}  # in slot order
+        self.start = {
+            name: (start.statistics.count[slot], start.statistics.mean[slot]) for slot, name in enumerate(start.classes)
+        }
+        self.competing = set(start.classes)
+        self.scatter = start.statistics.scatter  # of the start, and of classes forgotten
+
+    def add(self, name):
+        self.lessons.setdefault(name, [])
+
+    def teach(self, name, feature):
+        self.add(name)
+        self.lessons[name].append(feature)
+        self.competing.add(name)
+
+    def forget(self, name):
+        self.scatter = self.scatter + self._of(name)[2]
+        del self.lessons[name]
+        self.start.pop(name, None)
+        self.competing.discard(name)
+
+    def spare(self, new):
+        return len(set(self.lessons) | set(new)) <= SLOTS
+
+    def statistics(self):
+        """Return count [C], mean [C, d] and scatter [d, d], and which slots compete [C]."""
+        count, mean, mask, scatter = np.zeros(SLOTS), np.zeros((SLOTS, D)), np.zeros(SLOTS), self.scatter.copy()
+        for slot, name in enumerate(self.lessons):
+            count[slot], mean[slot], own = self._of(name)
+            mask[slot] = name in self.competing
+            scatter += own
+        return count, mean, scatter, mask
+
+    def _of(self, name):
+        n, at = self.start.get(name, (0, np.zeros(D)))
+        rows = np.array([at] * int(n) + self.lessons[name]).reshape(-1, D)  # the start is so many images at its mean
+        if not len(rows):
+            return 0, np.zeros(D), np.zeros((D, D))
+        centred = rows - rows.mean(axis=0)
+        return len(rows), rows.mean(axis=0), centred.T @ centred
+
+
+class Life(RuleBasedStateMachine):
+    """What may happen to a device, and what must be true after each of it."""
+
+    bundle = images = probe = folder = None  # given by the test
+    lives = itertools.count()
+
+    @initialize()
+    def begin(self):
+        self.state = self.folder / f"life{next(self.lives)}"
+        self.exported = None
+        self.reset()
+        self.open()
+
+    def reset(self):
+        self.saved = None  # (model, predictions, every array) on disk
+
+    def open(self):
+        self.device = Device.open(self.bundle, self.state, runtime="numpy")
+        if self.saved is None:
+            self.model = Model(snapshot(self.device))
+            return
+        self.model = deepcopy(self.saved[0])
+        assert self.predictions() == self.saved[1]
+        arrays = to_arrays(snapshot(self.device))
+        assert set(arrays) == set(self.saved[2])
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(value, self.saved[2][name], err_msg=name)
+
+    def predictions(self):
+        return [self.device.predict(image)[:2] for image in self.probe] if self.device.classes else None
+
+    def refused(self, call, *arguments, **options):
+        """Call what must be refused with one line, and change nothing."""
+        before = snapshot(self.device)
+        try:
+            call(*arguments, **options)
+        except DeviceError as error:
+            assert str(error)
+            assert "\n" not in str(error)
+        else:
+            raise AssertionError(f"{call.__name__}{arguments} was not refused")
+        after = snapshot(self.device)
+        assert (before.classes, before.generator) == (after.classes, after.generator)
+        assert all(np.array_equal(value, after.head[name]) for name, value in before.head.items())
+
+    @rule(taught=st.lists(lessons, min_size=1, max_size=5), replay=replays, epochs=st.integers(1, 3))
+    def learn(self, taught, replay, epochs):
+        labels, images = [name for name, _ in taught], [self.images[number] for _, number in taught]
+        if not self.model.spare(labels):
+            self.refused(self.device.learn, images, labels, replay)
+            return
+        result = self.device.learn(images, labels, replay, epochs)
+        assert (result["images"], result["rolled_back"]) == (len(taught), 0)
+        for name, image in zip(labels, images):
+            self.model.teach(name, feature_of(image))
+
+    @rule(lesson=lessons, replay=replays)
+    def teach(self, lesson, replay):
+        name, image = lesson[0], self.images[lesson[1]]
+        if not self.model.spare([name]):
+            self.refused(self.device.teach, image, name, replay)
+            return
+        before = self.device.rolled_back
+        result = self.device.teach(image, name, replay)
+        assert self.device.rolled_back - before == result["rolled_back"]
+        if not result["rolled_back"]:  # a label that would break the head is taken back as a whole
+            self.model.teach(name, feature_of(image))
+
+    @rule(name=names)
+    def add_class(self, name):
+        if name in self.model.lessons or not self.model.spare([name]):
+            self.refused(self.device.add_class, name)
+            return
+        self.model.add(name)
+        assert self.device.add_class(name) == list(self.model.lessons).index(name)
+
+    @rule(name=names)
+    def forget_class(self, name):
+        if name not in self.model.lessons:
+            self.refused(self.device.forget_class, name)
+            return
+        self.device.forget_class(name)
+        self.model.forget(name)
+
+    @rule()
+    def save(self):
+        self.device.save()
+        self.saved = deepcopy(self.model), self.predictions(), to_arrays(snapshot(self.device))
+
+    @rule()
+    def close_and_open(self):
+        self.device.close()
+        self.open()
+
+    @rule()
+    def kill(self):
+        """The device is gone without a word: its lock must stop nobody."""
+        del self.device
+        lock = self.state / "lock"
+        if lock.exists():
+            with lock.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.open()
+
+    @precondition(lambda self: self.saved is not None)
+    @rule()
+    def export(self):
+        """What was saved goes into a file, also while a device goes on learning."""
+        file = self.state / f"backup{next(self.lives)}.npz"
+        assert self.command("export", file) == 0
+        self.exported = file, deepcopy(self.saved)
+
+    @precondition(lambda self: self.exported is not None)
+    @rule()
+    def bring_back(self):
+        self.device.close()
+        assert self.command("import", self.exported[0]) == 0
+        self.saved = deepcopy(self.exported[1])
+        self.open()
+
+    @precondition(lambda self: self.saved is not None)
+    @rule()
+    def start_again(self):
+        self.device.close()
+        assert self.command("reset") == 0
+        self.reset()
+        self.open()
+
+    def command(self, action, *file):
+        return main(["state", str(self.bundle), action, *map(str, file), "--state", str(self.state), "--json"])
+
+    @invariant()
+    def knows_what_the_model_knows(self):
+        now = snapshot(self.device)
+        count, mean, scatter, mask = self.model.statistics()
+        assert self.device.classes == now.classes == tuple(self.model.lessons)
+        np.testing.assert_array_equal(now.statistics.count, count)
+        np.testing.assert_array_equal(now.head["class_count"], count)
+        np.testing.assert_allclose(now.statistics.mean, mean, atol=1e-6)
+        np.testing.assert_allclose(now.head["class_mean"], mean, atol=1e-5)
+        np.testing.assert_allclose(now.statistics.scatter, scatter, atol=1e-5)
+        np.testing.assert_array_equal(now.head["class_mask"], mask)
+        waiting = [] if now.pending is None else now.pending[1]
+        kept = [] if now.buffer is None else now.buffer.label
+        assert set(waiting) | set(kept) <= set(range(len(now.classes)))
+
+    @invariant()
+    def the_disk_holds_what_was_saved(self):
+        found = read_snapshot(self.state, read_bundle(self.bundle))
+        if self.saved is None:
+            assert found is None
+        else:
+            np.testing.assert_array_equal(found.statistics.count, self.saved[0].statistics()[0])
+
+    def teardown(self):
+        if hasattr(self, "device"):
+            self.device.close()
+
+
+def test_any_life_of_a_device(make, tmp_path, capsys):
+    class Here(Life):
+        bundle = make.write_bundle(tmp_path / "b", slots=SLOTS)
+        images = make.images(["red", "green", "blue", "white"], 2, seed=3)[0]
+        probe = make.images(["red", "green", "blue", "white"], 1, seed=4)[0]
+        folder = tmp_path
+
+    limits = settings(derandomize=True, deadline=None, max_examples=40, stateful_step_count=20, print_blob=False)
+    run_state_machine_as_test(Here, settings=limits)
