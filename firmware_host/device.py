@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -19,6 +20,7 @@ from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
 from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
+from firmware_host.learning.transaction import Transaction
 from firmware_host.learning.working_state import WorkingState, generator_state, start_snapshot
 from firmware_host.state import StateFolder, default_folder
 
@@ -166,32 +168,25 @@ class Device:
         """
         settings = self._settings(replay, epochs, learning_rate, save_every)
         _check_lengths(images, labels)
-        self._folder.check_free()
-        working, before, due = self._working, self._working.snapshot(), save_every
+        working, due = self._working, save_every
+        with self._taking_in(images, labels, progress) as (transaction, raw, label):
 
-        def on_sound(steps: int, rolled_back: int) -> None:
-            nonlocal before, due
-            if save_every and steps >= due:
-                self.save()
-                before, due = working.snapshot(), steps + save_every
+            def on_sound(steps: int, rolled_back: int) -> None:
+                nonlocal due
+                if save_every and steps >= due:
+                    self.save()
+                    transaction.keep()
+                    due = steps + save_every
 
-        try:
-            working.name(labels)
-            label = working.slots_of(labels)  # (N,)
-            raw = self._features(images, progress)  # (N, d)
             feature = working.dequantize(raw)
-            self._folder.lock()
             working.unmask(np.unique(label))
             learner.observe(working.head, working.statistics, feature, label, settings.batch)
             working.keep(raw, label, settings.buffer)
             result = learner.train(
                 working.head, working.statistics, feature, label, settings, working.rng, progress,
-                self._replay(settings), on_sound,
+                lambda rows, rng: working.replay(rows, rng, settings.buffer > 0), on_sound,
             )  # fmt: skip
-        except BaseException:
-            working.restore(before)
-            raise
-        working.rolled_back += result.rolled_back
+            working.rolled_back += result.rolled_back
         return {"images": len(label), **result._asdict()}
 
     def teach(
@@ -205,29 +200,20 @@ class Device:
         Returns steps, images, replaced, loss (None without a step) and rolled_back.
         """
         settings = self._settings(replay, 1, learning_rate)
-        self._folder.check_free()
-        working, before = self._working, self._working.snapshot()
-        taken_back = working.rolled_back
-        try:
-            working.name([label])
-            [slot] = working.slots_of([label])
-            raw = self._features([image], None)
-            self._folder.lock()
+        working = self._working
+        with self._taking_in([image], [label], None) as (transaction, raw, [slot]):
             working.keep(raw, np.array([slot]), settings.buffer)
             lesson = teach(working, raw[0], working.dequantize(raw[0]), int(slot), settings)
-        except BaseException:
-            working.restore(before)
-            raise
-        taken_back = working.rolled_back - taken_back
-        if lesson.fault is not None:
-            working.restore(replace(before, rolled_back=working.rolled_back))
-            logger.warning("an image of class %r is taken back: %s", label, lesson.fault)
+            if lesson.fault is not None:
+                transaction.take_back()
+                working.rolled_back += lesson.rolled_back
+                logger.warning("an image of class %r is taken back: %s", label, lesson.fault)
         return {
             "images": 1,
             "steps": lesson.steps,
             "replaced": lesson.replaced,
             "loss": lesson.loss if lesson.steps else None,
-            "rolled_back": taken_back,
+            "rolled_back": lesson.rolled_back,
         }
 
     def evaluate(
@@ -275,15 +261,28 @@ class Device:
         """
         return self._folder.write(self._working.snapshot())
 
+    @contextmanager
+    def _taking_in(
+        self, images: Sequence[ImageLike], labels: Sequence[str], progress: learner.Progress
+    ) -> Iterator[tuple[Transaction, Array, Array]]:
+        """Read labelled images, lock the folder, and yield features [N, d] as stored and slots [N] to be learned.
+
+        All of what follows in the context happens, or none of it: see `Transaction`.
+        """
+        self._folder.check_free()
+        with Transaction(self._working) as transaction:
+            self._working.name(labels)
+            slots = self._working.slots_of(labels)  # (N,)
+            raw = self._features(images, progress)  # (N, d)
+            self._folder.lock()
+            yield transaction, raw, slots
+
     def _settings(
         self, replay: str, epochs: int, learning_rate: float | None, save_every: int = 0
     ) -> learner.LearnSettings:
         head = self.bundle.head
         rate = float(head["learning_rate"]) if learning_rate is None else learning_rate
         return learner.LearnSettings(replay, epochs, rate, int(head["batch"]), save_every)
-
-    def _replay(self, settings: learner.LearnSettings) -> learner.Replay:
-        return lambda rows, rng: self._working.replay(rows, rng, settings.buffer > 0)
 
     def _features(self, images: Sequence[ImageLike], progress: learner.Progress) -> Array:
         raw = np.empty((len(images), self.bundle.feature_size), self._backbone.dtype)  # (N, d)

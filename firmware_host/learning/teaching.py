@@ -27,15 +27,17 @@ RATE_SHARE = 0.3  # of the learning rate of a whole data set
 
 
 class Lesson(NamedTuple):
-    """What one label brought: training steps, units reborn, mean loss, and why it was taken back (None: it was not).
+    """What one label brought: training steps, units reborn, mean loss.
 
-    A label that is doubted brings no step, and a loss that is no number.
+    A label that is doubted brings no step, and a loss that is not a number. `fault` says why all of it must be taken
+    back (None: it is sound), `rolled_back` how many steps that are.
     """
 
     steps: int
     replaced: int
     loss: float
-    fault: str | None
+    fault: str | None = None
+    rolled_back: int = 0
 
 
 def steps_for(count: int) -> int:
@@ -47,20 +49,19 @@ def teach(working: WorkingState, raw: Array, value: Array, slot: int, settings: 
     """Take in one image with its slot: class means at once, then training steps on the last images and replayed ones.
 
     Args:
-        working: what the device knows; changed in place, or left as it was where a fault is found.
+        working: what the device knows; changed in place. Where a fault is found, the caller takes all of it back.
         raw: feature [d] as the backbone stores it; kept among the last images.
         value: the same, float32.
         slot: of the image's class, which has its name already.
         settings: batch, learning rate and kind of replay; epochs are not used.
     """
-    before = working.snapshot()
     working.unmask(np.array([slot]))
     believe = _believe(working, value, slot)
     observe(working.head, working.statistics, value[None], np.array([slot], np.int32), settings.batch)
     if believe:
         working.pending = _with(working.pending, raw, slot, settings.real_rows)
     if working.pending is None:
-        return Lesson(0, 0, float("nan"), None)
+        return Lesson(0, 0, float("nan"))
     feature, label = working.dequantize(working.pending[0]), working.pending[1]  # (p, d), (p,)
     guard = Guard(working.head, working.statistics, accuracy=settings.replays)
     mask = np.zeros(len(working.statistics.count), np.float32)  # (C,)
@@ -74,11 +75,9 @@ def teach(working: WorkingState, raw: Array, value: Array, slot: int, settings: 
     losses = [result.loss for result in results]
     fault = guard.judge(losses)
     if fault is not None:
-        working.restore(before)
-        working.rolled_back += len(results)
-        return Lesson(0, 0, float("nan"), fault)
+        return Lesson(0, 0, float("nan"), fault, len(results))
     loss = sum(losses) / len(losses) if losses else float("nan")
-    return Lesson(len(results), sum(result.replaced >= 0 for result in results), loss, None)
+    return Lesson(len(results), sum(result.replaced >= 0 for result in results), loss)
 
 
 def _believe(working: WorkingState, value: Array, slot: int) -> bool:

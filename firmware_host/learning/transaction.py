@@ -1,0 +1,30 @@
+"""All of a change to what a device knows, or none of it."""
+
+from __future__ import annotations
+
+from firmware_host.learning.working_state import WorkingState
+
+__all__ = ["Transaction"]
+
+
+class Transaction:
+    """A context in which `working` may change; any exception, an interrupt too, brings back what was there before."""
+
+    def __init__(self, working: WorkingState) -> None:
+        self._working = working
+        self._before = working.snapshot()
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.take_back()
+
+    def keep(self) -> None:
+        """Count what was changed so far as done: it is not taken back any more."""
+        self._before = self._working.snapshot()
+
+    def take_back(self) -> None:
+        """Bring back what was there before, or at the last `keep`."""
+        self._working.restore(self._before)
