@@ -111,7 +111,7 @@ def export_bundle(
     tables = {"backbone.tflite": op_table(backbone), "head.tflite": op_table(head)}
     verify.check_ops(tables, recipe)
     verify.check_weights({"backbone.tflite": backbone, "head.tflite": head}, recipe)
-    head_error = verify.check_head(head, learner)
+    head_error = verify.check_head(head, learner, runtimes[0])
     outputs = {name: run_backbone(backbone, test, name) for name in runtimes}
     first = outputs[runtimes[0]]
     with float32(model):

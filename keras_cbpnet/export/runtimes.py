@@ -1,4 +1,4 @@
-"""Runs a .tflite backbone under the device's runtimes, each in a process of its own.
+"""Runs a bundle's .tflite files under the device's runtimes, each in a process of its own.
 
 TensorFlow and tflite-runtime do not live in one process, and what counts is what the device's interpreter computes.
 """
@@ -9,8 +9,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,24 @@ for _ in range(int(rounds)):
         run(image=image)
         best[i] = min(best[i], time.perf_counter() - begun)
 print(json.dumps([1000 * seconds for seconds in best]))
+"""
+
+# After every step: loss, replaced and the state's tensors in the order of their names, as one run of float32.
+_LEARNER = """
+import importlib, sys
+import numpy as np
+module, model, inputs, plain = sys.argv[1:]
+module = importlib.import_module(module)
+options = {"experimental_op_resolver_type": module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES} if plain else {}
+interpreter = module.Interpreter(model_path=model, **options)
+observe, train, get_state = map(interpreter.get_signature_runner, ("observe", "train", "get_state"))
+inputs = dict(np.load(inputs))
+for step in range(len(inputs["label"])):
+    given = {name: values[step] for name, values in inputs.items()}
+    observe(feature=given["feature"], label=given["label"])
+    found, state = train(**given), get_state()
+    values = [found["loss"], found["replaced"], *(state[name] for name in sorted(state))]
+    sys.stdout.buffer.write(np.concatenate([np.ravel(value) for value in values]).astype(np.float32).tobytes())
 """
 
 
@@ -100,10 +119,55 @@ def time_backbones(
         return dict(zip(models, best, strict=True))
 
 
+def run_head(
+    model: bytes,
+    inputs: Mapping[str, NDArray[Any]],
+    shapes: Mapping[str, tuple[int, ...]],
+    optimizer: str,
+    runtime: str,
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield `loss`, `replaced` and the state of a head after each step of observing and training under `runtime`.
+
+    Args:
+        model: head.tflite.
+        inputs: of its signature `train`, [S, ...], S steps.
+        shapes: of the state's tensors, by name.
+        optimizer: of the head, `adam` or `sgd`.
+        runtime: to run it with.
+
+    Raises:
+        RuntimeError: the runtime could not run the file; the message ends with what it said.
+    """
+    plain = "plain" if optimizer == "sgd" and not RUNTIMES[runtime].exact_sgd else ""
+    parts = {"loss": (), "replaced": (), **{name: shapes[name] for name in sorted(shapes)}}
+    ends = np.cumsum([int(np.prod(shape)) for shape in parts.values()])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "head.tflite").write_bytes(model)
+        np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
+        paths = [str(folder / file) for file in ("head.tflite", "inputs.npz")]
+        command = _command(_LEARNER, runtime, *paths, plain)
+        with (folder / "log").open("w+") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as child:
+            assert child.stdout is not None  # noqa: S101
+            for _ in inputs["label"]:
+                values = np.frombuffer(child.stdout.read(4 * int(ends[-1])), np.float32)
+                if len(values) < ends[-1]:
+                    raise RuntimeError(_failure("head", runtime, (folder / "log").read_text()))
+                found = np.split(values, ends[:-1])
+                yield {name: part.reshape(shape) for (name, shape), part in zip(parts.items(), found, strict=True)}
+
+
 def _run(program: str, runtime: str, *arguments: str) -> str:
     """Run `program` in a process of its own; return the last line that it prints."""
-    command = [sys.executable, "-c", program, str(RUNTIMES[runtime].module), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(_command(program, runtime, *arguments), capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{runtime} cannot run the backbone: {done.stderr.strip().splitlines()[-1:]}")
+        raise RuntimeError(_failure("backbone", runtime, done.stderr))
     return (done.stdout.splitlines() or [""])[-1]
+
+
+def _command(program: str, runtime: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", program, str(RUNTIMES[runtime].module), *arguments]
+
+
+def _failure(what: str, runtime: str, log: str) -> str:
+    return f"{runtime} cannot run the {what}: {log.strip().splitlines()[-1:]}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.golden import training_stream
 from keras_cbpnet.export.recipes import DEFAULT, EXACT, RECIPES
+from keras_cbpnet.export.runtimes import run_head
 from keras_cbpnet.export.tflite_file.ops import custom_ops, float_ops, float_weights, per_channel_dense
 from keras_cbpnet.layers.cbp_head import CBPHead
 
@@ -47,22 +48,16 @@ def check_weights(models: dict[str, bytes], recipe: str) -> None:
         )
 
 
-def check_head(model: bytes, head: CBPHead) -> float:
-    """Compare `model` with the Keras head over 200 training steps from the same state.
+def check_head(model: bytes, head: CBPHead, runtime: str) -> float:
+    """Compare `model` under `runtime` with the Keras head over 200 training steps from the same state.
 
     Returns:
         The largest absolute difference of loss and state at any step.
 
     Raises:
-        UserError: it is above 1e-4, and the message names where it is largest, or another unit was reborn.
+        UserError: it is above 1e-4, and the message names where it is largest, or another unit was reset.
+        RuntimeError: the runtime cannot run it.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # the default one computes SGD wrongly, as on the device
-    kind = plain if head.config.optimizer == "sgd" else OpResolverType.AUTO
-    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=kind)
-    train, get_state = (interpreter.get_signature_runner(name) for name in ("train", "get_state"))
-    observe = interpreter.get_signature_runner("observe")
     stream = training_stream(head, HEAD_STEPS, seed=2)
     stream["learning_rate"] = np.minimum(stream["learning_rate"], np.float32(HEAD_LEARNING_RATE))
     twin = type(head).from_config(head.get_config())
@@ -70,17 +65,17 @@ def check_head(model: bytes, head: CBPHead) -> float:
     for mine, theirs in zip(twin.variables, head.variables, strict=True):
         mine.assign(theirs)
     learn, watch = tf.function(twin.learn), tf.function(twin.observe)
+    shapes = {name: tuple(value.shape) for name, value in twin.state.items()}
     worst: dict[str, float] = {}
-    for step in range(HEAD_STEPS):
+    for step, found in enumerate(run_head(model, stream, shapes, head.config.optimizer, runtime)):
         inputs = {name: value[step] for name, value in stream.items()}
-        rows = {name: inputs[name] for name in ("feature", "label")}
-        observe(**rows)
-        watch(**rows)
-        found, expected = train(**inputs), learn(**inputs)
+        watch(**{name: inputs[name] for name in ("feature", "label")})
+        expected = learn(**inputs)
         if int(found["replaced"]) != int(expected["replaced"]):
-            raise UserError(f"head.tflite bears unit {found['replaced']} anew where Keras does {expected['replaced']}")
-        state = get_state()
-        differences = {name: float(np.abs(state[name] - value.numpy()).max()) for name, value in twin.state.items()}
+            raise UserError(
+                f"head.tflite resets unit {int(found['replaced'])} where Keras resets {int(expected['replaced'])}"
+            )
+        differences = {name: float(np.abs(found[name] - value.numpy()).max()) for name, value in twin.state.items()}
         differences["loss"] = abs(float(found["loss"]) - float(expected["loss"]))
         worst = {name: float(np.maximum(worst.get(name, 0.0), new)) for name, new in differences.items()}  # keeps NaN
     largest = sorted(worst.items(), key=lambda pair: -np.inf if np.isnan(pair[1]) else -pair[1])

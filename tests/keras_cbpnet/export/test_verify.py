@@ -7,6 +7,7 @@ import pytest
 from helpers.head_case import Case
 from helpers.head_steps import head_layer
 
+from firmware_host.shared.runtimes import installed_interpreters
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.verify import check_accuracy, check_features, mean_cosine
@@ -61,7 +62,26 @@ def test_features_may_part_as_far_as_the_models_own_rounding(model, allowed):
         check_features(np.full_like(plain, np.nan), expected, plain)
 
 
-def test_a_wrong_head_is_told_tensor_by_tensor(monkeypatch):
+@pytest.mark.parametrize("runtime", installed_interpreters())
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_head_learns_as_keras_does_under_every_runtime(runtime, optimizer, monkeypatch):
+    from keras_cbpnet.export.head import convert_head
+
+    monkeypatch.setattr(verify, "HEAD_STEPS", 12)
+    case = Case("prototype", 6, 4, 5, 8, {"maturity_threshold": 2, "replacement_rate": 0.2, "optimizer": optimizer})
+    head = head_layer(case, case.start())
+    assert 0 < verify.check_head(convert_head(head), head, runtime) < 1e-5
+
+
+def test_what_a_runtime_says_of_a_broken_head_is_passed_on():
+    case = Case("mlp", 6, 4, 5, 8, {})
+    head = head_layer(case, case.start())
+    with pytest.raises(RuntimeError, match=r"ai_edge_litert cannot run the head: \['.*Error: .*'\]"):
+        verify.check_head(b"this is text", head, "ai_edge_litert")
+
+
+@pytest.mark.parametrize("runtime", installed_interpreters())
+def test_a_wrong_head_is_told_tensor_by_tensor(runtime, monkeypatch):
     from keras_cbpnet.export.head import convert_head
 
     monkeypatch.setattr(verify, "HEAD_STEPS", 3)
@@ -72,5 +92,5 @@ def test_a_wrong_head_is_told_tensor_by_tensor(monkeypatch):
     content = convert_head(head_layer(case, state))
     found = r"differs from Keras by 4\.0e-01 after 3 steps.*; worst first: mean_activation 4\.0e-01, utility 2\.5e-01, "
     with pytest.raises(UserError, match=found) as error:
-        verify.check_head(content, head)
+        verify.check_head(content, head, runtime)
     assert len(re.findall(r"\d\.\de-\d\d", str(error.value).split("worst first")[1])) == verify.WORST
