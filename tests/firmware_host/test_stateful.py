@@ -10,7 +10,7 @@ from copy import deepcopy
 
 import numpy as np
 from helpers.device_steps import feature_of, snapshot
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,7 +25,6 @@ from firmware_host import Device, DeviceError
 from firmware_host.bundle import read_bundle
 from firmware_host.cli import main
 from firmware_host.state import read_snapshot
-from firmware_host.state.snapshot import to_arrays
 
 SLOTS, D = 4, 6
 NAMES = ("red", "green", "blue", "white", "sand", "größe")
@@ -80,6 +79,13 @@ class Model:
         return len(rows), rows.mean(axis=0), centred.T @ centred
 
 
+def everything(device):
+    """Return all that a device knows as one nested dictionary, to be compared bit by bit."""
+    now = vars(snapshot(device))
+    opened = {name: now[name].arrays() for name in ("statistics", "buffer") if now[name] is not None}
+    return {**now, **opened}
+
+
 class Life(RuleBasedStateMachine):
     """What may happen to a device, and what must be true after each of it."""
 
@@ -94,7 +100,7 @@ class Life(RuleBasedStateMachine):
         self.open()
 
     def reset(self):
-        self.saved = None  # (model, predictions, every array) on disk
+        self.saved = None  # (model, predictions, everything) on disk
 
     def open(self):
         self.device = Device.open(self.bundle, self.state, runtime="numpy")
@@ -103,10 +109,7 @@ class Life(RuleBasedStateMachine):
             return
         self.model = deepcopy(self.saved[0])
         assert self.predictions() == self.saved[1]
-        arrays = to_arrays(snapshot(self.device))
-        assert set(arrays) == set(self.saved[2])
-        for name, value in arrays.items():
-            np.testing.assert_array_equal(value, self.saved[2][name], err_msg=name)
+        np.testing.assert_equal(everything(self.device), self.saved[2])
 
     def predictions(self):
         return [self.device.predict(image)[:2] for image in self.probe] if self.device.classes else None
@@ -114,13 +117,12 @@ class Life(RuleBasedStateMachine):
     def refused(self, call, *arguments, **options):
         """Call what must be refused with one line, and change nothing."""
         before = snapshot(self.device)
-        try:
-            call(*arguments, **options)
+        try:  # not pytest.raises, whose value keeps the device alive through the traceback: see `kill`
+            line = call(*arguments, **options)
         except DeviceError as error:
-            assert str(error)
-            assert "\n" not in str(error)
-        else:
-            raise AssertionError(f"{call.__name__}{arguments} was not refused")
+            line = str(error)
+        assert isinstance(line, str)
+        assert len(line.splitlines()) == 1
         after = snapshot(self.device)
         assert (before.classes, before.generator) == (after.classes, after.generator)
         assert all(np.array_equal(value, after.head[name]) for name, value in before.head.items())
@@ -167,7 +169,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def save(self):
         self.device.save()
-        self.saved = deepcopy(self.model), self.predictions(), to_arrays(snapshot(self.device))
+        self.saved = deepcopy(self.model), self.predictions(), everything(self.device)
 
     @rule()
     def close_and_open(self):
@@ -246,5 +248,5 @@ def test_any_life_of_a_device(make, tmp_path, capsys):
         probe = make.images(["red", "green", "blue", "white"], 1, seed=4)[0]
         folder = tmp_path
 
-    limits = settings(derandomize=True, deadline=None, max_examples=40, stateful_step_count=20, print_blob=False)
-    run_state_machine_as_test(Here, settings=limits)
+    limits = settings(derandomize=True, deadline=None, max_examples=40, stateful_step_count=20, phases=[Phase.generate])
+    run_state_machine_as_test(Here, settings=limits)  # without shrinking: it would take minutes
