@@ -25,6 +25,7 @@ from keras_cbpnet.presets import PRESETS, check_weights, get_preset
 
 PENALTIES = (0.003, 0.01, 0.03, 0.1)  # C of the logistic regression, chosen on a fifth of the training images
 CALIBRATION = 500  # training images that set the int8 ranges
+FORMS = {"white": "whitened", "plain": "as they are"}
 CLASSIFIERS = ("nearest_class_mean", "lda", "logistic_regression")
 
 Features = tuple[NDArray[np.float32], NDArray[np.float32]]  # of the training and the test images
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     backbone = Backbone.from_preset(args.preset, args.weights)
     data = open_dataset(args.data, backbone.config.image_size)
-    forms = ["white", "plain"] if backbone.config.whitening else ["plain"]
+    forms = list(FORMS) if backbone.config.whitening else ["plain"]
     measured: dict[str, dict[str, Any]] = {}
     for form in forms:
         if form == "plain" and backbone.config.whitening:
@@ -164,7 +165,7 @@ def render(record: dict[str, Any]) -> str:
     rows = [["features", *(name.replace("_", " ") for name in CLASSIFIERS)]]
     for form, kinds in record["accuracy"].items():
         for kind, found in kinds.items():
-            rows.append([f"{form}, {kind}", *(f"{100 * found[name]:.1f}" for name in CLASSIFIERS)])
+            rows.append([f"{FORMS[form]}, {kind}", *(f"{100 * found[name]:.1f}" for name in CLASSIFIERS)])
     sizes = f"{record['parameters']:,} parameters, {record['multiply_adds'] / 1e6:.1f} M multiply-adds a pass"
     images = f"{record['train_images']:,} training and {record['test_images']:,} test images"
     return f"{record['preset']}: {sizes}; top-1 in %, {images}\n\n{markdown(rows)}"

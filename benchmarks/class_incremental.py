@@ -9,6 +9,7 @@ image is classified on its own, without its task's number. A command that was ki
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from benchmarks.common.stages import ROOT, shown
 from benchmarks.common.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.presets import get_preset
 
 # What each row changes of the trainer's defaults and of COMMON; rates from earlier sketches, not tuned yet.
@@ -98,20 +100,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def same_runs(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what two results must have in common to be columns or rows of one table."""
+    words = shlex.split(record["command"])
+    data = words[words.index("--data") + 1]
+    return record["preset"], data, record["per_class"], record["seeds"], record["common"]
+
+
+def merge(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one result for several of which `same_runs` is equal.
+
+    Raises:
+        UserError: two of them hold the same row for the same number of tasks.
+    """
+    rows: dict[str, Any] = {}
+    tasks: dict[str, dict[str, Any]] = {}
+    paired: dict[str, Any] = {}
+    for record in records:
+        rows.update(record["rows"])
+        paired.update(record["paired"])
+        for number, found in record["tasks"].items():
+            if twice := set(found) & set(tasks.setdefault(number, {})):
+                raise UserError(f"two result files hold {min(twice)} for {number} tasks; remove one of them")
+            tasks[number].update(found)
+    return {**records[0], "rows": rows, "tasks": tasks, "paired": paired}
+
+
 def render(record: dict[str, Any]) -> str:
     """Return the table of a result: a row a method, a column a number of tasks, best first."""
-    columns = list(record["tasks"])
-    names = sorted(record["rows"], key=lambda row: -record["tasks"][columns[0]][row]["mean"])
+    columns = sorted(record["tasks"], key=int)
+    found = {row: [record["tasks"][tasks].get(row) for tasks in columns] for row in record["rows"]}
+    measured = {row: next((i, -cell["mean"]) for i, cell in enumerate(cells) if cell) for row, cells in found.items()}
     table = [["", *(f"T = {tasks}" for tasks in columns)]]
-    table += [[name, *(runs.cell(record["tasks"][tasks][name]) for tasks in columns)] for name in names]
+    names = sorted(found, key=measured.__getitem__)
+    table += [[name, *(runs.cell(cell) if cell else "-" for cell in found[name])] for name in names]
     lines = [
-        f"T = {tasks}: {' over '.join(PAIR)} {100 * pair['difference']:+.2f} points, 95 % confidence "
+        f"- T = {tasks}: {' over '.join(PAIR)} {100 * pair['difference']:+.2f} points, 95 % confidence "
         f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}"
-        for tasks, pair in record["paired"].items()
+        for tasks, pair in sorted(record["paired"].items(), key=lambda item: int(item[0]))
     ]
     seeds = ", ".join(map(str, record["seeds"]))
     images = f"{record['image_size']} pixels, {runs.images_shown(record)}"
-    head = f"{record['preset']}, {images}, seeds {seeds}; final average accuracy, %"
+    first = record["common"]["prompt_tasks"]
+    trained = {0: "every task", 1: "the first task"}.get(first, f"the first {first} tasks")
+    head = f"{record['preset']}, {images}, prompts trained by {trained}, seeds {seeds}; final average accuracy, %"
     return "\n".join([head, "", markdown(table), *([""] if lines else []), *lines])
 
 

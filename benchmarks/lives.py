@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -155,20 +156,59 @@ def render(record: dict[str, Any]) -> str:
     last = record["lives"]
     table = [["rule", "all lives, %", "first", f"life {last}"]]
     for name, found in sorted(record["rules"].items(), key=lambda item: -item[1]["mean"]):
-        deviation = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
-        ends = (100 * statistics.fmean(each[i] for each in found["lives"]) for i in (0, -1))
-        table.append([name, f"{100 * found['mean']:.2f}{deviation}", *(f"{end:.2f}" for end in ends)])
+        table.append([name, _all_lives(found), *_first_and_last(found)])
     lines = []
     if pair := record.get("paired"):
-        low, high = (f"{100 * pair[end]:+.2f}" if math.isfinite(pair[end]) else "unknown" for end in ("low", "high"))
-        lines = ["", f"{' over '.join(PAIR)}: {100 * pair['difference']:+.2f} points, 95 % confidence {low} to {high}"]
-    seeds = ", ".join(map(str, record["seeds"]))
-    head = (
-        f"Final average accuracy, mean over {last} lives of {record['tasks']} tasks: h {record['units']}, "
-        f"passes {record.get('passes', 1)}, rate {record['learning_rate']:g}, replacement rate "
-        f"{record['replacement_rate']:g}, drift {record['drift']:g}, seeds {seeds}"
+        lines = ["", f"{' over '.join(PAIR)}: {_shown(pair)} points, 95 % confidence"]
+    return "\n".join([f"{_what([record])}, {_settings(record)}", "", markdown(table), *lines])
+
+
+def render_all(records: Sequence[dict[str, Any]]) -> str:
+    """Return one table of several results on the same features: a row each, gentle ones first."""
+    known = [rule for rule in RULES if any(rule in record["rules"] for record in records)]
+    ends = [f"{rule}, first and last" for rule in known]
+    table = [["settings", *known, f"{' over '.join(PAIR)}, 95 % confidence", *ends]]
+    for record in sorted(records, key=lambda record: record["paired"]["difference"]):
+        found = [record["rules"].get(rule) for rule in known]
+        cells = [_all_lives(each) if each else "-" for each in found]
+        ends = [" to ".join(_first_and_last(each)) if each else "-" for each in found]
+        table.append([_settings(record), *cells, _shown(record["paired"]), *ends])
+    return f"{_what(records)}\n\n{markdown(table)}"
+
+
+def features_of(record: dict[str, Any]) -> str:
+    """Return the name of the file of features that a result was measured on."""
+    words = shlex.split(record["command"])
+    return words[words.index("--features") + 1]
+
+
+def _what(records: Sequence[dict[str, Any]]) -> str:
+    first = records[0]
+    seeds = ", ".join(map(str, first["seeds"]))
+    return (
+        f"{features_of(first)}: final average accuracy in %, mean over {first['lives']} lives of {first['tasks']} "
+        f"tasks; h {first['units']}, seeds {seeds}"
     )
-    return "\n".join([head, "", markdown(table), *lines])
+
+
+def _settings(record: dict[str, Any]) -> str:
+    return (
+        f"passes {record.get('passes', 1)}, rate {record['learning_rate']:g}, "
+        f"replacement rate {record['replacement_rate']:g}, drift {record['drift']:g}"
+    )
+
+
+def _all_lives(found: dict[str, Any]) -> str:
+    return f"{100 * found['mean']:.2f}" + ("" if found["std"] is None else f" ± {100 * found['std']:.2f}")
+
+
+def _first_and_last(found: dict[str, Any]) -> list[str]:
+    return [f"{100 * statistics.fmean(each[i] for each in found['lives']):.2f}" for i in (0, -1)]
+
+
+def _shown(pair: dict[str, float]) -> str:
+    low, high = (f"{100 * pair[end]:+.2f}" if math.isfinite(pair[end]) else "unknown" for end in ("low", "high"))
+    return f"{100 * pair['difference']:+.2f} ({low} to {high})"
 
 
 if __name__ == "__main__":

@@ -26,15 +26,13 @@ import numpy as np
 
 from benchmarks.common import results
 from benchmarks.common.stages import ROOT, shown
-from benchmarks.common.tables import markdown
 from benchmarks.plasticity.engines import ON_DEVICE, KerasEngine, run_tflite
-from benchmarks.plasticity.rules import NAMES, TUNED, Setting, check, configurations, setting
+from benchmarks.plasticity.rules import NAMES, Setting, check, configurations, setting
 from benchmarks.plasticity.stream import Features, Stream, load_features
+from benchmarks.plasticity.tables import FIRST, LAST, render, render_tuning
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 
-LAST = 100  # tasks that the summary averages over
-FIRST = 20
 TUNING_SEEDS = [100, 101]
 TRIALS = 12
 TUNING_FILE = ROOT / "benchmarks" / "results" / "plasticity_tuning.json"
@@ -213,32 +211,8 @@ def progress(total: int) -> Iterator[tuple[Callable[[], Any], Callable[[str], No
         yield bar.update, lambda line: bar.write(line, file=sys.stderr)
 
 
-def render(record: dict[str, Any]) -> str:
-    """Return the table of the rules, best first."""
-    rows = [["rule", f"last {min(LAST, record['tasks'])} tasks, %", f"first {FIRST}, %", "seconds a seed"]]
-    for name, found in sorted(record["rules"].items(), key=lambda item: -item[1]["mean"]):
-        deviation = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
-        first, seconds = 100 * statistics.fmean(found["first_20"]), statistics.fmean(found["seconds"])
-        rows.append([name, f"{100 * found['mean']:.2f}{deviation}", f"{first:.2f}", f"{seconds:.0f}"])
-    return f"{record['tasks']} tasks, seeds {', '.join(map(str, record['seeds']))}\n\n{markdown(rows)}"
-
-
-def render_tuning(record: dict[str, Any]) -> str:
-    """Return the best and the present settings of every rule."""
-    rows = [["rule", "tried", "second half, %", "best settings", "in use"]]
-    for name, tried in record["rules"].items():
-        best = tried[0]
-        cells = [json.dumps(best["settings"]), json.dumps(TUNED[name])]
-        rows.append([name, str(len(tried)), f"{100 * best['second_half']:.2f}", *cells])
-    return markdown(rows)
-
-
 def count(text: str) -> int:
     """Return the number in `text`."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run(main))

@@ -45,7 +45,7 @@ def test_every_life_of_every_rule_is_measured(features, tmp_path, capsys):
     assert record["paired"]["difference"] == pytest.approx(np.mean(differences))
     shown = capsys.readouterr().out
     assert "cbp over none:" in shown
-    assert "3 lives of 5 tasks: h 8, passes 2, rate 0.01" in shown
+    assert "3 lives of 5 tasks; h 8, seeds 0, 1, passes 2, rate 0.01," in shown
 
 
 def test_the_block_goes_on_and_the_classes_do_not(features):

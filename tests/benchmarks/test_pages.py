@@ -10,6 +10,7 @@ from benchmarks import class_incremental, micro, page
 from benchmarks.common import results, runs
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.errors import UserError
 
 
 def row(*accuracy):
@@ -82,7 +83,39 @@ def test_an_unknown_row_is_one_line(capsys):
 
 
 def test_the_page_is_that_of_the_result_files():
-    assert page.PAGE.read_text() == page.page(page.FOLDER)
+    text = page.PAGE.read_text()
+    assert text == page.page(page.FOLDER)
+    for file in page.FOLDER.iterdir():
+        left_out = [name for name in page.LEFT_OUT if file.name.startswith(name)]
+        assert file.name in text or f"`{left_out[0]}*.json`" in text
+
+
+def result(command, tasks, **changes):
+    rows = {name: {} for found in tasks.values() for name in found}
+    common = {"prompt_tasks": 0}
+    record = {"command": command, "commit": "1234567", "preset": "p", "image_size": 32, "per_class": None, "seeds": [0]}
+    return {**record, "common": common, "rows": rows, "tasks": tasks, "paired": {}, **changes}
+
+
+def test_results_of_the_same_runs_are_one_table(tmp_path):
+    command = "python -m benchmarks.class_incremental --data npz:a.npz"
+    files = {
+        "1": result(command, {"10": {"ncm": row(0.5), "slda": row(0.75)}}),
+        "2": result(command, {"5": {"slda": row(0.625)}, "10": {"ranpac": row(0.8125)}}),
+        "3": result(command.replace("a.npz", "b.npz"), {"10": {"ncm": row(0.25)}}),
+        "4": result(command, {"10": {"ncm": row(0.125)}}, seeds=[0, 1]),
+    }
+    for name, record in files.items():
+        (tmp_path / f"class_incremental_{name}.json").write_text(json.dumps(record))
+    text = page.page(tmp_path)
+    lines = [[line.replace(" ", "") for line in part.splitlines()] for part in text.split("seeds")]
+    tables = [[line for line in part if line.startswith("|")] for part in lines]
+    merged, other, two_seeds = [table for table in tables if table]
+    assert merged[0] == "||T=5|T=10|"
+    assert merged[2:] == ["|slda|62.5±1.0|75.0±1.0|", "|ranpac|-|81.2±1.0|", "|ncm|-|50.0±1.0|"]
+    assert (other[-1], two_seeds[-1]) == ("|ncm|25.0±1.0|", "|ncm|12.5±1.0|")
+    with pytest.raises(UserError, match="two result files hold ncm for 10 tasks"):
+        class_incremental.merge([files["1"], files["1"]])
 
 
 def test_the_micro_page_shows_memory_by_preset_and_accuracy_by_kind():
