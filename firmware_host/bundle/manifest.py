@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,22 @@ from firmware_host.bundle.contract import ACCELERATOR_FILES, BLOCKS, FILES, OPTI
 from firmware_host.shared.errors import BundleError
 from firmware_host.shared.files import sha256_of_file, write_atomically
 
-__all__ = ["CONTRACT_KEYS", "canonical_text", "check_manifest", "manifest_sha256", "write_manifest"]
+__all__ = [
+    "CONTRACT_KEYS",
+    "READ_VERSIONS",
+    "canonical_text",
+    "check_manifest",
+    "manifest_sha256",
+    "upgraded",
+    "write_manifest",
+]
+
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+# From each older schema version to the next: bundles live for years, and every version is read. Each has golden files
+# in tests/firmware_host/golden.
+UPGRADES: dict[int, Upgrade] = {}
+READ_VERSIONS = (*UPGRADES, SCHEMA_VERSION)
+
 
 Kind = tuple[type, ...]
 NUMBER: Kind = (int, float)
@@ -62,6 +77,13 @@ def manifest_sha256(manifest: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the canonical text of `manifest` without its own `manifest_sha256`."""
     rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     return hashlib.sha256(canonical_text(rest).encode()).hexdigest()
+
+
+def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of any of READ_VERSIONS as the newest says the same."""
+    for older in range(manifest["schema_version"], SCHEMA_VERSION):
+        manifest = UPGRADES[older](manifest)
+    return manifest
 
 
 def check_manifest(manifest: Mapping[str, Any]) -> None:

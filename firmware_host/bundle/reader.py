@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, SCHEMA_VERSION, Shape, axes, state_shapes
-from firmware_host.bundle.manifest import CONTRACT_KEYS, canonical_text, check_manifest, manifest_sha256
+from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, Shape, axes, state_shapes
+from firmware_host.bundle.manifest import (
+    CONTRACT_KEYS,
+    READ_VERSIONS,
+    canonical_text,
+    check_manifest,
+    manifest_sha256,
+    upgraded,
+)
 from firmware_host.shared.errors import BundleError
 from firmware_host.shared.files import sha256_of_file
 
@@ -24,8 +31,9 @@ REMEDY = "copy the bundle again from where it was made"
 class Bundle:
     """A verified bundle.
 
-    `path`: its folder; `manifest`: what manifest.json holds; `identity`: the SHA-256 that covers the manifest and,
-    through it, every file (`manifest_sha256`, or where that is absent the checksum of manifest.json itself).
+    `path`: its folder; `manifest`: what manifest.json holds, in the newest schema version's terms; `identity`: the
+    SHA-256 that covers the manifest and, through it, every file (`manifest_sha256`, or where that is absent the
+    checksum of manifest.json itself).
     """
 
     path: Path
@@ -149,9 +157,9 @@ def _read_manifest(path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(manifest, dict) or "schema_version" not in manifest:
         raise BundleError(f"{path} has no schema_version: {REMEDY}")
     version = manifest["schema_version"]
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if type(version) is not int or version not in READ_VERSIONS:
         raise BundleError(
-            f"{path} has schema version {version!r}, this firmware_host reads {SCHEMA_VERSION}: "
+            f"{path} has schema version {version!r}, this firmware_host reads {' and '.join(map(str, READ_VERSIONS))}: "
             "convert the run again or install the matching keras-cbpnet"
         )
     if "manifest_sha256" in manifest:
@@ -160,6 +168,8 @@ def _read_manifest(path: Path) -> tuple[dict[str, Any], str]:
             raise BundleError(f"{path} was changed, its checksum is {_short(identity)}: {REMEDY}")
     else:
         identity = hashlib.sha256(content).hexdigest()
+    manifest = upgraded(manifest)
+    if "manifest_sha256" not in manifest:
         unknown = sorted(set(manifest) - set(CONTRACT_KEYS))
         if unknown:
             raise BundleError(

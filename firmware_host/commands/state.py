@@ -44,7 +44,7 @@ def state_record(folder: StateFolder, learned: Snapshot) -> dict[str, Any]:
         "path": str(folder.path),
         "classes": list(learned.classes),
         "images": int(learned.statistics.count.sum()),
-        "steps": int(learned.head["step"]),
+        "steps": learned.steps,
         "rolled_back": learned.rolled_back,
         "buffer": 0 if learned.buffer is None else len(learned.buffer.label),
         "saves": folder.generation,
@@ -98,12 +98,13 @@ def _diff(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
         counts = [int(s.statistics.count[s.classes.index(name)]) if name in s.classes else None for s in (here, there)]
         if counts[0] != counts[1]:
             images[name] = counts
-    tensors = {name: float(np.abs(value - there.head[name]).max(initial=0)) for name, value in here.head.items()}
+    both = [name for name in here.head if name in there.head]
+    tensors = {name: float(np.abs(here.head[name] - there.head[name]).max(initial=0)) for name in both}
     record: dict[str, Any] = {
         "file": str(file),
         "equal": not images and not any(tensors.values()) and here.generator == there.generator,
         "images": images,
-        "steps": [int(here.head["step"]), int(there.head["step"])],
+        "steps": [here.steps, there.steps],
         "max_difference": {name: value for name, value in tensors.items() if value},
     }
     shown = [f"  {name}: {a if a is not None else '-'} images here, {b if b is not None else '-'} there"

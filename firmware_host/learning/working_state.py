@@ -24,7 +24,7 @@ class WorkingState:
     Args:
         bundle: the bundle, for its slots.
         head: the engine that holds the head's tensors.
-        start: what to start from.
+        start: what to start from; what it lacks of the head is as `head` has it at that moment.
         dequantize: stored features [..., d] to float32.
     """
 
@@ -33,7 +33,7 @@ class WorkingState:
         self.head = head
         self.dequantize = dequantize
         self.rng = np.random.default_rng()
-        self.restore(start)
+        self.restore(start.completed(head.get_state()))
 
     def snapshot(self) -> Snapshot:
         """Return a copy of everything."""

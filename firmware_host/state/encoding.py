@@ -11,7 +11,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ __all__ = [
 ]
 
 STATE_SCHEMA_VERSION = 2
-READ_VERSIONS = (1, STATE_SCHEMA_VERSION)
 REMEDY = "import a backup with `state BUNDLE import FILE`, or start again from the bundle with `state BUNDLE reset`"
 LINE = re.compile(rb"\ncbpnet state schema (\d{6}) generation (\d{20}) sha256 ([0-9a-f]{64})\n")
 LINE_LENGTH = len("\ncbpnet state schema  generation  sha256 \n") + 6 + 20 + 64
 CHECKSUM_LENGTH = 64 + 1  # and the end of the line
+Content = tuple[dict[str, Array], dict[str, Any]]  # the arrays of a file, and what its `meta` says
 
 
 class DamagedError(ValueError):
@@ -111,19 +111,25 @@ def to_bytes(snapshot: Snapshot, bundle: Bundle, generation: int) -> bytes:
 
 
 def decode(content: bytes, path: Path) -> StateFile:
-    """Read the bytes of a state file of schema version 1 or 2; `path` is for messages.
+    """Read the bytes of a state file of any of READ_VERSIONS; `path` is for messages.
 
     Raises DamagedError when they are not whole, DeviceError when they are of another schema version.
     """
     line = LINE.fullmatch(content[-LINE_LENGTH:])
     if line is None:
-        return _decode_version_1(content, path)
-    if hashlib.sha256(content[:-CHECKSUM_LENGTH]).hexdigest().encode() != line[3]:
-        raise DamagedError("its checksum does not hold")
-    _check_version(int(line[1]), path)
-    arrays, meta = _open(content[:-LINE_LENGTH])
+        version, generation = 1, 0
+        arrays, meta = _opened_version_1(content)
+        _check_version(meta["schema_version"], path)
+    else:
+        if hashlib.sha256(content[:-CHECKSUM_LENGTH]).hexdigest().encode() != line[3]:
+            raise DamagedError("its checksum does not hold")
+        version, generation = int(line[1]), int(line[2])
+        _check_version(version, path)
+        arrays, meta = _opened(content[:-LINE_LENGTH])
+    for older in range(version, STATE_SCHEMA_VERSION):
+        arrays, meta = UPGRADES[older](arrays, meta)
     total, saves, since = arrays.pop("written").tolist()
-    return StateFile(path, arrays, meta, int(line[2]), Written(int(total), int(saves), since))
+    return StateFile(path, arrays, meta, generation, Written(int(total), int(saves), since))
 
 
 def generation_in(path: Path) -> int:
@@ -138,16 +144,7 @@ def generation_in(path: Path) -> int:
     return int(line[2]) if line else -1
 
 
-def _decode_version_1(content: bytes, path: Path) -> StateFile:
-    arrays, meta = _open(content)
-    if "sha256" not in arrays or str(arrays.pop("sha256")) != _checksum_version_1(arrays):
-        raise DamagedError("its checksum does not hold")
-    _check_version(meta["schema_version"], path)
-    del arrays["meta"]
-    return StateFile(path, arrays, meta, 0, Written(since=time.time()))
-
-
-def _open(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+def _opened(content: bytes) -> Content:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -158,6 +155,13 @@ def _open(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, meta
 
 
+def _opened_version_1(content: bytes) -> Content:
+    arrays, meta = _opened(content)
+    if "sha256" not in arrays or str(arrays.pop("sha256")) != _checksum_version_1(arrays):
+        raise DamagedError("its checksum does not hold")
+    return arrays, meta
+
+
 def _check_version(version: object, path: Path) -> None:
     if version not in READ_VERSIONS:
         raise DeviceError(
@@ -165,6 +169,16 @@ def _check_version(version: object, path: Path) -> None:
             f"{' and '.join(map(str, READ_VERSIONS))}: install the matching keras-cbpnet, or start again from the "
             "bundle with `state BUNDLE reset`"
         )
+
+
+def _to_version_2(arrays: dict[str, Array], meta: dict[str, Any]) -> Content:
+    """Add what was written, which version 1 did not count."""
+    return {**arrays, "written": np.array([0.0, 0.0, time.time()])}, meta
+
+
+Upgrade = Callable[[dict[str, Array], dict[str, Any]], Content]
+UPGRADES: dict[int, Upgrade] = {1: _to_version_2}  # from each version to the next
+READ_VERSIONS = (*UPGRADES, STATE_SCHEMA_VERSION)
 
 
 def _npz(arrays: Mapping[str, Array]) -> bytes:

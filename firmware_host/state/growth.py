@@ -10,7 +10,7 @@ import numpy as np
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.state.encoding import StateFile
-from firmware_host.state.snapshot import Snapshot, from_arrays, head_key
+from firmware_host.state.snapshot import CLASS_AXES, Snapshot, from_arrays, head_key
 
 __all__ = ["snapshot_for"]
 
@@ -41,12 +41,11 @@ def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
             f"state file {file.path} does not know {', '.join(missing)}, which {bundle.path} does: "
             "teach it these classes first, or start from the bundle"
         )
-    arrays = {"head.calm": np.zeros((), np.float32), **file.arrays}  # where the old bundle could not be surprised
-    for name, axis in bundle.class_axes.items():
-        arrays[f"head.{name}"] = _padded(arrays[f"head.{name}"], axis, bundle.slots)
-    for name in ("statistics.mean", "statistics.count", "buffer.seen", "doubted"):
+    arrays = dict(file.arrays)
+    axes = {f"head.{name}": axis for name, axis in bundle.class_axes.items()}
+    for name, axis in {**axes, **CLASS_AXES}.items():
         if name in arrays:
-            arrays[name] = _padded(arrays[name], 0, bundle.slots)
+            arrays[name] = _padded(arrays[name], axis, bundle.slots)
     return from_arrays(arrays, file.meta, bundle)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from firmware_host.bundle import Bundle, ClassStatistics
 from firmware_host.engines.protocol import Array, HeadState
 from firmware_host.state.buffer import ReplayBuffer
 
-__all__ = ["Snapshot", "from_arrays", "head_key", "to_arrays"]
+__all__ = ["CLASS_AXES", "Snapshot", "from_arrays", "head_key", "to_arrays"]
+
+CLASS_AXES = {"statistics.mean": 0, "statistics.count": 0, "buffer.seen": 0, "doubted": 0}  # beside those of the head
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Snapshot:
     `generator`: state of the random numbers (`numpy.random.Generator.bit_generator.state`); `buffer`: features kept for
     replay, if any; `pending`: images taught one at a time that wait for a full batch, feature [p, d] as the backbone
     stores it and label [p]; `rolled_back`: how many training steps were taken back so far; `doubted`: [C], labels
-    of each class that were doubted in a row.
+    of each class that were doubted in a row. One read from a file may lack tensors of the head that came into being
+    after it was written.
     """
 
     head: HeadState
@@ -39,6 +42,15 @@ class Snapshot:
     pending: tuple[Array, Array] | None = None
     rolled_back: int = 0
     doubted: Array | None = None
+
+    @property
+    def steps(self) -> int:
+        """Training steps made."""
+        return int(self.head.get("step", 0))
+
+    def completed(self, start: HeadState) -> Snapshot:
+        """Return the same with the start value of every tensor of the head that is lacking."""
+        return replace(self, head={**start, **self.head})
 
 
 def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
@@ -56,11 +68,15 @@ def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
 
 
 def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bundle) -> Snapshot:
-    """Return what `to_arrays` took apart; raises KeyError or ValueError when it does not fit the bundle."""
-    head = {name: arrays[f"head.{name}"] for name in bundle.learned_shapes}
-    for name, shape in bundle.learned_shapes.items():
-        if head[name].shape != shape:
-            raise ValueError(f"tensor {name} has shape {list(head[name].shape)}, the head needs {list(shape)}")
+    """Return what `to_arrays` took apart; raises KeyError or ValueError when it does not fit the bundle.
+
+    Tensors of the head that the arrays lack are left out, see `Snapshot.completed`.
+    """
+    shapes = bundle.learned_shapes
+    head = {name: arrays[f"head.{name}"] for name in shapes if f"head.{name}" in arrays}
+    for name, tensor in head.items():
+        if tensor.shape != shapes[name]:
+            raise ValueError(f"tensor {name} has shape {list(tensor.shape)}, the head needs {list(shapes[name])}")
     mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))
     kept = {name[len("buffer.") :]: value for name, value in arrays.items() if name.startswith("buffer.")}
     pending = (arrays["pending.feature"], arrays["pending.label"]) if "pending.feature" in arrays else None

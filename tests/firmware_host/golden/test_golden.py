@@ -3,16 +3,18 @@
 The files are kept for ever; `make.py` says how they were made.
 """
 
+import contextlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from firmware_host import Device
-from firmware_host.bundle import SCHEMA_VERSION
+from firmware_host.bundle import SCHEMA_VERSION, manifest, read_bundle
 from firmware_host.cli import main
-from firmware_host.state import STATE_SCHEMA_VERSION
+from firmware_host.state import STATE_SCHEMA_VERSION, StateFolder, encoding, read_file
 
 HERE = Path(__file__).parent
 BUNDLES = sorted(HERE.glob("*/bundle_*"))
@@ -68,6 +70,55 @@ def test_a_state_is_imported(shipped, capsys):
     bundle, state, expected = shipped
     assert main(["state", str(bundle), "import", str(state)]) == 0
     check(Device.open(bundle, runtime="numpy"), expected)
+
+
+def test_a_tensor_that_a_state_lacks_has_its_start_value(shipped):
+    """As where the tensor came into being after the state was written."""
+    bundle, state, _ = shipped
+    opened = read_bundle(bundle)
+    saved = read_file(state).snapshot(opened)
+    start = Device.open(bundle, runtime="numpy")._working.head.get_state()
+    lacking = ["w2", "class_count", "age", *(["calm"] if "calm" in start else [])]
+    kept = {name: tensor for name, tensor in saved.head.items() if name not in lacking}
+    with contextlib.closing(StateFolder(bundle.with_name("bundle.state"), opened)) as folder:
+        folder.write(replace(saved, head=kept))
+    found = Device.open(bundle, runtime="numpy")._working.head.get_state()
+    assert found.keys() == saved.head.keys()
+    for name, tensor in found.items():
+        np.testing.assert_array_equal(tensor, start[name] if name in lacking else saved.head[name], err_msg=name)
+    assert not np.array_equal(start["w2"], saved.head["w2"])
+
+
+def test_a_state_goes_through_every_upgrade_in_turn(shipped, monkeypatch):
+    """As it will when there is a version more, whose `rolled_back` counts in pairs."""
+    bundle, state, expected = shipped
+    newest = STATE_SCHEMA_VERSION + 1
+    before = read_file(state).meta.get("rolled_back", 0)
+    upgrade = lambda arrays, meta: (arrays, {**meta, "rolled_back": 2 * meta.get("rolled_back", 0) + 2})  # noqa: E731
+    monkeypatch.setattr(encoding, "STATE_SCHEMA_VERSION", newest)
+    monkeypatch.setattr(encoding, "READ_VERSIONS", (*encoding.READ_VERSIONS, newest))
+    monkeypatch.setitem(encoding.UPGRADES, newest - 1, upgrade)
+    assert main(["state", str(bundle), "import", str(state)]) == 0
+    with Device.open(bundle, runtime="numpy") as device:
+        check(device, expected)
+        assert device.rolled_back == 2 * before + 2
+        device.save()
+    with Device.open(bundle, runtime="numpy") as device:  # of the newest version: nothing is upgraded again
+        assert device.rolled_back == 2 * before + 2
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: f"{bundle.parent.name}-{bundle.name}")
+def test_a_bundle_goes_through_every_upgrade_in_turn(bundle, monkeypatch):
+    newest = SCHEMA_VERSION + 1
+    before = read_bundle(bundle)
+    for number in range(1, newest):
+        old = manifest.UPGRADES.get(number, lambda found: found)
+        change = lambda found, old=old: {**old(found), "name": found["name"] + "+"}  # noqa: E731
+        monkeypatch.setitem(manifest.UPGRADES, number, change)
+    monkeypatch.setattr(manifest, "SCHEMA_VERSION", newest)
+    after = read_bundle(bundle)
+    assert after.name == before.name + "+" * (newest - int(bundle.name.partition("_")[2]))
+    assert after.identity == before.identity  # that of the files as they are
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: f"{bundle.parent.name}-{bundle.name}")
