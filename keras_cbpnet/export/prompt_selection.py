@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.prompts import Prompts
+from keras_cbpnet.methods.method import block_head
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 DEPTHS = (0, 1, 2, 3)  # of the query pass; 0: all blocks
@@ -96,7 +97,7 @@ def choices(
         model: with `Prompts`, more than one of them in use.
         images: of each task, uint8 [N, S, S, 3].
     """
-    own, depth = model.prompts, model.backbone.config.depth
+    own, depth = cast("Prompts", model.prompts), model.backbone.config.depth
     used = own.tasks
     for early in sorted({early % depth for early in (*DEPTHS, own.query_depth)}):
         config = dataclasses.replace(own.config, query_depth=early, pool=used)
@@ -129,9 +130,10 @@ def _with_means(
         query = None if depth is None else model.backbone.encode(tokens, depth=depth)
         return prompts.encode(model.backbone, tokens, query)[0]
 
-    head: CBPHead = type(model.head).from_config(model.head.get_config())
-    head.build((None, model.head.width))
-    for mine, theirs in zip(head.variables, model.head.variables, strict=True):
+    trained = block_head(model)
+    head: CBPHead = type(trained).from_config(trained.get_config())
+    head.build((None, trained.width))
+    for mine, theirs in zip(head.variables, trained.variables, strict=True):
         mine.assign(theirs)
     statistics = ClassStatistics.empty(head.slots, head.width)
     statistics.update_all(model.batched(behind, images), slots)

@@ -265,7 +265,7 @@ class Head:
         c = self.config
         eta = c.decay_rate
         outgoing = ops.sum(ops.abs(new["w2"]), axis=1)  # (h,)
-        gained = (1.0 - eta) * mean_hidden  # mean|h| = mean h behind a relu
+        gained = (1.0 - eta) * mean_hidden  # mean|h| = mean h after a relu
         utility = eta * new["utility"] + gained * outgoing
         mean_activation = eta * new["mean_activation"] + gained
         seen = one_minus_power(eta, new["age"])  # (h,), bias correction of the traces

@@ -27,7 +27,7 @@ STEPS = 128  # the compiled loop takes a multiple of these, so that few lengths 
 class CBPHead(keras.layers.Layer):
     """A classifier over C slots whose block learns by continual backpropagation.
 
-    All variables are non-trainable for Keras: `learn` updates them by `plasticity.step`, Adam included, so that
+    All variables are non-trainable for Keras: `learn` updates them by `head.equations`, Adam included, so that
     host and device train alike. `call` gives the logits over the classes seen (`class_mask` 1), -1e9 elsewhere.
 
     Args:
@@ -131,9 +131,15 @@ class CBPHead(keras.layers.Layer):
         key = ops.stack([self.seed, ops.cast(step, "int32")])
         return tf.random.stateless_uniform((self.width,), key, -self.bound, self.bound)
 
-    def learn(self, feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any = None) -> dict[str, Any]:
-        """Do one training step and keep its state; arguments and result as `plasticity.step.Head.train`."""
+    def learn(
+        self, feature: Any, label: Any, class_mask: Any, learning_rate: Any = None, fresh: Any = None
+    ) -> dict[str, Any]:
+        """Do one training step and keep its state; arguments and result as `head.equations.Head.train`.
+
+        The learning rate is the configuration's, and `fresh` is drawn, where they are not given.
+        """
         state = self.values()
+        learning_rate = self.config.learning_rate if learning_rate is None else learning_rate
         fresh = self.fresh(state["step"]) if fresh is None else fresh
         new, result = self.rule.learn(
             self.equations, state, feature, label, class_mask, learning_rate, fresh, ops.convert_to_tensor(self.seed)

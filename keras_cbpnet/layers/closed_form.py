@@ -16,7 +16,7 @@ from keras_cbpnet.head.equations import masked
 
 
 class ClosedFormHead(keras.layers.Layer):
-    """A linear classifier over C slots behind `expand`; no step of gradient descent anywhere.
+    """A linear classifier over C slots after `expand`; no step of gradient descent anywhere.
 
     Args:
         slots: C.

@@ -85,7 +85,7 @@ class EncoderBlock(keras.layers.Layer):
         Args:
             inputs: float32 [B, N, D].
             prefix: two tensors [B, L, D] put before the keys and the values (Li and Liang, arXiv 2101.00190).
-            class_only: whether only the class token is wanted, as behind the last block.
+            class_only: whether only the class token is wanted, as after the last block.
             training: whether the fake quantizers follow the ranges they see.
 
         Returns:

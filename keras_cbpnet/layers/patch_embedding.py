@@ -22,7 +22,7 @@ class PatchEmbedding(keras.layers.Layer):
 
     Args:
         width: D.
-        patch_size: step of the embedding, in pixels of its input; its kernel is 3x3 behind a stem, else `patch_size`.
+        patch_size: step of the embedding, in pixels of its input; its kernel is 3x3 after a stem, else `patch_size`.
         stem: (filters, stride) of each 3x3 convolution before it.
         mean: of the pixels, per channel, in 0..1.
         deviation: of the pixels, per channel, in 0..1.

@@ -55,7 +55,7 @@ class Projection(keras.layers.Layer):
         self.quantizer.build(shape)
 
     def call(self, inputs: Any) -> Any:
-        # In two dimensions, so that the bias is fused into FULLY_CONNECTED instead of added behind a reshape.
+        # In two dimensions, so that the bias is fused into FULLY_CONNECTED instead of added after a reshape.
         rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
         kernel, bias = self.kernel * (self.gain * self.input_gain), self.bias * self.gain
         if self.centred:

@@ -110,12 +110,12 @@ class Prompts(keras.layers.Layer):
     def encode(
         self, backbone: Any, tokens: Any, query: Any, prompt: Any = None, training: bool = False
     ) -> tuple[Any, Any, Any]:
-        """Run the frozen backbone behind the prompts.
+        """Run the frozen backbone with the prompts.
 
         Args:
             backbone: a `models.Backbone`.
             tokens: what its `embed` gives, float32 [B, N, D].
-            query: its prompt-free features, float32 [B, D], or those behind `query_depth` blocks.
+            query: its prompt-free features, float32 [B, D], or those after `query_depth` blocks.
             prompt: index of the expert prompt for all, int32 []; None for the one that each query selects.
             training: whether the fake quantizers follow the ranges they see.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import keras
-
 from keras_cbpnet.config import HeadConfig, TrainConfig
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.methods.method import SELECTING, Method, check_selection, dual_prompts, given
@@ -31,12 +30,12 @@ class CBPNetMethod(Method):
         check_selection(config)
         self._sizes(config, slots=1)
 
-    def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
+    def prompts(self, config: TrainConfig, width: int) -> interfaces.Prompts:
         if not config.prompts:
             return NoPrompts(name="prompts")
         return dual_prompts(config, width)
 
-    def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+    def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
         return CBPHead(self._sizes(config, slots), config.plasticity, config.seed, name="head")
 
     def _sizes(self, config: TrainConfig, slots: int) -> HeadConfig:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import keras
-
 from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.layers import interfaces
 from keras_cbpnet.methods.method import SELECTING, LinearMethod, check_selection, dual_prompts
 
 
@@ -23,5 +22,5 @@ class DualPrompt(LinearMethod):
         super().check(config)
         check_selection(config)
 
-    def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
+    def prompts(self, config: TrainConfig, width: int) -> interfaces.Prompts:
         return dual_prompts(config, width)

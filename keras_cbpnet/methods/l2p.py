@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import keras
-
 from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.prompt_pool import PromptPool
 from keras_cbpnet.methods.method import LinearMethod
 
@@ -18,5 +17,5 @@ class L2P(LinearMethod):
 
     in_bundle = False  # TOP_K is no operator of TFLM
 
-    def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
+    def prompts(self, config: TrainConfig, width: int) -> interfaces.Prompts:
         return PromptPool(width=width, name="prompts")

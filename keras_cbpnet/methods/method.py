@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.methods.batches import FeatureBatches
@@ -40,6 +40,11 @@ class Seen(NamedTuple):
     rng: np.random.Generator
 
 
+def block_head(model: PromptedClassifier) -> CBPHead:
+    """Return the model's head, for methods whose `head` makes one that learns by gradient descent."""
+    return cast("CBPHead", model.head)
+
+
 class Method:
     """A head that learns by gradient descent on frozen features, without prompts: what the methods differ from.
 
@@ -63,11 +68,11 @@ class Method:
                 having = " and ".join(name for name, method in METHODS.items() if option in method.options)
                 raise UserError(f"{given(config, option)} is for --method {having}, not {config.method}")
 
-    def prompts(self, config: TrainConfig, width: int) -> keras.layers.Layer:
+    def prompts(self, config: TrainConfig, width: int) -> interfaces.Prompts:
         """Return the prompts of a run on features of `width` numbers."""
         return NoPrompts(name="prompts")
 
-    def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+    def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
         """Return the head of a run with `slots` class slots."""
         raise NotImplementedError
 
@@ -85,23 +90,23 @@ class Method:
         replayed = seen.statistics if config.replay == "statistics" else None
         batches = FeatureBatches(seen.features, seen.labels, config.batch, replayed, seen.rng)
         for _ in range(config.head_epochs):
-            yield model.head.learn_many(*batches.epoch(), model.loss_mask)
+            yield block_head(model).learn_many(*batches.epoch(), model.loss_mask)
 
 
 class LinearMethod(Method):
-    """A masked linear classifier z = x w3 + b3 whose optimizer is made anew for each task.
+    """A masked linear classifier z = x w3 + b3 whose optimizer begins again with each task.
 
     It is the head `residual` with a block of one unit that is not trained and adds nothing, so that it goes into a
     bundle as it is; x is the feature standardised by the first task's images, as for every head that is trained.
     """
 
-    def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+    def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
         sizes: dict[str, Any] = {"block": "residual", "units": 1, "block_rate": 0.0}
         sizes.update(slots=slots, batch=config.batch, learning_rate=config.learning_rate)
         return CBPHead(HeadConfig(**sizes), "none", name="head")
 
     def begin_task(self, model: PromptedClassifier) -> None:
-        model.head.restart_optimizer()
+        block_head(model).restart_optimizer()
 
 
 SELECTING = ("prompt_selection", "query_depth")  # the options of DualPrompt's prompts
@@ -128,7 +133,7 @@ def check_selection(config: TrainConfig) -> None:
         raise UserError(f"--query-depth {config.query_depth} is for --prompt-selection key; fixed has no query")
 
 
-def dual_prompts(config: TrainConfig, width: int) -> keras.layers.Layer:
+def dual_prompts(config: TrainConfig, width: int) -> interfaces.Prompts:
     """Return DualPrompt's prompts as a run selects them, on features of `width` numbers."""
     sizes = PromptConfig(expert_length=config.expert_length, pool=config.tasks, query_depth=config.query_depth)
     return SELECTIONS[config.prompt_selection](sizes, width, name="prompts")

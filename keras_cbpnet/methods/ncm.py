@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import keras
-
 from keras_cbpnet.config import HeadConfig, TrainConfig
+from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.methods.method import Method, Row, Seen
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
@@ -20,7 +19,7 @@ class NearestClassMean(Method):
     Deviations: features standardised by the first task's images. It is the head `prototype` before its first step.
     """
 
-    def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+    def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
         return CBPHead(HeadConfig(block="prototype", units=1, slots=slots, batch=config.batch), "none", name="head")
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:

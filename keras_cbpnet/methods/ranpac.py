@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import keras
-
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.ranpac_head import RanPACHead
 from keras_cbpnet.methods.method import Method, Row, Seen
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
@@ -29,7 +28,7 @@ class RanPAC(Method):
                 "--method ranpac sums over all tasks: --stream drifting, which uses labels again, is not for it"
             )
 
-    def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+    def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
         return RanPACHead(slots, name="head")
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:

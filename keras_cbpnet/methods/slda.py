@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import keras
-
 from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.slda_head import SLDAHead
 from keras_cbpnet.methods.method import Method, Row, Seen
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
@@ -22,7 +21,7 @@ class SLDA(Method):
 
     in_bundle = False
 
-    def head(self, config: TrainConfig, slots: int) -> keras.layers.Layer:
+    def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
         return SLDAHead(slots, name="head")
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:

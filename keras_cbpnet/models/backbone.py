@@ -78,7 +78,7 @@ class Backbone(keras.Model):
 
     @property
     def last_layers(self) -> list[keras.layers.Layer]:
-        """What makes features of the class token behind the blocks."""
+        """What makes features of the class token after the blocks."""
         return [self.norm, self.whitening, self.feature] if self.config.whitening else [self.norm]
 
     @property
@@ -135,7 +135,7 @@ class Backbone(keras.Model):
         training: bool = False,
         depth: int = 0,
     ) -> Any:
-        """Return the class token behind the blocks, before any norm, float32 [B, D]; arguments as `encode`."""
+        """Return the class token after the blocks, before any norm, float32 [B, D]; arguments as `encode`."""
         x, blocks = tokens, self.blocks[: depth or None]
         for i, block in enumerate(blocks):
             last = i == len(blocks) - 1
@@ -143,7 +143,7 @@ class Backbone(keras.Model):
         return x[:, 0]
 
     def encode_extended(self, tokens: Any, extra: Any, training: bool = False) -> Any:
-        """Return the features, float32 [B, D], that tokens put in front give on average behind the last norm.
+        """Return the features, float32 [B, D], that tokens put in front give on average after the last norm.
 
         Args:
             tokens: what `embed` gives.
@@ -157,7 +157,7 @@ class Backbone(keras.Model):
         return self._white(ops.mean(x, axis=1), training)
 
     def last(self, x: Any, training: bool = False) -> Any:
-        """Return the features, float32 [B, D], of the class token behind the blocks, [B, D]: normalised, and white."""
+        """Return the features, float32 [B, D], of the class token after the blocks, [B, D]: normalised, and white."""
         return self._white(self.norm(x, training=training), training)
 
     def _white(self, x: Any, training: bool) -> Any:

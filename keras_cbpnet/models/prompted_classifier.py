@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_cbpnet.config import BackboneConfig, HeadConfig, PromptConfig
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import get_mode, set_mode
 from keras_cbpnet.layers.prompts import Prompts
@@ -32,8 +33,8 @@ class PromptedClassifier(keras.Model):
 
     Args:
         backbone: sizes of the Vision Transformer.
-        prompts: lengths, blocks and pool of DualPrompt's prompts; or a layer with an `encode` like that of `Prompts`.
-        head: block, sizes and rates of a `CBPHead`; or a layer.
+        prompts: lengths, blocks and pool of DualPrompt's prompts; or a layer that is `interfaces.Prompts`.
+        head: block, sizes and rates of a `CBPHead`; or a layer that is `interfaces.Head`.
         quantized: whether the backbone carries int8 fake quantizers.
         quantization_mode: of these: `off`, or `on` once calibrated.
         key_weight: lambda of the loss, cross-entropy - lambda * cos(query, key).
@@ -55,13 +56,12 @@ class PromptedClassifier(keras.Model):
         self.backbone = Backbone(backbone, quantized=quantized, name="backbone")
         self.backbone.trainable = False
         set_mode(self.backbone, quantization_mode)
-        self.prompts: Any = _layer(prompts) or Prompts(prompts, self.backbone.config.width, name="prompts")
-        depth = self.backbone.config.depth
+        width, depth = self.backbone.config.width, self.backbone.config.depth
+        self.prompts: interfaces.Prompts = _layer(prompts) or Prompts(prompts, width, name="prompts")
         if missing := [i for i in self.prompts.blocks if i >= depth]:
             raise UserError(f"prompts for blocks {missing}, but the backbone has only {depth}")
-        if (self.prompts.query_depth or 0) > depth:
-            raise UserError(f"query_depth {self.prompts.query_depth} is more than the backbone's {depth} blocks")
-        self.head: Any = _layer(head) or CBPHead(head, name="head")
+        self.query_blocks = interfaces.query_blocks(self.prompts, depth)
+        self.head: interfaces.Head = _layer(head) or CBPHead(head, name="head")
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.replaced_tracker = keras.metrics.Sum(name="replaced")
@@ -79,15 +79,15 @@ class PromptedClassifier(keras.Model):
     # Inference ---------------------------------------------------------------------------------------------------
 
     def query(self, images: Any) -> Any:
-        """Return what selects the prompts, float32 [B, D], of raw RGB `images` [B, H, W, 3]; None if they are fixed.
+        """Return what selects the prompts, float32 [B, D], of raw RGB `images` [B, H, W, 3]; None if nothing does.
 
-        That is the prompt-free features, or the class token behind the first blocks (`query_depth`).
+        That is the prompt-free features, or the class token after the first `query_blocks` blocks.
         """
         return self._query(self.backbone.embed(images))
 
     def _query(self, tokens: Any, training: bool = False) -> Any:
-        depth = self.prompts.query_depth
-        return None if depth is None else self.backbone.encode(tokens, training=training, depth=depth)
+        blocks = self.query_blocks
+        return None if blocks is None else self.backbone.encode(tokens, training=training, depth=blocks)
 
     def features(self, images: Any, prompt: int | None = None, query: Any = None) -> tuple[Any, Any]:
         """Return the prompted features, float32 [B, D], and the prompt of each image, int32 [B].
@@ -164,9 +164,8 @@ class PromptedClassifier(keras.Model):
         return self._track(result["loss"], result["accuracy"], ops.cast(result["replaced"] >= 0, "float32"))
 
     def learn_features(self, feature: Any, label: Any) -> dict[str, Any]:
-        """One step of the head alone on `feature` [B, D] and `label` int32 [B]; result as `plasticity.step.Head`."""
-        mask = ops.convert_to_tensor(self.loss_mask)
-        return self.head.learn(feature, label, mask, self.head.config.learning_rate)
+        """One step of the head alone on `feature` [B, D] and `label` int32 [B]; result as `equations.Head.train`."""
+        return self.head.learn(feature, label, ops.convert_to_tensor(self.loss_mask))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Loss (cross-entropy over the classes seen) and accuracy of (images [B, H, W, 3], labels int32 [B])."""

@@ -114,7 +114,7 @@ def learn_rotation(places: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]
 
 
 def _tokens(backbone: Backbone, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """Return the tokens [N, D] behind the embedding and behind every block."""
+    """Return the tokens [N, D] after the embedding and after every block."""
     x = backbone.embed(images)
     found = [x]
     for i, block in enumerate(backbone.blocks):

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from firmware_host.shared.files import write_atomically
 from keras_cbpnet.layers.fake_quant import FakeQuantize
 from keras_cbpnet.models.importers import import_arrays
 from keras_cbpnet.presets import Preset, check_weights
@@ -28,7 +29,7 @@ def named_variables(layer: keras.layers.Layer, prefix: str = "") -> dict[str, ke
 def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     """Give `target` the weights of `source`, whatever fake quantizers either has.
 
-    Where only `target` has a dense layer behind the last norm, it takes over that norm's scale and offset.
+    Where only `target` has a dense layer after the last norm, it takes over that norm's scale and offset.
     """
     values: dict[str, Any] = dict(named_variables(source))
     wanted = named_variables(target)
@@ -43,10 +44,7 @@ def save_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
     """Write the weights to `path` (.npz, float16), whole or not at all."""
     path = Path(path)
     arrays = {name: np.asarray(v, np.float16) for name, v in named_variables(backbone).items()}
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        np.savez(file, **arrays)
-    temporary.replace(path)
+    write_atomically(path, lambda file: np.savez(file, **arrays), path.with_name(path.name + ".part"))
 
 
 def load_preset_weights(backbone: keras.Model, preset: Preset, weights: str | os.PathLike[str] | None = None) -> None:

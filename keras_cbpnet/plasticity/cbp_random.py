@@ -13,7 +13,7 @@ from keras_cbpnet.plasticity.cbp import Cbp
 
 
 class RandomChoiceHead(Head):
-    """The head that gives every unit a random score, drawn anew at each step, in place of its utility."""
+    """The head that gives every unit a random score, drawn at each step, in place of its utility."""
 
     def _score(self, new: State, utility: Any, seen: Any) -> Any:
         key = ops.stack([1, ops.cast(new["step"], "int32")])

@@ -15,7 +15,7 @@ from keras_cbpnet.plasticity.head_reset import HeadReset
 
 @dataclasses.dataclass(frozen=True)
 class CbpSurprise(Cbp):
-    """As `cbp`; and where the head does worse than a guess, its last layer begins anew, as `head_reset` begins a task.
+    """As `cbp`; and where the head does worse than a guess, its last layer begins again, as `head_reset` begins a task.
 
     A batch whose loss, before its step, is above ln K (K classes compete: what a head that knows nothing has) says that
     labels mean something else now. What the units detect may serve again, what they were taken for does not. Boundaries

@@ -32,9 +32,10 @@ def whiten_by_task(model: PromptedClassifier, task: Task, features: TaskFeatures
         model: whose backbone has a last layer.
         task: the first, before it is learned.
         features: of its images.
-        qat: whether the ranges of fake quantizers are to be taken anew.
+        qat: whether the ranges of fake quantizers are to be taken again.
     """
-    rows = features.query(task, "train") if model.prompts.query_depth == 0 else None
+    whole = model.query_blocks == model.backbone.config.depth  # then a query is the prompt-free features
+    rows = features.query(task, "train") if whole else None
     if rows is None:
         rows = model.batched(model.backbone.features, task.images("train"))
     model.backbone.add_whitening(*whitening(rows, task.y_train, SHRINKAGE))

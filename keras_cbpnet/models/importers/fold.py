@@ -1,4 +1,4 @@
-"""Scale and offset of the norms inside a block, folded into the dense layers behind them."""
+"""Scale and offset of the norms inside a block, folded into the dense layers after them."""
 
 from __future__ import annotations
 

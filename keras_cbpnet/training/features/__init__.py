@@ -1,1 +1,1 @@
-"""Features of a task's images, computed once where nothing changes them."""
+"""Features of a stream's images: `tasks` gives them task by task, `cache` computes once what no longer changes."""

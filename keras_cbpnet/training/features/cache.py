@@ -78,19 +78,21 @@ class CachedFeatures:
 class FrozenFeatures(CachedFeatures):
     """Prompt-free features of a data set's images under a backbone whose blocks no longer change.
 
-    What is stored is the class token behind the blocks; norm and whitening are cheap, and may be there or not.
+    What is stored is the class token after the blocks; norm and whitening are cheap, and may be there or not.
 
     Args:
         backbone: in the state that counts.
         data: the images.
         say: takes a line of progress.
-        depth: encoder blocks to run, as `Backbone.encode` takes it.
+        depth: encoder blocks to run; None: all.
     """
 
-    def __init__(self, backbone: Backbone, data: Dataset, say: Say = lambda line: None, depth: int = 0) -> None:
+    def __init__(
+        self, backbone: Backbone, data: Dataset, say: Say = lambda line: None, depth: int | None = None
+    ) -> None:
         import tensorflow as tf
 
-        early = depth % backbone.config.depth
+        early = (depth or 0) % backbone.config.depth  # all blocks and none in particular are the same features
         self.finish = None if early else backbone.last
         layers = (backbone.pixels, backbone.embedding, *backbone.blocks)
         weights = b"".join(np.asarray(v).tobytes() for layer in layers for v in layer.weights)
@@ -100,7 +102,7 @@ class FrozenFeatures(CachedFeatures):
         size = backbone.config.image_size
         pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)  # any number, traced once
         encode = backbone.encode if early else backbone.class_token
-        run = tf.function(lambda x: encode(backbone.embed(x), depth=depth), (pixels,), autograph=False)
+        run = tf.function(lambda x: encode(backbone.embed(x), depth=early), (pixels,), autograph=False)
 
         def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
             batch = backbone.pass_images
@@ -126,11 +128,11 @@ def computed_once(
     """Return an array that lies in `file` (.npy, mapped into memory, read-only), filled now or by an earlier call.
 
     A record beside it counts the rows done, so that a computation that was killed goes on; a lock file keeps two
-    processes from filling it at once. Where record or file are damaged, everything is computed anew.
+    processes from filling it at once. Where record or file are damaged, everything is computed again.
 
     Args:
         file: to write or to read.
-        identity: of all that the result depends on; a file of another identity is computed anew.
+        identity: of all that the result depends on; a file of another identity is computed again.
         shape: of the array; the first dimension counts rows.
         dtype: of the array.
         compute: returns the rows from its first argument to before its second.

@@ -26,31 +26,31 @@ class TaskFeatures:
         self.model, self.frozen = model, frozen
         self._final: CachedFeatures | None = None
         size, width = model.backbone.config.image_size, model.backbone.config.width
-        self._queried = model.prompts.query_depth is not None
+        self._queried = model.query_blocks is not None
         rows = {"images": tf.TensorSpec((None, size, size, 3))}  # any number, traced once
         if self._queried:
             rows["query"] = tf.TensorSpec((None, width))
 
-        def behind(batch: dict[str, Any], prompt: Any = None) -> Any:
+        def prompted(batch: dict[str, Any], prompt: Any = None) -> Any:
             return model.features(prompt=prompt, **batch)[0]
 
-        self._selected = tf.function(behind, (rows,), autograph=False)
-        self._prompted = tf.function(behind, (rows, tf.TensorSpec((), tf.int32)), autograph=False)
+        self._selected = tf.function(prompted, (rows,), autograph=False)
+        self._prompted = tf.function(prompted, (rows, tf.TensorSpec((), tf.int32)), autograph=False)
 
     def freeze_prompts(self) -> None:
-        """Take it that the prompts change no more: from now on the features behind them are computed once too."""
-        if self.frozen is None or self._final is not None:
+        """Take it that the prompts change no more: from now on the prompted features are computed once too."""
+        frozen, backbone = self.frozen, self.model.backbone
+        if frozen is None or self._final is not None:
             return
-        backbone = self.model.backbone
         last = [variable for layer in backbone.last_layers for variable in layer.weights]
         weights = b"".join(np.asarray(v).tobytes() for v in (*self.model.prompts.weights, *last))
-        identity = fingerprint(self.frozen.identity, repr(self.model.prompts.get_config()), weights)
+        identity = fingerprint(frozen.identity, repr(self.model.prompts.get_config()), weights)
         width = backbone.config.width
 
         def forward(part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-            return self._behind(part, rows, None)
+            return self._computed(frozen, part, rows, None)
 
-        self._final = CachedFeatures(self.frozen.data, identity, width, forward, self.frozen.say)
+        self._final = CachedFeatures(frozen.data, identity, width, forward, frozen.say)
 
     def query(self, task: Task, part: str) -> NDArray[np.float32] | None:
         """Return the queries, float32 [N, D], of the task's images of `part`, `train` or `test`; None for none."""
@@ -62,7 +62,7 @@ class TaskFeatures:
         return self.model.batched(self.model.query, images)
 
     def __call__(self, task: Task, part: str, prompt: Any = None) -> NDArray[np.float32]:
-        """Return the features behind the prompts, float32 [N, D].
+        """Return the prompted features, float32 [N, D].
 
         Args:
             task: whose images.
@@ -76,14 +76,15 @@ class TaskFeatures:
             return self.frozen.rows(part, images.rows)
         if self._final is not None and prompt is None:
             return self._final.rows(part, images.rows)
-        return self._behind(part, images.rows, prompt)
+        return self._computed(self.frozen, part, images.rows, prompt)
 
-    def _behind(self, part: str, rows: NDArray[np.integer[Any]], prompt: Any) -> NDArray[np.float32]:
-        assert self.frozen is not None  # noqa: S101
-        query, parts = self.frozen.rows(part, rows) if self._queried else None, []
+    def _computed(
+        self, frozen: FrozenFeatures, part: str, rows: NDArray[np.integer[Any]], prompt: Any
+    ) -> NDArray[np.float32]:
+        query, parts = frozen.rows(part, rows) if self._queried else None, []
         many = self.model.backbone.pass_images
         for start in range(0, len(rows), many):
-            batch = {"images": self.frozen.data.images(part, rows[start : start + many]).astype(np.float32)}
+            batch = {"images": frozen.data.images(part, rows[start : start + many]).astype(np.float32)}
             if query is not None:
                 batch["query"] = query[start : start + many]
             found = self._selected(batch) if prompt is None else self._prompted(batch, prompt)

@@ -61,6 +61,10 @@ def test_only_cbp_and_its_kin_replace_units():
     assert RULES["cbp"]().settings(config) == config
 
 
+def test_a_device_goes_on_with_the_shared_step_and_with_surprise():
+    assert [name for name, rule in RULES.items() if rule.on_device] == ["cbp", "cbp_surprise", "none"]
+
+
 @pytest.mark.parametrize("name", ["cbp", "none"])
 def test_cbp_and_none_are_the_shared_step(name):
     case = Case("mlp", 4, 3, 3, 2, {"replacement_rate": 0.3 if name == "cbp" else 0.0, "maturity_threshold": 2})
