@@ -63,7 +63,7 @@ def seed_list(text: str) -> list[int]:
     except ValueError:
         seeds = []
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of different numbers from 0 on, such as 0,1,2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different numbers from 0 on, such as 0,1,2")
     return seeds
 
 

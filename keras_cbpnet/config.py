@@ -54,7 +54,7 @@ class BackboneConfig(Config):
         heads: attention heads.
         mlp_width: hidden units of each block's MLP.
         activation: `quick_gelu`, x * sigmoid(1.702 x), which TFLM can run, or the exact `gelu` of imported weights.
-        whitening: whether a dense layer behind the last norm turns the features white, instead of scale and offset.
+        whitening: whether a dense layer after the last norm turns the features white, instead of scale and offset.
         mean: per-channel mean of the input, in 0..1 of the pixel range.
         deviation: per-channel standard deviation of the input, in 0..1 of the pixel range.
     """
@@ -224,6 +224,6 @@ def read_config(run: Path) -> TrainConfig:
         values.pop("version", None)
         return TrainConfig.from_dict(values)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{run} is no run folder: it has no config.json") from None
+        raise UserError(f"{run} is not a run folder: it has no config.json") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is damaged: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import shutil
@@ -15,11 +16,33 @@ import keras
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics
+from firmware_host.shared.files import write_atomically
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig, read_config
 from keras_cbpnet.errors import UserError
 
 PAUSE = 10.0  # seconds between two checkpoints, at least
+
+
+def check_folder(path: Path, config: TrainConfig) -> None:
+    """Refuse a folder that a run of `config` can neither begin nor go on in; nothing is written.
+
+    Raises:
+        UserError: it holds a finished run, a run of another configuration, or something else.
+    """
+    if (path / "config.json").exists():
+        if not is_run_of(path, config):
+            raise UserError(f"{path} holds a run of another configuration; choose another --output or remove it")
+        if (path / "metrics.json").exists():
+            raise UserError(f"{path} holds a finished run; choose another --output or remove it")
+    elif path.exists() and any(entry.name != "config.json.part" for entry in path.iterdir()):
+        raise UserError(f"{path} exists and is not a run folder; choose another --output")
+
+
+def is_run_of(path: Path, config: TrainConfig) -> bool:
+    """Return whether the run in the folder `path` has the configuration `config`; 0 tasks stand for any number."""
+    stored = read_config(path)
+    return config == (stored if config.tasks else dataclasses.replace(stored, tasks=0))
 
 
 class Run:
@@ -30,23 +53,16 @@ class Run:
         config: of this training.
 
     Raises:
-        UserError: the folder holds a finished run, a run of another configuration, or something else.
+        UserError: as `check_folder`.
     """
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
+        check_folder(path, config)
         self.path = path
         self._saved = -math.inf
-        known = path / "config.json"
-        if known.exists():
-            if read_config(path) != config:
-                raise UserError(f"{path} holds a run of another configuration; choose another --output or remove it")
-            if (path / "metrics.json").exists():
-                raise UserError(f"{path} holds a finished run; choose another --output or remove it")
-        elif path.exists() and any(entry.name != f"{known.name}.part" for entry in path.iterdir()):
-            raise UserError(f"{path} exists and is no run folder; choose another --output")
-        else:
+        if not (path / "config.json").exists():
             path.mkdir(parents=True, exist_ok=True)
-            write_json(known, {"version": __version__, **config.to_dict()})
+            write_json(path / "config.json", {"version": __version__, **config.to_dict()})
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.path.glob("checkpoint-[0-9]*"), key=lambda folder: int(folder.name.partition("-")[2]))
@@ -101,6 +117,5 @@ class Run:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write `values` as JSON, whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(values, indent=1) + "\n")
-    temporary.replace(path)
+    content = json.dumps(values, indent=1) + "\n"
+    write_atomically(path, content.encode(), path.with_name(path.name + ".part"))

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_cbpnet.config import TrainConfig, read_config
+from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.metrics import over_seeds
 from keras_cbpnet.training.report import write_comparison
-from keras_cbpnet.training.run import write_json
+from keras_cbpnet.training.run import is_run_of, write_json
 from keras_cbpnet.training.trainer import train
 
 
@@ -42,11 +42,11 @@ def train_seeds(
         raise UserError(f"{output} holds a finished run of several seeds; choose another --output or remove it")
     left = ("report.html", "report.html.tmp", "summary.json.part")  # by a kill just before the end
     if output.exists() and any(e.name not in left and not e.name.startswith("seed-") for e in output.iterdir()):
-        raise UserError(f"{output} exists and is no unfinished run of several seeds; choose another --output")
+        raise UserError(f"{output} exists and is not an unfinished run of several seeds; choose another --output")
     runs = []
     for seed in seeds:
         folder, own = output / f"seed-{seed}", dataclasses.replace(config, seed=seed)
-        if (folder / "metrics.json").exists() and _without_count(read_config(folder), own) == own:
+        if (folder / "metrics.json").exists() and is_run_of(folder, own):
             runs.append(_metrics(folder))
             continue
         progress(f"seed {seed}")
@@ -56,11 +56,6 @@ def train_seeds(
     write_comparison(output / "report.html", f"{output.name}: {config.method}", {config.method: runs})
     write_json(output / "summary.json", summary)
     return summary
-
-
-def _without_count(stored: TrainConfig, given: TrainConfig) -> TrainConfig:
-    """Return the configuration of a run as it was given: 0 tasks stand for as many as there are domains."""
-    return stored if given.tasks else dataclasses.replace(stored, tasks=0)
 
 
 def _metrics(run: Path) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.data import Task, make_stream, open_dataset
+from keras_cbpnet.data import Dataset, Task, make_stream, open_dataset
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import float32, set_mode
 from keras_cbpnet.methods.batches import TaskBatches
@@ -24,16 +24,35 @@ from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.tables import METHODS
+from keras_cbpnet.training.check import check
 from keras_cbpnet.training.evaluate import accuracies, plasticity
 from keras_cbpnet.training.features.cache import FrozenFeatures
 from keras_cbpnet.training.features.tasks import TaskFeatures
 from keras_cbpnet.training.report import write_report
-from keras_cbpnet.training.run import Run
+from keras_cbpnet.training.run import Run, check_folder
 from keras_cbpnet.training.whitening import whiten_by_data, whiten_by_task
 
 COMPILE_FROM = 4000  # steps of the head in a run, from which compiling them pays
 Progress = Callable[[str], None]
 Row = dict[str, Any]
+
+
+class Prepared(NamedTuple):
+    """All that a run needs before its first task.
+
+    Attributes:
+        config: of the run, with the number of tasks where that was left to the data.
+        data: what the tasks are taken from.
+        other: the data set that whitens the features, where one is named.
+        tasks: those that the host trains.
+        model: untrained.
+    """
+
+    config: TrainConfig
+    data: Dataset
+    other: Dataset | None
+    tasks: list[Task]
+    model: PromptedClassifier
 
 
 def train(config: TrainConfig, output: Path, progress: Progress = lambda line: None, board: bool = False) -> Row:
@@ -51,58 +70,32 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     Raises:
         UserError: the configuration, the data or the folder are not usable; nothing is overwritten.
     """
-    keras.utils.set_random_seed(config.seed)
-    size = get_preset(config.preset).backbone.image_size
-    data = open_dataset(config.dataset, size, config.seed)
-    other = open_dataset(config.whiten, size) if config.whiten not in ("none", "task") else None
-    stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
-    if not 0 <= config.device_tasks < len(stream):
-        raise UserError(f"--device-tasks must be from 0 to {len(stream) - 1}, got {config.device_tasks}")
-    config = dataclasses.replace(config, tasks=len(stream))
-    tasks = stream[: len(stream) - config.device_tasks]
-    classes = 1 + max(slot for task in stream for slot in task.slots)
-    if config.slots and config.slots < classes:
-        raise UserError(f"--slots {config.slots} is too few for the {classes} classes of {config.dataset}")
-    data.check(progress)
-    model = build_model(config, classes)
-    steps = config.head_epochs * sum(len(task.y_train) for task in tasks) // config.batch
-    model.head.compiled = steps > COMPILE_FROM
-
+    config, data, other, tasks, model = prepare(config, output, progress)
     run = Run(output, config)
-    statistics = ClassStatistics.empty(model.head.slots, model.backbone.config.width)
-    done: dict[str, Any] = {"tasks": 0, "accuracy": [], "history": [], "plasticity": []}
     restored = run.restore(model)
     if restored:
-        statistics, done = restored
         set_mode(model, "on")
-    elif other is not None:
-        whiten_by_data(model.backbone, other, progress)
-    if config.qat and not restored:
-        first = tasks[0].images("train")[:CALIBRATION]
-        spread_outliers(model.backbone, first)
-        calibrate(model, model.features, first)
-    moves = config.qat and model.prompts.reads_tokens  # ranges of the fake quantizers follow what they see
-    depth = model.prompts.query_depth or 0
-    features = TaskFeatures(model, None if moves else FrozenFeatures(model.backbone, data, progress, depth))
+    else:
+        adapt(model, config, tasks[0], other, progress)
+    statistics, done = restored or (nothing_seen(model), {"tasks": 0, "accuracy": [], "history": [], "plasticity": []})
+    features = task_features(model, config, data, progress)
     events = keras.callbacks.TensorBoard(output / "tensorboard") if board else keras.callbacks.Callback()
     events.set_model(model)
+
+    def record(row: Row) -> None:
+        done["history"].append(row)
+        numbers = {key: value for key, value in row.items() if isinstance(value, float)}
+        events.on_epoch_end(len(done["history"]) - 1, numbers)
+
     for task in tasks[done["tasks"] :]:
-        rows: list[Row] = []
-
-        def record(row: Row, task: Task = task, rows: list[Row] = rows) -> None:
-            rows.append({"task": task.index, **row})
-            epoch = len(done["history"]) + len(rows) - 1
-            events.on_epoch_end(epoch, {key: value for key, value in row.items() if isinstance(value, float)})
-
-        if config.stream == "drifting":  # a label is the name of something else now
-            statistics = ClassStatistics.empty(model.head.slots, model.backbone.config.width)
-        statistics = learn_task(model, task, statistics, features, config, record, progress)
-        done["history"] += rows
-        # Where labels are used again, the tasks before are gone.
-        seen = [task] if config.stream == "drifting" else tasks[: task.index + 1]
-        behind = [features(each, "test") for each in seen]
-        done["accuracy"].append(accuracies(model, behind, [each.y_test for each in seen]))
-        done["plasticity"].append(plasticity(model, behind[-1], rows))
+        epochs = len(done["history"])
+        again = config.stream == "drifting"  # a label is the name of something else now, the tasks before are gone
+        past = nothing_seen(model) if again else statistics
+        statistics = learn_task(model, task, past, features, config, record, progress)
+        seen = [task] if again else tasks[: task.index + 1]
+        tested = [features(each, "test") for each in seen]
+        done["accuracy"].append(accuracies(model, tested, [each.y_test for each in seen]))
+        done["plasticity"].append(plasticity(model, tested[-1], done["history"][epochs:]))
         done["tasks"] += 1
         if run.is_due() or done["tasks"] == len(tasks):
             run.save(model, statistics, done)
@@ -113,6 +106,58 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     write_report(output / "report.html", {"name": output.name, **config.to_dict()}, metrics, done["history"])
     run.finish(model, statistics, metrics, done["history"])
     return metrics
+
+
+def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
+    """Return what a run needs; refuse first what is wrong with its configuration, its folder and its data.
+
+    Nothing is written, and no image is decoded before configuration and folder have been found usable.
+
+    Raises:
+        UserError: as `train`.
+    """
+    check(config)
+    check_folder(output, config)
+    keras.utils.set_random_seed(config.seed)
+    size = get_preset(config.preset).backbone.image_size
+    data = open_dataset(config.dataset, size, config.seed)
+    other = open_dataset(config.whiten, size) if config.whiten not in ("none", "task") else None
+    stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
+    if not 0 <= config.device_tasks < len(stream):
+        raise UserError(f"--device-tasks must be from 0 to {len(stream) - 1}, got {config.device_tasks}")
+    classes = 1 + max(slot for task in stream for slot in task.slots)
+    if config.slots and config.slots < classes:
+        raise UserError(f"--slots {config.slots} is too few for the {classes} classes of {config.dataset}")
+    data.check(progress)
+    config = dataclasses.replace(config, tasks=len(stream))
+    tasks = stream[: len(stream) - config.device_tasks]
+    model = build_model(config, classes)
+    steps = config.head_epochs * sum(len(task.y_train) for task in tasks) // config.batch
+    model.head.compiled = steps > COMPILE_FROM
+    return Prepared(config, data, other, tasks, model)
+
+
+def adapt(
+    model: PromptedClassifier, config: TrainConfig, first: Task, other: Dataset | None, progress: Progress
+) -> None:
+    """Fit the backbone of a new run, in place: whitened by the data set `other`, calibrated by the task `first`."""
+    if other is not None:
+        whiten_by_data(model.backbone, other, progress)
+    if config.qat:
+        images = first.images("train")[:CALIBRATION]
+        spread_outliers(model.backbone, images)
+        calibrate(model, model.features, images)
+
+
+def nothing_seen(model: PromptedClassifier) -> ClassStatistics:
+    """Return class statistics of no image."""
+    return ClassStatistics.empty(model.head.slots, model.backbone.config.width)
+
+
+def task_features(model: PromptedClassifier, config: TrainConfig, data: Dataset, progress: Progress) -> TaskFeatures:
+    """Return the features of the model's images; those of a backbone that stays as it is come from the cache."""
+    moves = config.qat and model.prompts.reads_tokens  # ranges of the fake quantizers follow what they see
+    return TaskFeatures(model, None if moves else FrozenFeatures(model.backbone, data, progress, model.query_blocks))
 
 
 def learn_task(
@@ -126,7 +171,7 @@ def learn_task(
 ) -> ClassStatistics:
     """Train `model` on one task: prompts and head together, then the head alone on the features that the device sees.
 
-    The second part costs little, for the features behind frozen prompts are computed once; and it counts, for each
+    The second part costs little, for features under frozen prompts are computed once; and it counts, for each
     image now selects its own prompt, which need not be the task's. Without prompts there is nothing else.
 
     Args:
@@ -161,19 +206,19 @@ def learn_task(
             model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
         restart(model.optimizer)
         for epoch in range(config.epochs):
-            # The prompts move, and with them the features: the task's class means are taken anew before every epoch.
+            # The prompts move, and with them the features: the task's class means are taken again before every epoch.
             current, _ = observe(model, task, past, features, model.prompts.newest)
             batches.statistics = current if replay else None
             result = model.fit(batches, shuffle=False, verbose=0).history
             row = {name: float(values[-1]) for name, values in result.items()}
-            record({"part": "prompts", "epoch": epoch, **row})
+            record({"task": task.index, "part": "prompts", "epoch": epoch, **row})
             progress(f"task {task.index + 1} prompts epoch {epoch + 1}/{config.epochs}: loss {row['loss']:.4f}")
     if learns and task.index + 1 == config.prompt_tasks:
         features.freeze_prompts()
     current, rows = observe(model, task, past, features, None)
     seen, row = Seen(rows, task.y_train, current, batches.rng), {}
     for epoch, row in enumerate(method.learn_head(model, seen, config)):
-        record({"part": "head", "epoch": epoch, **row})
+        record({"task": task.index, "part": "head", "epoch": epoch, **row})
     if "loss" in row:
         progress(f"task {task.index + 1} head epoch {config.head_epochs}: loss {row['loss']:.4f}")
     return current
@@ -222,6 +267,6 @@ def results(
     if config.qat:
         with float32(model):
             uncached = TaskFeatures(model, None)
-            behind = [uncached(task, "test") for task in tasks]
-            metrics["final"]["float32"] = accuracies(model, behind, [task.y_test for task in tasks])
+            tested = [uncached(task, "test") for task in tasks]
+            metrics["final"]["float32"] = accuracies(model, tested, [task.y_test for task in tasks])
     return metrics

@@ -42,16 +42,16 @@ TRAIN = {  # arguments (after --output new), what the line says
     "finished run": (["--output", "run"], "run holds a finished run; choose another --output"),
     "finished run, other configuration": (["--seed", "5", "--output", "run"], "run holds a run of another config"),
     "killed run, other configuration": (["--seed", "5", "--output", "killed"], "killed holds a run of another config"),
-    "no run folder": (["--output", "texts"], "texts exists and is no run folder; choose another --output"),
+    "no run folder": (["--output", "texts"], "texts exists and is not a run folder; choose another --output"),
     "a file": (["--output", "text.npz"], "text.npz"),
     "a file on the way": (["--output", "text.npz/new"], "text.npz"),
 }
 
 CONVERT = {
     "unfinished run": (["killed"], "killed is not finished; run its training again"),
-    "no run": (["texts"], "texts is no run folder: it has no config.json"),
-    "missing run": (["none"], "none is no run folder: it has no config.json"),
-    "a file": (["text.npz"], "text.npz is no run folder"),
+    "no run": (["texts"], "texts is not a run folder: it has no config.json"),
+    "missing run": (["none"], "none is not a run folder: it has no config.json"),
+    "a file": (["text.npz"], "text.npz is not a run folder"),
     "missing model": (["modelless"], "modelless/model.keras is missing or damaged"),
     "output exists": (["run", "--output", "texts"], "texts exists; choose another --output or give --overwrite"),
     "bundle exists": (["run"], "run.bundle exists; choose another --output or give --overwrite"),

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from firmware_host.shared.files import write_atomically
+
 __all__ = ["cards", "grid", "write_page"]
 
 
@@ -19,9 +21,8 @@ def write_page(path: str | os.PathLike[str], title: str, body: str) -> None:
         body: HTML.
     """
     target = Path(path)
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.write_text(_PAGE.format(title=html.escape(title), style=_STYLE, body=body), encoding="utf-8")
-    temporary.replace(target)
+    page = _PAGE.format(title=html.escape(title), style=_STYLE, body=body)
+    write_atomically(target, page.encode(), target.with_name(target.name + ".tmp"))
 
 
 def cards(values: Sequence[tuple[str, str, str]]) -> str:

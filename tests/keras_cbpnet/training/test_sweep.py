@@ -122,11 +122,11 @@ def test_nothing_is_overwritten(sweep, stream, tmp_path):
     output, _ = sweep
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     assert "three holds a finished run of several seeds; choose another --output" in refused(stream, SEEDS, output)
-    assert "exists and is no unfinished run of several seeds" in refused(stream, SEEDS, output / "seed-0")
+    assert "exists and is not an unfinished run of several seeds" in refused(stream, SEEDS, output / "seed-0")
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine\n")
-    assert "exists and is no unfinished run" in refused(stream, SEEDS, tmp_path / "other")
+    assert "exists and is not an unfinished run" in refused(stream, SEEDS, tmp_path / "other")
     assert (tmp_path / "other" / "notes.txt").read_text() == "mine\n"
 
 

@@ -89,7 +89,7 @@ BAD = {  # changes of a good command, what the line says
     "no shots": ({"stream": "drifting", "ways": 2, "shots": 0}, "shots 0 is not positive"),
     "no domains": ({"stream": "domain", "tasks": 0}, "the data set has no domains; for a domain stream give"),
     "nothing to do": ({"epochs": 0, "head_epochs": 0}, "--epochs and --head-epochs are both 0"),
-    "seeds": ({"seeds": "0,0"}, "'0,0' is no list of different numbers from 0 on, such as 0,1,2"),
+    "seeds": ({"seeds": "0,0"}, "'0,0' is not a list of different numbers from 0 on, such as 0,1,2"),
     "device tasks": ({"method": "ncm", "device_tasks": 2}, "--device-tasks must be from 0 to 1, got 2"),
     "slots": ({"method": "ncm", "slots": 3}, "--slots 3 is too few for the 4 classes"),
 }
@@ -115,9 +115,31 @@ def test_a_killed_run_of_another_configuration_stays(refused, stream, tmp_path):
     assert (tmp_path / "killed" / "checkpoint-0001").is_dir()
     line = refused(tmp_path / "killed", method="finetune")
     assert "killed holds a run of another configuration; choose another --output or remove it" in line
-    assert "killed exists and is no unfinished run of several seeds" in refused(
+    assert "killed exists and is not an unfinished run of several seeds" in refused(
         tmp_path / "killed", method="ncm", seeds="0,1"
     )
+
+
+@pytest.mark.parametrize("folder", ["finished", "of another run", "of something else"])
+def test_a_folder_that_cannot_be_used_is_refused_before_any_image_is_decoded(
+    folder, refused, run, tmp_path, monkeypatch
+):
+    def opened(*_):
+        raise AssertionError("the data were opened")
+
+    monkeypatch.setattr("keras_cbpnet.training.trainer.open_dataset", opened)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_text("")
+    with pytest.raises(AssertionError, match="the data were opened"):  # a folder that can be used
+        refused(method="ncm")
+    output = tmp_path / "photos" if folder == "of something else" else run
+    line = refused(output, method="slda" if folder == "of another run" else "ncm")
+    said = {
+        "finished": "run holds a finished run",
+        "of another run": "run holds a run of another configuration",
+        "of something else": "photos exists and is not a run folder",
+    }
+    assert f"{said[folder]}; choose another --output" in line
 
 
 def test_a_damaged_configuration_is_named(refused, tmp_path):
