@@ -15,8 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
+from firmware_host.shared.files import write_atomically
+from firmware_host.shared.runtimes import interpreters
+
 PACKAGES = ("keras-cbpnet", "tensorflow", "keras", "tensorflow-model-optimization", "numpy", "scikit-learn")
-RUNTIME_PACKAGES = ("tflite-runtime", "ai-edge-litert")
 NAMES = ("seed", "tasks")  # keys of a record that name things; all others are measurements
 
 Reduce = Callable[[Sequence[float]], Optional[float]]
@@ -52,10 +54,11 @@ def provenance(module: str, arguments: Sequence[str], commit: str | None) -> dic
         arguments: of its command line.
         commit: that was measured.
     """
+    runtimes = [name.replace("_", "-") for name in interpreters()]  # as the distributions are called
     return {
         "command": shlex.join(["python", "-m", module, *arguments]),
         "commit": commit,
-        "versions": {"python": platform.python_version(), **_versions((*PACKAGES, *RUNTIME_PACKAGES))},
+        "versions": {"python": platform.python_version(), **_versions((*PACKAGES, *runtimes))},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
     }
 
@@ -103,9 +106,7 @@ def output_file(text: str) -> Path:
 
 def write(path: Path, result: dict[str, Any]) -> None:
     """Write `result` as JSON, whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(path)
+    write_atomically(path, (json.dumps(result, indent=1) + "\n").encode(), path.with_name(path.name + ".part"))
 
 
 def _git(folder: Path, *arguments: str) -> str:

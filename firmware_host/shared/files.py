@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 __all__ = ["sha256_of_file", "sync_folder", "write_atomically"]
+
+Writer = Callable[[IO[bytes]], object]
 
 
 def sha256_of_file(path: Path) -> str:
@@ -19,10 +23,15 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, content: bytes, temporary: Path | None = None) -> None:
-    """Write `content` to `path`: temporary file beside it, fsync, rename, fsync of the folder.
+def write_atomically(path: Path, content: bytes | Writer, temporary: Path | None = None) -> None:
+    """Write a file whole or not at all: temporary file beside it, fsync, rename, fsync of the folder.
 
-    `temporary` names that file where only one process writes, so that one killed again and again leaves a single one.
+    Args:
+        path: the file; what was there is replaced.
+        content: its bytes, or what writes them into an open file.
+        temporary: names the temporary file where only one process writes, so that one killed again and again leaves a
+            single one.
+
     Raises OSError when the folder cannot be written; the old file is then still there, unchanged.
     """
     if temporary is None:
@@ -32,7 +41,10 @@ def write_atomically(path: Path, content: bytes, temporary: Path | None = None) 
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp makes it private; the files of a bundle are meant to be copied
