@@ -1,4 +1,4 @@
-"""Measurements behind the README's numbers; each module's docstring is its run sheet, NOTES.md is the log."""
+"""Measurements of the README's numbers; each module's docstring is its run sheet, NOTES.md is the log."""
 
 import sys
 

@@ -55,9 +55,20 @@ def build_parser() -> cli.ArgumentParser:
     parser = runs.build_parser("class_incremental", __doc__, data=None, seeds=[0, 1, 2])
     add = parser.add_argument
     add("--tasks", type=cli.seed_list, default=[10], metavar="T,T,...", help="numbers of tasks")
-    add("--rows", type=runs.names_of("row", ROWS), default=list(ROWS), metavar="R,R,...", help="of " + ", ".join(ROWS))
+    add(
+        "--rows",
+        type=runs.names_of("row", ROWS),
+        default=list(ROWS),
+        metavar="R,R,...",
+        help="rows, of " + ", ".join(ROWS),
+    )
     add("--prompt-tasks", type=int, default=0, metavar="N", help="first tasks that train prompts; 0: all")
-    add("--whiten", default="task", metavar="SPEC", help="what the rows *_white are whitened by, as for the trainer")
+    add(
+        "--whiten",
+        default="task",
+        metavar="SPEC",
+        help="data for the whitening of the rows *_white, as for the trainer",
+    )
     add("--epochs", type=int, default=COMMON["epochs"], metavar="E", help="passes with the prompts")
     return parser
 

@@ -35,7 +35,9 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python -m benchmarks.digits", description=summary)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--demo", action="store_true", help=f"seed {DEMO_SEED}, files kept in {DEMO_FOLDER.name}/")
-    what.add_argument("--seeds", type=cli.seed_list, metavar="S,S,...", help="measure each, print mean and deviation")
+    what.add_argument(
+        "--seeds", type=cli.seed_list, metavar="S,S,...", help="seeds to measure; mean and deviation are printed"
+    )
     parser.add_argument(
         "--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists"
     )

@@ -4,7 +4,7 @@
 
 Images of all classes known, drawn at random, in rounds of 1,000 steps and 1,000 predictions: a part of the labels one
 at a time, the rest 32 at once, and a save at the end. Memory is the resident size after each round, once freed memory
-is given back; growth is against the first round. At the end processes are started anew from the saved state, and make
+is given back; growth is against the first round. At the end new processes start from the saved state, and make
 the same calls as the old one in turn with it: the slow-down is the ratio of their median calls, in processor time,
 which other programs disturb alike in both. Linux only, where memory can be read.
 """
@@ -36,9 +36,9 @@ from keras_cbpnet.errors import UserError
 ROUND = 1000  # training steps and predictions
 ONE_BY_ONE = 50  # labels of a round that come one at a time
 AT_ONCE, EPOCHS = 32, 50
-COMPARED = {"teach": 200, "learn": 20, "predict": 2000}  # calls in turn with a process started anew
+COMPARED = {"teach": 200, "learn": 20, "predict": 2000}  # calls in turn with a new process
 PROCESSES = 3
-FRESH = "--started-anew"
+FRESH = "--new-process"
 MIB, SLOWER = 1.0, 1.05  # what is allowed
 
 
@@ -46,11 +46,17 @@ def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
     parser = cli.ArgumentParser(prog="python -m benchmarks.endurance", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
-    add("bundle", metavar="BUNDLE", help="the bundle that learns")
-    add("--rounds", type=int, default=100, metavar="N", help=f"of {ROUND:,} training steps and {ROUND:,} predictions")
-    add("--replay", default="buffer:500", help="statistics, buffer:N or none")
-    add("--runtime", default="auto", help="what computes")
-    add("--seed", type=int, default=0, help="of the images")
+    add("bundle", metavar="BUNDLE", help="bundle that learns")
+    add(
+        "--rounds",
+        type=int,
+        default=100,
+        metavar="N",
+        help=f"rounds of {ROUND:,} training steps and {ROUND:,} predictions",
+    )
+    add("--replay", default="buffer:500", help="replay: statistics, buffer:N or none")
+    add("--runtime", default="auto", help="runtime of the device")
+    add("--seed", type=int, default=0, help="seed of the images")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 
@@ -135,7 +141,7 @@ class Calls:
 
 
 def slow_down(calls: Calls, device: Device, args: argparse.Namespace, compared: Mapping[str, int]) -> dict[str, float]:
-    """Return by call how much longer it takes here than in a process started anew from the saved state."""
+    """Return by call how much longer it takes here than in a new process that starts from the saved state."""
     with tempfile.TemporaryDirectory() as folder:
         for file in device.state_folder.glob("state.*.npz"):
             shutil.copy(file, folder)
@@ -161,7 +167,7 @@ def _ask(pipes: tuple[Any, Any], name: str) -> float:
 
 
 def serve(bundle: str, folder: str, runtime: str, replay: str, seed: str) -> int:
-    """Be the process started anew: make the calls that standard input names, print what each took."""
+    """Be the new process: make the calls that standard input names, print what each took."""
     with Device.open(bundle, folder, runtime) as device:
         calls = Calls(device, World(device, int(seed)), replay)
         for name in ("teach", "learn", "predict"):
@@ -192,7 +198,7 @@ def render(result: dict[str, Any]) -> str:
         f"{whole['steps']:,} training steps and {whole['predictions']:,} predictions in one process "
         f"({whole['runtime']}), {whole['saves']} saves, {whole['rolled_back']} steps taken back. Memory is the "
         "resident size; times are processor time of the median call, and the slow-down is that at the end against "
-        f"processes started anew, in turn with them (median of {len(result['ratios'])}).",
+        f"new processes, in turn with them (median of {len(result['ratios'])}).",
         "",
         "| | after 1,000 | half way | end | change | allowed |",
         "|---|---|---|---|---|---|",

@@ -37,8 +37,10 @@ KIB = 1024
 def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
     parser = cli.ArgumentParser(prog="python -m benchmarks.micro", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=cli.seed_list, default=(0, 1, 2), metavar="S,S,...", help="of the runs")
-    parser.add_argument("--presets", default=",".join(PRESETS), metavar="P,P,...", help="whose memory to measure")
+    parser.add_argument("--seeds", type=cli.seed_list, default=(0, 1, 2), metavar="S,S,...", help="seeds of the runs")
+    parser.add_argument(
+        "--presets", default=",".join(PRESETS), metavar="P,P,...", help="presets whose memory is measured"
+    )
     parser.add_argument(
         "--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists"
     )

@@ -25,7 +25,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--classes", type=int, default=100, help="class slots")
     parser.add_argument("--tasks", type=int, default=10, help="tasks, an expert prompt each")
     parser.add_argument("--units", type=int, default=64, help="hidden units of the block")
-    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+    parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     return parser
 
 
@@ -123,10 +123,10 @@ def multiply_adds(config: BackboneConfig, query_depth: int | None = None) -> int
 
 
 def _pass(config: BackboneConfig, tokens: int, depth: int) -> int:
-    """Return the multiply-adds of `depth` encoder blocks, and of what stands behind the last one."""
+    """Return the multiply-adds of `depth` encoder blocks, and of what comes after the last one."""
     d, total = config.width, 0
     for block in range(depth):
-        rows = 1 if block == depth - 1 else tokens  # behind the last block only the class token is wanted
+        rows = 1 if block == depth - 1 else tokens  # after the last block only the class token is wanted
         total += 2 * tokens * d * d  # keys, values
         total += rows * (2 * d * d + 2 * d * config.mlp_width)  # query, output, MLP
         total += 2 * rows * tokens * d  # scores, context

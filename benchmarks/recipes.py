@@ -41,7 +41,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--tasks", type=int, default=5, metavar="T", help="number of tasks")
     add("--epochs", type=int, default=3, metavar="E", help="passes with the prompts; 0: no prompts")
     add("--head-epochs", type=int, default=20, metavar="E", help="passes of the head alone")
-    add("--runtime", choices=interpreters(), default=interpreters()[0], help="what computes the features")
+    add("--runtime", choices=interpreters(), default=interpreters()[0], help="runtime that computes the features")
     return parser
 
 

@@ -37,13 +37,13 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python -m benchmarks.unattended", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("bundles", metavar="BUNDLE", nargs="+", help="bundles that learn, each on its own")
-    add("--data", required=True, help="what keras_cbpnet.train takes as --dataset: digits, npz:PATH, ...")
-    add("--runtime", default="auto", help="what computes")
-    add("--replay", default="statistics", help="statistics, buffer:N or none")
-    add("--seeds", type=cli.seed_list, default=[0, 1, 2], metavar="S,S,...", help="orders and wrong labels")
+    add("--data", required=True, help="labelled images, as --dataset of the trainer: digits, npz:PATH, ...")
+    add("--runtime", default="auto", help="runtime of the device")
+    add("--replay", default="statistics", help="replay: statistics, buffer:N or none")
+    add("--seeds", type=cli.seed_list, default=[0, 1, 2], metavar="S,S,...", help="seeds of orders and wrong labels")
     add("--classes", type=int, default=0, metavar="N", help="new classes a seed, drawn at random; 0: all")
-    add("--images", type=int, default=600, metavar="N", help="of the mixed stream")
-    add("--wrong", type=float, default=0.2, metavar="SHARE", help="of the labels in the mixed stream")
+    add("--images", type=int, default=600, metavar="N", help="images of the mixed stream")
+    add("--wrong", type=float, default=0.2, metavar="SHARE", help="share of wrong labels in the mixed stream")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 

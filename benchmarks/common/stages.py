@@ -76,7 +76,7 @@ class Stages:
 
 
 def _stderr() -> int | None:
-    """Return where this process's own lines go, which may be beside file descriptor 2; None for that one."""
+    """Return the file descriptor of sys.stderr, which may be another than 2; None where it has none."""
     try:
         return sys.stderr.fileno()
     except io.UnsupportedOperation:

@@ -9,7 +9,7 @@ NOTES = """\
 Each image on its own, among all classes seen so far, without a task id. Average: over the tasks seen. Forgetting: best
 accuracy so far minus the last, averaged over all tasks but the newest; moments before the host's last task are those of
 host QAT in every row. host QAT is the network as trained, through int8 fake quantizers; host float32 is the same
-weights with the quantizers off, not a training of its own."""
+weights with the quantizers off, not trained again."""
 
 
 def render(result: dict[str, Any]) -> str:

@@ -26,8 +26,8 @@ import numpy as np
 
 from benchmarks.common import results
 from benchmarks.common.stages import ROOT, shown
-from benchmarks.plasticity.engines import ON_DEVICE, KerasEngine, run_tflite
-from benchmarks.plasticity.rules import NAMES, Setting, check, configurations, setting
+from benchmarks.plasticity.engines import KerasEngine, run_tflite
+from benchmarks.plasticity.rules import NAMES, Setting, check, configurations, on_device, setting
 from benchmarks.plasticity.stream import Features, Stream, load_features
 from benchmarks.plasticity.tables import FIRST, LAST, render, render_tuning
 from keras_cbpnet import cli
@@ -47,14 +47,14 @@ def build_parser() -> cli.ArgumentParser:
     add("--features", type=Path, required=True, metavar="FILE", help="features of a frozen backbone, .npz")
     add("--tasks", type=count, default=1000, metavar="T", help="tasks of the stream")
     add("--seeds", type=cli.seed_list, metavar="S,S,...", help="streams; default 0,1,2, with --tune 100,101")
-    add("--rules", type=lambda text: text.split(","), metavar="R,R,...", help="default: " + ",".join(NAMES))
+    add("--rules", type=lambda text: text.split(","), metavar="R,R,...", help="rules; default: " + ",".join(NAMES))
     add(
         "--engine",
         choices=ENGINES,
         default="keras",
-        help="keras, or tflite: the device package on a head.tflite, some rules",
+        help="keras, or tflite: the device package on a head.tflite, for some rules",
     )
-    add("--tune", action="store_true", help="try settings of every rule drawn at random, name the best")
+    add("--tune", action="store_true", help="search: settings of every rule drawn at random, the best named")
     add("--trials", type=count, default=TRIALS, metavar="N", help="with --tune: settings that each rule tries")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
@@ -64,12 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run every rule on every seed, print the table, write the results."""
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(argv)
-    rules = args.rules or list(ON_DEVICE if args.engine == "tflite" else NAMES)
+    known = on_device() if args.engine == "tflite" else NAMES
+    rules = args.rules or list(known)
     check(rules)
     if len(set(rules)) < len(rules):
         raise UserError(f"--rules names a rule twice: {','.join(rules)}")
-    if args.engine == "tflite" and (other := [name for name in rules if name not in ON_DEVICE]):
-        raise UserError(f"--engine tflite runs the rules {', '.join(ON_DEVICE)}, not {other[0]}")
+    if other := [name for name in rules if name not in known]:
+        raise UserError(f"--engine tflite runs the rules {', '.join(known)}, not {other[0]}")
     if args.engine == "tflite" and args.tune:
         raise UserError("--tune needs --engine keras")
     seeds = args.seeds or (TUNING_SEEDS if args.tune else [0, 1, 2])

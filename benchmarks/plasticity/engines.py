@@ -17,9 +17,6 @@ from benchmarks.plasticity.rules import Setting
 from benchmarks.plasticity.stream import Features, Stream
 from firmware_host.bundle import state_shapes
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.tables import RULES
-
-ON_DEVICE = ("cbp", "none", "cbp_surprise")  # the rules that a bundle's head can learn by
 
 # Dimensions: S steps of a task, B rows, d feature size, T test images.
 
@@ -115,8 +112,6 @@ def run_tflite(
         tasks: to learn.
         runtime: that the device package computes with.
     """
-    if not isinstance(setting.rule, tuple(RULES[name] for name in ON_DEVICE)):
-        raise UserError(f"--engine tflite runs the rules {', '.join(ON_DEVICE)} alone")
     with tempfile.TemporaryDirectory() as folder:
         write_head(setting, stream, Path(folder))
         given = {

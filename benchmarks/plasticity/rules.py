@@ -18,6 +18,11 @@ LINEAR = "linear"
 NAMES = (*(name for name in RULES if name != "cbp_random"), LINEAR)  # without the ablation
 
 
+def on_device() -> list[str]:
+    """Return the rules by which the head of a bundle can learn on a device."""
+    return [name for name in NAMES if name in RULES and RULES[name].on_device]
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """One rule with its hyper-parameters.

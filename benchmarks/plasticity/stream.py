@@ -38,7 +38,7 @@ class Batches(NamedTuple):
     Attributes:
         rows: of x_train, int32 [S, B]; an empty row repeats row 0 of the file.
         label: in 0..9, int32 [S, B]; -1 in an empty row.
-        fresh: incoming weights for a reborn unit, float32 [S, d].
+        fresh: incoming weights for a unit that is reset, float32 [S, d].
         test_rows: of x_test, int32 [T].
         test_label: in 0..9, int32 [T].
     """

@@ -14,7 +14,7 @@ from keras_cbpnet import cli
 
 @pytest.fixture(scope="module")
 def feature_file(tmp_path_factory):
-    """Twelve classes in 6 dimensions, 50 training and 10 test images a class, in units of their own."""
+    """Twelve classes in 6 dimensions, 50 training and 10 test images a class, not standardised."""
     rng = np.random.default_rng(0)
     centres = rng.normal(0, 3, (12, 6))
     parts = {}
@@ -137,7 +137,7 @@ def test_tuning_tries_as_many_settings_of_every_rule_and_sorts_them(feature_file
     assert "linear" in capsys.readouterr().out
 
 
-def test_fresh_scale_changes_what_a_reborn_unit_begins_with(feature_file):
+def test_fresh_scale_changes_what_a_reset_unit_begins_with(feature_file):
     from benchmarks.plasticity.engines import KerasEngine
     from benchmarks.plasticity.rules import setting
     from benchmarks.plasticity.stream import Stream, load_features
@@ -246,10 +246,10 @@ def test_bad_features_are_one_line(tmp_path, capsys, changes, words):
         (["--features", __file__], "not a readable .npz file"),
         (["--rules", "cbp,magic"], "no rule 'magic'"),
         (["--rules", "cbp,cbp"], "a rule twice"),
-        (["--rules", "l2", "--engine", "tflite"], "runs the rules cbp, none, cbp_surprise, not l2"),
+        (["--rules", "l2", "--engine", "tflite"], "runs the rules cbp, cbp_surprise, none, not l2"),
         (["--tasks", "0"], "from 1 on"),
         (["--trials", "0"], "from 1 on"),
-        (["--seeds", "x"], "no list of different numbers"),
+        (["--seeds", "x"], "is not a list of different numbers"),
         (["--json", "."], "is a folder"),
     ],
 )

@@ -58,7 +58,7 @@ def test_unattended_says_how_many_cases_hold():
     assert whole["at_once_most_lost"] == pytest.approx(0.1)
 
 
-def test_endurance_compares_with_the_first_round_and_with_processes_started_anew():
+def test_endurance_compares_with_the_first_round_and_with_new_processes():
     calls = {"teach_ms": 5.0, "learn_ms": 90.0, "predict_ms": 2.0}
     rounds = [{"steps": 1000, "predictions": 1000, "memory_mb": size, **calls} for size in (60.0, 60.4, 60.9, 60.1)]
     ratios = [{"teach": 1.0, "learn": 0.99, "predict": slow} for slow in (1.2, 1.01, 1.02)]
@@ -79,7 +79,7 @@ def test_endurance_needs_rounds_to_compare(capsys):
     assert capsys.readouterr().err == "error: --rounds 3 is too few; use 4 or more\n"
 
 
-def test_a_process_started_anew_answers_call_by_call(make, tmp_path):
+def test_a_new_process_answers_call_by_call(make, tmp_path):
     bundle = make.write_bundle(tmp_path / "b")
     with endurance.Device.open(bundle, tmp_path / "state", "numpy") as device:
         calls = endurance.Calls(device, endurance.World(device, 0), "buffer:20")
