@@ -46,22 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--optimizer {args.optimizer} is for --target micro; a Linux device learns by Adam")
     # Imported late: TensorFlow takes seconds, a mistyped option should not.
     from keras_cbpnet.export.bundle import export_bundle
+    from keras_cbpnet.export.steps import Order
 
+    order = Order(args.recipe, args.target, args.slots, args.optimizer or "adam")
     run = args.run.resolve() if args.run.name in ("", "..") else args.run
     output = args.output or run.with_name(run.name + ".bundle")
     with cli.progress_lines(total=0) as progress:
-        report = export_bundle(
-            args.run,
-            read_config(args.run),
-            output,
-            args.recipe,
-            args.overwrite,
-            progress,
-            analyse=args.report,
-            slots=args.slots,
-            target=args.target,
-            optimizer=args.optimizer or "adam",
-        )
+        config = read_config(args.run)
+        report = export_bundle(args.run, config, output, order, args.overwrite, progress, args.report)
     if args.json:
         print(json.dumps({"output": str(output), **report}))
         return 0

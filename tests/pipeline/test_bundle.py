@@ -219,12 +219,12 @@ def test_the_script_from_another_folder_writes_the_same_bytes(int8, road, tmp_pa
 @pytest.fixture
 def refused(convert, road, int8, tmp_path, monkeypatch):
     """refused(convert_head=bytes, ...): what a conversion says whose steps give these; it has written nothing."""
-    from keras_cbpnet.export import bundle
+    from keras_cbpnet.export import steps
 
     def refused(**wrong):
         right = {f"convert_{part}": (int8 / f"{part}.tflite").read_bytes() for part in ("backbone", "head")}
         for name, content in {**right, **wrong}.items():
-            monkeypatch.setattr(bundle, name, lambda *_, content=content: content)
+            monkeypatch.setattr(steps, name, lambda *_, content=content: content)
         with pytest.raises(UserError) as error:
             convert.main([str(road.run), "--output", str(tmp_path / "bundle")])
         assert list(tmp_path.iterdir()) == []
@@ -276,5 +276,5 @@ def test_operators_that_are_no_builtins_are_refused(refused, monkeypatch):
     with pytest.raises(UserError, match=r"int8 left floating-point operators in .*: MUL"):
         check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, "int8")
     check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, "float32")
-    monkeypatch.setattr("keras_cbpnet.export.bundle.op_table", lambda model: [erf])
+    monkeypatch.setattr("keras_cbpnet.export.steps.op_table", lambda model: [erf])
     assert "FlexErf" in refused()

@@ -37,7 +37,7 @@ def reported(road, int8, convert, tmp_path_factory):
     import contextlib
     import io
 
-    from keras_cbpnet.export import bundle, prompt_selection
+    from keras_cbpnet.export import prompt_selection, steps
 
     folder, tools = (tmp_path_factory.mktemp(name) for name in ("reported", "tools"))
     (tools / "compiler.py").write_text(EDGE_TPU)
@@ -48,7 +48,7 @@ def reported(road, int8, convert, tmp_path_factory):
         patch.setenv("PATH", str(tools))
         for part in ("backbone", "head"):
             content = (int8 / f"{part}.tflite").read_bytes()
-            patch.setattr(bundle, f"convert_{part}", lambda *_, content=content: content)
+            patch.setattr(steps, f"convert_{part}", lambda *_, content=content: content)
         patch.setattr(prompt_selection, "convert_backbone", lambda *_: (int8 / "backbone.tflite").read_bytes())
         arguments = [str(road.run), "--output", str(folder / "bundle"), "--report"]
         assert convert.main(arguments) == 0
@@ -133,11 +133,11 @@ def test_noise_is_found_where_it_is_made(model, images):
 
 
 def test_a_refused_conversion_names_the_noisiest_places(road, int8, convert, tmp_path, monkeypatch):
-    from keras_cbpnet.export import bundle, verify
+    from keras_cbpnet.export import steps, verify
 
     for part in ("backbone", "head"):
         content = (int8 / f"{part}.tflite").read_bytes()
-        monkeypatch.setattr(bundle, f"convert_{part}", lambda *_, content=content: content)
+        monkeypatch.setattr(steps, f"convert_{part}", lambda *_, content=content: content)
     monkeypatch.setattr(verify, "check_head", lambda *_: 0.0)
     cosines = iter([0.5, 0.97])  # to the model, and of the model to its float32 features
     monkeypatch.setattr(verify, "mean_cosine", lambda *_: next(cosines))
