@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "its class means are statistics. `residual` adds a linear head."
     )
     names = list(records[0]["selection"])
-    print("\nMultiply-adds of an image by what selects its prompt, M, without the prompts' own rows:\n")
+    print("\nMultiply-adds of an image by what selects its prompt, M, without the rows that prompts add:\n")
     rows = [["preset", *names]]
     for r in records:
         whole = r["selection"]["two passes"]
