@@ -21,7 +21,6 @@ __all__ = [
     "axes",
     "state_letters",
     "state_shapes",
-    "weight_shapes",
 ]
 
 SCHEMA_VERSION = 1
@@ -91,12 +90,6 @@ def axes(block: str, optimizer: str, letter: str) -> dict[str, int]:
     """Return, of the state tensors that have an axis `letter` (h: hidden units, C: class slots), which axis it is."""
     tensors = state_letters(block, optimizer)
     return {name: letters.index(letter) for name, letters in tensors.items() if letter in letters}
-
-
-def weight_shapes(block: str, d: int, h: int, C: int) -> dict[str, Shape]:
-    """Return the shapes of the trained tensors of a head, in contract order; raises as `state_letters`."""
-    shapes = state_shapes(block, d, h, C)
-    return {name: shapes[name] for name in BLOCKS[block].weights}
 
 
 def state_shapes(block: str, d: int, h: int, C: int, optimizer: str = "adam") -> dict[str, Shape]:

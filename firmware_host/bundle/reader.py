@@ -152,7 +152,7 @@ def _read_manifest(path: Path) -> tuple[dict[str, Any], str]:
     try:
         manifest = json.loads(content.decode("utf-8"))
         canonical = canonical_text(manifest).encode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not a manifest ({error}): {REMEDY}") from error
     if not isinstance(manifest, dict) or "schema_version" not in manifest:
         raise BundleError(f"{path} has no schema_version: {REMEDY}")
@@ -185,7 +185,7 @@ def _check_files(folder: Path, expected: dict[str, Any]) -> None:
         if name not in expected and not optional:
             raise BundleError(f"manifest: sha256 does not name {name}: convert again")
     for name, wanted in sorted(expected.items()):
-        if Path(name).name != name:
+        if Path(name).name != name or not name.isprintable():
             raise BundleError(f"manifest: sha256 names {name!r}, which is not a file of the bundle: convert again")
         if not (folder / name).is_file():
             raise BundleError(f"bundle file {folder / name} is missing: {REMEDY}")
@@ -207,4 +207,5 @@ def _check_labels(path: Path, classes: list[str]) -> None:
 
 
 def _short(checksum: str) -> str:
-    return checksum[:12]
+    """Return the beginning of a checksum; what is not printable in it is escaped, so that a message stays one line."""
+    return checksum[:12].encode("unicode_escape").decode()

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.bundle import Bundle, DeviceError, read_bundle, write_atomically
+from firmware_host.bundle import Bundle, DeviceError, read_bundle
 from firmware_host.commands.common import Command, Output
+from firmware_host.shared.files import write_atomically
 from firmware_host.state import Snapshot, StateFolder, default_folder, read_file, snapshot_for, to_bytes
 
 __all__ = ["COMMANDS", "state_record"]

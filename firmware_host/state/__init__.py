@@ -1,7 +1,7 @@
 """What the device has learned: complete and checked, in two slots of a folder that are written in turn."""
 
 from firmware_host.state.encoding import STATE_SCHEMA_VERSION, to_bytes
-from firmware_host.state.folder import StateFolder, default_folder, read_file, read_snapshot
+from firmware_host.state.folder import StateFolder, default_folder, read_file
 from firmware_host.state.growth import snapshot_for
 from firmware_host.state.snapshot import Snapshot
 
@@ -11,7 +11,6 @@ __all__ = [
     "StateFolder",
     "default_folder",
     "read_file",
-    "read_snapshot",
     "snapshot_for",
     "to_bytes",
 ]

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from firmware_host.bundle import Bundle, DeviceError, sync_folder, write_atomically
+from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.shared.files import sync_folder, write_atomically
 from firmware_host.state.encoding import REMEDY, DamagedError, StateFile, Written, decode, encode, generation_in
 from firmware_host.state.lock import LOCK_FILE, FolderLock, lock_folder
 from firmware_host.state.snapshot import Snapshot
 
-__all__ = ["StateFolder", "default_folder", "read_file", "read_snapshot"]
+__all__ = ["StateFolder", "default_folder", "read_file"]
 
 SLOTS = ("state.a.npz", "state.b.npz")
 VERSION_1 = "state.npz"  # the one file of schema version 1
@@ -28,11 +29,6 @@ def default_folder(bundle: Path) -> Path:
     """Return the folder beside the bundle where its state is kept: the bundle's path with `.state` appended."""
     path = bundle.resolve()
     return path.with_name(path.name + ".state")
-
-
-def read_snapshot(folder: Path, bundle: Bundle) -> Snapshot | None:
-    """Return what was learned with `bundle`, None when `folder` holds nothing yet; see `StateFolder.read`."""
-    return StateFolder(folder, bundle).read()
 
 
 def read_file(path: Path) -> StateFile:

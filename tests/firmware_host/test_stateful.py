@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from firmware_host import Device, DeviceError
 from firmware_host.bundle import read_bundle
 from firmware_host.cli import main
-from firmware_host.state import read_snapshot
+from firmware_host.state import StateFolder
 
 SLOTS, D = 4, 6
 NAMES = ("red", "green", "blue", "white", "sand", "größe")
@@ -230,7 +230,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_disk_holds_what_was_saved(self):
-        found = read_snapshot(self.state, read_bundle(self.bundle))
+        found = StateFolder(self.state, read_bundle(self.bundle)).read()
         if self.saved is None:
             assert found is None
         else:

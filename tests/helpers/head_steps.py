@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from helpers.head_case import Case
 
-from firmware_host.bundle import weight_shapes
+from firmware_host.bundle import BLOCKS
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.head.equations import Head
 from keras_cbpnet.layers.cbp_head import CBPHead
@@ -33,8 +33,8 @@ def random_case(block, **changes):
     config = HeadConfig(block=block, units=h, slots=C, batch=B, logit_scale=3.0, **changes)
     constants = rng.normal(size=d).astype(np.float32), rng.uniform(0.5, 2, d).astype(np.float32)
     state = Case(block, d, h, C, B, {}).start()
-    for name, shape in weight_shapes(block, d, h, C).items():
-        state[name] = rng.normal(0, 0.5, shape).astype(np.float32)
+    for name in BLOCKS[block].weights:
+        state[name] = rng.normal(0, 0.5, state[name].shape).astype(np.float32)
     state["class_mean"] = rng.normal(size=(C, d)).astype(np.float32)
     feature = rng.normal(size=(B, d)).astype(np.float32)
     mask, label = np.array([1, 1, 0, 1, 1, 0], np.float32), np.array([0, 1, 3, -1, 4, 0, -1, 3], np.int32)

@@ -8,7 +8,7 @@ import pytest
 from firmware_host import Device
 from firmware_host.bundle import read_bundle, write_manifest
 from firmware_host.cli import main
-from firmware_host.state import read_snapshot
+from firmware_host.state import StateFolder
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_show(call, bundle, taught, tmp_path):
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_backup_brings_back_exactly_what_was_exported(call, bundle, taught, tmp_path, order):
     taught()
-    exported = read_snapshot(tmp_path / "tiny.state", read_bundle(bundle))
+    exported = StateFolder(tmp_path / "tiny.state", read_bundle(bundle)).read()
     file = tmp_path / "backup.npz"
     code, [record], _ = call("state", *[bundle, "export"][::order], file)
     assert (code, record["bytes"], record["steps"]) == (0, file.stat().st_size, exported.head["step"])
@@ -97,7 +97,7 @@ def test_a_backup_brings_back_exactly_what_was_exported(call, bundle, taught, tm
     assert (code, record["classes"]) == (0, ["red", "green", "blue"])
     assert names(folder) == ["lock", "state.a.npz", "state.b.npz.replaced-1"]
     assert (folder / "state.b.npz.replaced-1").read_bytes() == newest
-    back = read_snapshot(folder, read_bundle(bundle))
+    back = StateFolder(folder, read_bundle(bundle)).read()
     assert back.generator == exported.generator
     for name, value in exported.head.items():
         np.testing.assert_array_equal(back.head[name], value)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firmware_host.bundle import BLOCKS, DeviceError, weight_shapes
+from firmware_host.bundle import BLOCKS, DeviceError
 from firmware_host.engines.numpy_head import NumpyHead
 
 
@@ -42,8 +42,8 @@ def random_case(make, block, seed=3, d=7, h=5, C=6, B=8):
         block, d=d, h=h, slots=C, batch=B, feature_mean=mean.tolist(), feature_scale=scale.tolist(), logit_scale=3.0
     )
     state = make.start_state(config, seed)
-    for name, shape in weight_shapes(block, d, h, C).items():
-        state[name] = rng.normal(size=shape).astype(np.float32) * 0.5
+    for name in BLOCKS[block].weights:
+        state[name] = rng.normal(size=state[name].shape).astype(np.float32) * 0.5
     state["class_mean"] = rng.normal(size=(C, d)).astype(np.float32)
     feature = rng.normal(size=(B, d)).astype(np.float32)
     mask = np.array([1, 1, 0, 1, 1, 0], np.float32)
@@ -57,7 +57,7 @@ def test_loss_and_gradients_equal_finite_differences(make, block):
     head = NumpyHead(config, state)
     result = head.train(feature, label, mask, 1e-3, np.zeros(7, np.float32))
     assert result.loss == pytest.approx(loss64(config, state, feature, label, mask), rel=1e-6)
-    for name in weight_shapes(block, 7, 5, 6):
+    for name in BLOCKS[block].weights:
         gradient = head.state["m_" + name] / 0.1  # Adam's first moment after one step from zero
         base, epsilon = state[name].astype(np.float64), 1e-6
         expected = np.zeros_like(base)
@@ -223,7 +223,7 @@ def test_a_batch_without_a_label_has_no_loss_but_time_goes_on(make, block):
     np.testing.assert_allclose(s["utility"], 0.99)
     np.testing.assert_allclose(s["mean_activation"], 0.99)
     assert s["replacement_debt"] == pytest.approx(0.05)
-    for name in weight_shapes(block, 7, 5, 6):
+    for name in BLOCKS[block].weights:
         np.testing.assert_array_equal(s[name], state[name])
 
 

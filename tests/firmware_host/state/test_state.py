@@ -16,7 +16,7 @@ from helpers.paths import ROOT
 
 from firmware_host import Device
 from firmware_host.bundle import ClassStatistics, DeviceError, read_bundle, write_manifest
-from firmware_host.state import Snapshot, StateFolder, default_folder, read_snapshot
+from firmware_host.state import Snapshot, StateFolder, default_folder
 from firmware_host.state.buffer import ReplayBuffer
 
 VERSION_1 = Path(__file__).parents[1] / "golden" / "plain" / "state_1.npz"
@@ -58,10 +58,10 @@ def flipped(content, offset):
 
 def test_a_state_reads_back_exactly(opened, learned, tmp_path):
     folder = tmp_path / "deep" / "state"
-    assert read_snapshot(folder, opened) is None
+    assert StateFolder(folder, opened).read() is None
     path = StateFolder(folder, opened).write(learned)
     assert path == folder / "state.a.npz"
-    back = read_snapshot(folder, opened)
+    back = StateFolder(folder, opened).read()
     assert (back.classes, back.generator, back.rolled_back) == (learned.classes, learned.generator, 3)
     assert list(back.head) == list(learned.head)
     for name, value in learned.head.items():
@@ -81,7 +81,7 @@ def test_slots_are_written_in_turn(opened, learned, tmp_path):
     written = []
     for number in range(5):
         written.append(folder.write(replace(learned, rolled_back=number)).name)
-        assert read_snapshot(tmp_path / "s", opened).rolled_back == number
+        assert StateFolder(tmp_path / "s", opened).read().rolled_back == number
     assert written == ["state.a.npz", "state.b.npz", "state.a.npz", "state.b.npz", "state.a.npz"]
     assert names(tmp_path / "s") == ["lock", "state.a.npz", "state.b.npz"]
     folder.close()
@@ -117,7 +117,7 @@ def test_the_state_of_another_bundle_is_refused(make, opened, two, tmp_path):
     other = read_bundle(make.write_bundle(tmp_path / "other", block="mlp"))
     before = make.tree(tmp_path)
     with pytest.raises(DeviceError, match=r"belongs to another bundle .* give the state of this bundle with --state"):
-        read_snapshot(two, other)
+        StateFolder(two, other).read()
     assert make.tree(tmp_path) == before
 
 
@@ -126,7 +126,7 @@ def test_a_bundle_converted_again_to_the_same_model_keeps_its_state(opened, lear
     write_manifest(opened.path, {**opened.manifest, "versions": {"keras_cbpnet": "1"}})
     again = read_bundle(opened.path)
     assert again.identity != opened.identity
-    np.testing.assert_array_equal(read_snapshot(two, again).head["w1"], learned.head["w1"])
+    np.testing.assert_array_equal(StateFolder(two, again).read().head["w1"], learned.head["w1"])
 
 
 @pytest.mark.parametrize(("slot", "left"), [("state.a.npz", NEW), ("state.b.npz", OLD)])
@@ -137,7 +137,7 @@ def test_one_damaged_slot_costs_at_most_one_save(opened, two, caplog, slot, left
     for number, offset in enumerate(offsets, 1):
         (two / slot).write_bytes(damage(content, offset))
         caplog.clear()
-        assert read_snapshot(two, opened).classes == left
+        assert StateFolder(two, opened).read().classes == left
         [message] = caplog.messages
         assert message.startswith(f"state {two / slot} is damaged (")
         assert message.endswith(f"going on with the other slot; kept as {slot}.damaged-{number}")
@@ -147,7 +147,7 @@ def test_one_damaged_slot_costs_at_most_one_save(opened, two, caplog, slot, left
             break
     for offset in offsets[3:]:
         (two / slot).write_bytes(damage(content, offset))
-        assert read_snapshot(two, opened).classes == left
+        assert StateFolder(two, opened).read().classes == left
         (two / f"{slot}.damaged-4").unlink()
     assert len(offsets) > 100
     folder = StateFolder(two, opened)
@@ -161,7 +161,7 @@ def test_two_damaged_slots_are_refused_with_the_remedy(make, opened, two, caplog
         (two / slot).write_bytes(content[:-100])
     before = make.tree(two)
     with pytest.raises(DeviceError, match=r"is damaged \(state.a.npz: .*; state.b.npz: .*\): import a backup") as error:
-        read_snapshot(two, opened)
+        StateFolder(two, opened).read()
     assert "`state BUNDLE reset`" in str(error.value)
     assert "\n" not in str(error.value)
     assert make.tree(two) == before
@@ -179,7 +179,7 @@ def test_a_reader_leaves_a_damaged_slot_to_the_writer(opened, learned, two, capl
     try:
         assert writer.stdout.readline() == b"locked\n"
         (two / "state.b.npz").write_bytes(b"no state")
-        assert read_snapshot(two, opened).classes == OLD
+        assert StateFolder(two, opened).read().classes == OLD
         assert caplog.messages[0].endswith("left where it is")
         folder = StateFolder(two, opened)
         folder.read()
@@ -218,7 +218,7 @@ def test_schema_version_1_is_migrated_and_kept(opened, tmp_path):
     assert names(old.parent) == ["lock", "state.a.npz", "state.npz.migrated-1"]
     assert (old.parent / "state.npz.migrated-1").read_bytes() == content
     np.testing.assert_array_equal(
-        read_snapshot(old.parent, opened).head["w1"],
+        StateFolder(old.parent, opened).read().head["w1"],
         Device.open(opened.path, runtime="numpy")._working.head.state["w1"],
     )
 
@@ -228,7 +228,7 @@ def test_a_damaged_state_of_schema_version_1_is_refused(opened, tmp_path, offset
     content = VERSION_1.read_bytes()
     (tmp_path / "state.npz").write_bytes(content[:offset])
     with pytest.raises(DeviceError, match=r"is damaged \(state.npz: .*\): import a backup"):
-        read_snapshot(tmp_path, opened)
+        StateFolder(tmp_path, opened).read()
 
 
 def test_another_schema_version_is_refused(opened, learned, tmp_path, monkeypatch):
@@ -237,7 +237,7 @@ def test_another_schema_version_is_refused(opened, learned, tmp_path, monkeypatc
     monkeypatch.undo()
     before = names(tmp_path)
     with pytest.raises(DeviceError, match="schema version 7, this firmware_host reads 1 and 2: install the matching"):
-        read_snapshot(tmp_path, opened)
+        StateFolder(tmp_path, opened).read()
     assert names(tmp_path) == before
 
 
@@ -281,7 +281,7 @@ def test_a_file_size_limit_at_any_byte_leaves_the_old_state(opened, learned, two
         signal.signal(signal.SIGXFSZ, ignored)
     assert failed == 50
     assert names(two) == ["lock", "state.a.npz", "state.b.npz"]
-    assert read_snapshot(two, opened).classes == NEW
+    assert StateFolder(two, opened).read().classes == NEW
     assert folder.write(replace(state, classes=OLD)) == two / "state.a.npz"
 
 
@@ -316,6 +316,6 @@ def test_a_read_only_folder_can_be_read_and_refuses_to_be_written(opened, learne
 def test_a_file_where_the_folder_should_be_is_refused(opened, learned, tmp_path):
     (tmp_path / "state").write_text("")
     with pytest.raises(DeviceError, match="is not a folder: give another --state"):
-        read_snapshot(tmp_path / "state", opened)
+        StateFolder(tmp_path / "state", opened).read()
     with pytest.raises(DeviceError, match="cannot be written"):
         StateFolder(tmp_path / "state", opened).write(learned)
