@@ -202,7 +202,6 @@ def device():
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=120,
         )
         if check:
             assert done.returncode == 0, done.stderr

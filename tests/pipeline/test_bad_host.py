@@ -123,7 +123,7 @@ def test_a_process_of_its_own_says_no_more(here, tree):
     before = tree(here)
     command = [sys.executable, "-m", "keras_cbpnet.train", "--dataset", "npz:none.npz", "--output", "new"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no file 'none.npz'; give")
     assert done.stderr.count("\n") == 1

@@ -112,7 +112,6 @@ def test_200_steps_equal_the_numpy_engine(heads, runtime):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent)))},
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     reports = {report["block"]: report for report in map(json.loads, result.stdout.splitlines())}

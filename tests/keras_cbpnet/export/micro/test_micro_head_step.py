@@ -46,7 +46,7 @@ def reports(files):
     helper = TESTS / "helpers" / "run_head_step.py"
     path = [str(ROOT), str(TESTS)]
     code = f"import sys; sys.path[:0] = {path}; import runpy; runpy.run_path({str(helper)!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", code, str(files)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code, str(files)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {line["file"]: line for line in map(json.loads, done.stdout.splitlines())}
 
