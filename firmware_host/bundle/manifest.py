@@ -141,6 +141,8 @@ def _check_keys(values: Mapping[str, Any], keys: Mapping[str, Kind], prefix: str
             raise BundleError(
                 f"manifest: {prefix}{key} is {type(values[key]).__name__}, not {kinds[-1].__name__}: convert again"
             )
+        if kinds == NUMBER and not abs(values[key]) < FLOAT32_LIMIT:
+            raise BundleError(f"manifest: {prefix}{key} is {values[key]!r}, too large for float32: convert again")
 
 
 def _check_tensors(shapes: Mapping[str, Any], dtypes: Mapping[str, Any]) -> None:
