@@ -22,13 +22,13 @@ def test_prompts_stay_as_the_first_task_left_them(stream, tmp_path, monkeypatch)
     monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)
     calls = []
-    behind = features.TaskFeatures._behind
+    computed = features.TaskFeatures._computed
 
-    def counted(self, part, rows, prompt):
+    def counted(self, frozen, part, rows, prompt):
         calls.append((part, len(rows), prompt is None))
-        return behind(self, part, rows, prompt)
+        return computed(self, frozen, part, rows, prompt)
 
-    monkeypatch.setattr(features.TaskFeatures, "_behind", counted)
+    monkeypatch.setattr(features.TaskFeatures, "_computed", counted)
     config = stream.config(tasks=4, prompt_tasks=1, learning_rate=5e-3)
     run, again = tmp_path / "run", tmp_path / "again"
     metrics = train(config, run, tiny_stream.copied_at("task 1/4:", run, again))
