@@ -23,7 +23,10 @@ TRAIN = {  # arguments (after --output new), what the line says
     "missing folder": (["--dataset", "folder:none"], "no folder 'none'"),
     "folder without classes": (["--dataset", "folder:empty"], "folder empty has no classes"),
     "class without images": (["--dataset", "folder:hollow"], "class folder hollow/one has no images"),
-    "no image": (["--dataset", "folder:texts"], "cannot read image texts/one/1.png"),
+    "no image": (
+        ["--dataset", "folder:texts", "--tasks", "1", "--device-tasks", "0"],
+        "cannot read image texts/one/1.png",
+    ),
     "too few slots": (["--slots", "5"], "--slots 5 is too few for the 6 classes"),
     "device tasks": (["--device-tasks", "3"], "--device-tasks must be from 0 to 2, got 3"),
     "negative device tasks": (["--device-tasks", "-1"], "--device-tasks must be from 0 to 2, got -1"),
