@@ -191,6 +191,11 @@ PRESETS: dict[str, Callable[[], Preset]] = {
 }
 
 
+def default_preset(photographs: bool) -> str:
+    """Return the name of the shipped backbone for photographs, or for small images such as digits."""
+    return "vit_nano_32" if photographs else "vit_nano_32"
+
+
 def get_preset(name: str) -> Preset:
     """Return the preset called `name`.
 

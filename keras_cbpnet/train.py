@@ -13,8 +13,8 @@ from typing import Any
 from firmware_host.bundle import BLOCKS
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.data.sources import source_names
-from keras_cbpnet.presets import PRESETS, get_preset
+from keras_cbpnet.data.sources import shows_photographs, source_names
+from keras_cbpnet.presets import PRESETS, default_preset, get_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
 from keras_cbpnet.training.check import check
 
@@ -24,7 +24,11 @@ def build_parser() -> cli.ArgumentParser:
     c = TrainConfig()
     parser = cli.ArgumentParser(prog="python -m keras_cbpnet.train", description=__doc__)
     add = parser.add_argument
-    add("--preset", choices=list(PRESETS), default=c.preset, help="backbone")
+    add(
+        "--preset",
+        choices=list(PRESETS),
+        help=f"backbone (default: {default_preset(True)} for photographs, {default_preset(False)} for small images)",
+    )
     add("--weights", default=c.weights, metavar="PATH", help="weights file of a preset that is shipped without")
     add("--dataset", default=c.dataset, help="one of " + ", ".join(source_names()))
     add("--method", choices=list(METHODS), default=c.method, help="what is trained")
@@ -87,6 +91,8 @@ def build_parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, write the run folder, print where it is and how good it became."""
     parser = build_parser()
+    args = parser.parse_args(argv)
+    parser.set_defaults(preset=default_preset(shows_photographs(args.dataset)))
     args = parser.parse_args(argv)
     if own := get_preset(args.preset).defaults(args.dataset, args.method):
         parser.set_defaults(**own)

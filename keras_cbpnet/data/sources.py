@@ -19,7 +19,15 @@ from keras_cbpnet.data.npz import load_npz
 from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
 from keras_cbpnet.errors import UserError
 
-__all__ = ["NAMED_SOURCES", "PATH_SOURCES", "find_source", "load_dataset", "open_dataset", "source_names"]
+__all__ = [
+    "NAMED_SOURCES",
+    "PATH_SOURCES",
+    "find_source",
+    "load_dataset",
+    "open_dataset",
+    "shows_photographs",
+    "source_names",
+]
 
 
 def load_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
@@ -67,6 +75,11 @@ def source_names() -> list[str]:
     return [*NAMED_SOURCES, *(f"{name}:PATH" for name in PATH_SOURCES)]
 
 
+def shows_photographs(spec: str) -> bool:
+    """Returns whether the data set `spec` is known to hold photographs larger than 32x32 pixels; nothing is read."""
+    return spec.partition(":")[0] in PHOTOGRAPHS
+
+
 def load_digits(image_size: ImageSize, seed: int = 0) -> Dataset:
     """Loads scikit-learn's 1,797 handwritten digits (8x8, 17 grey levels; Alpaydin & Kaynak, UCI 1998), split 80/20."""
     from sklearn import datasets
@@ -93,3 +106,4 @@ PATH_SOURCES: dict[str, Callable[[str, ImageSize], Dataset]] = {
     "domains": load_domains,
     "npz": load_npz,
 }
+PHOTOGRAPHS = {"folder", "domains", "imagenet_r", "cub200", "core50"}
