@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.data import Task
+from keras_cbpnet.data.streams.task import TaskImages
 from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.runtimes import run_backbone, time_backbones
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
@@ -60,7 +61,8 @@ def compare(
         return []
     rng = np.random.default_rng(0)
     chosen = [rng.permutation(len(task.y_train))[:IMAGES] for task in tasks]
-    images = [task.data.images("train", task.train_rows[rows]) for task, rows in zip(tasks, chosen, strict=True)]
+    images = [TaskImages(task.data, "train", task.train_rows[rows]) for task, rows in zip(tasks, chosen, strict=True)]
+    together = TaskImages(tasks[0].data, "train", np.concatenate([each.rows for each in images]))
     slots = np.concatenate([task.y_train[rows] for task, rows in zip(tasks, chosen, strict=True)])
     test, label = held_out
     rows: list[Row] = []
@@ -68,7 +70,7 @@ def compare(
     for name, prompts in choices(model, images):
         progress(f"prompt selection: {name}")
         files[name] = convert_backbone(model, recipe, representative, prompts)
-        head = _with_means(model, prompts, np.concatenate(images), slots)
+        head = _with_means(model, prompts, together, slots)
         found = run_backbone(files[name], test, runtimes[0]).feature
         rows.append(
             {
@@ -89,7 +91,7 @@ def name_of(prompts: Prompts, depth: int) -> str:
 
 
 def choices(
-    model: PromptedClassifier, images: Sequence[NDArray[np.uint8]]
+    model: PromptedClassifier, images: Sequence[NDArray[np.uint8] | TaskImages]
 ) -> Iterator[tuple[str, Prompts | FixedPrompt]]:
     """Yield every choice by name, with the trained prompts of `model`: the keys are taken anew, from the new queries.
 
@@ -121,7 +123,7 @@ def _query(model: PromptedClassifier, depth: int, images: Any) -> Any:
 
 
 def _with_means(
-    model: PromptedClassifier, prompts: Prompts | FixedPrompt, images: NDArray[np.uint8], slots: NDArray[np.int32]
+    model: PromptedClassifier, prompts: Prompts | FixedPrompt, images: TaskImages, slots: NDArray[np.int32]
 ) -> CBPHead:
     """Return the head of `model` with the class means of `images` behind `prompts`."""
 

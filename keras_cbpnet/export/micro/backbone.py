@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_cbpnet.export.micro import lean, memory
+from keras_cbpnet.export.micro import memory
 from keras_cbpnet.export.tflite_file.graph import Model, shape_of
+from keras_cbpnet.export.tflite_file.rewrites import drop_dead
 
 
 def lean_backbone(content: bytes) -> bytes:
@@ -21,7 +22,7 @@ def lean_backbone(content: bytes) -> bytes:
     model = Model(content)
     graph = model.root.subgraphs[0]
     _transpose_right_operands(model, graph)
-    lean.drop_dead(graph, set())
+    drop_dead(graph)
     memory.order(model, graph, [])
     memory.write_plan(model, graph, share=False)
     return model.pack()

@@ -1,4 +1,4 @@
-"""Rewrites of one subgraph that keep its values and spare TFLM memory.
+"""Rewrites of one subgraph that keep its values and spare TFLM memory; the general ones are in `tflite_file.rewrites`.
 
 What TFLM does with memory decides them: every tensor and operator costs a record in the arena; BATCH_MATMUL keeps a
 transposed copy of an operand for good, unless it comes transposed.
@@ -6,8 +6,6 @@ transposed copy of an operand for good, unless it comes transposed.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_cbpnet.export.micro.variables import Variable
 from keras_cbpnet.export.tflite_file.graph import DTYPES, Model, replace_input, shape_of
+from keras_cbpnet.export.tflite_file.rewrites import drop_dead, drop_identities, fuse, readers_of
 
 CHEAP = ("ADD", "CONCATENATION", "MUL", "SUB")
 LARGE = 1024  # bytes; to keep a smaller value costs less than the operators that make it anew
@@ -28,51 +27,9 @@ def simplify(model: Model, graph: Any, variables: list[Variable]) -> None:
     _drop_shapes(model, graph)
     _slice_plainly(model, graph)
     _transpose_outside(model, graph)
-    _fuse(model, graph, kept)
+    fuse(model, graph, kept)
     _recompute(model, graph, kept)
     drop_dead(graph, kept)
-
-
-def use_select_v2(model: Model, graph: Any) -> None:
-    """Make every SELECT a SELECT_V2, which TFLM has; with one condition for all elements they are the same."""
-    for place, op in enumerate(graph.operators):
-        if model.kind(op) == "SELECT":
-            graph.operators[place] = model.operator("SELECT_V2", op.inputs, op.outputs, schema.SelectV2OptionsT())
-
-
-def _readers(graph: Any) -> dict[int, list[Any]]:
-    readers: dict[int, list[Any]] = defaultdict(list)
-    for op in graph.operators:
-        for i in dict.fromkeys(op.inputs):
-            readers[i].append(op)
-    return readers
-
-
-def drop_dead(graph: Any, kept: set[int]) -> None:
-    """Drop operators whose results nobody reads."""
-    needed = {*kept, *(int(i) for i in graph.outputs)}
-    ops = []
-    for op in reversed(graph.operators):
-        if needed & set(op.outputs):
-            needed |= set(op.inputs)
-            ops.append(op)
-    graph.operators = ops[::-1]
-
-
-def drop_identities(model: Model, graph: Any, kept: Collection[int] = ()) -> None:
-    """Drop slices of everything and reshapes to the same shape; let a reshape of a reshape read the first's input."""
-    source: dict[int, int] = {}
-    for op in list(graph.operators):
-        kind = model.kind(op)
-        if kind not in ("STRIDED_SLICE", "RESHAPE"):
-            continue
-        before, after = (shape_of(graph.tensors[i]) for i in (op.inputs[0], op.outputs[0]))
-        if before == after and op.outputs[0] not in {*kept, *(int(i) for i in graph.outputs)}:
-            graph.operators.remove(op)
-            replace_input(graph.operators, op.outputs[0], op.inputs[0])
-        elif kind == "RESHAPE":
-            op.inputs[0] = source.get(op.inputs[0], op.inputs[0])
-            source[op.outputs[0]] = op.inputs[0]
 
 
 def _drop_shapes(model: Model, graph: Any) -> None:
@@ -134,38 +91,6 @@ def _transpose_outside(model: Model, graph: Any) -> None:
     graph.operators = ops
 
 
-def _fuse(model: Model, graph: Any, kept: set[int]) -> None:
-    """Let a FULLY_CONNECTED add the bias and cut off below zero itself, where nobody reads the value before."""
-    makers = {i: op for op in graph.operators for i in op.outputs}
-    readers = _readers(graph)
-    outputs = {*kept, *(int(i) for i in graph.outputs)}
-
-    def product(i: int) -> Any:
-        maker = makers.get(i)
-        alone = maker is not None and model.kind(maker) == "FULLY_CONNECTED" and len(readers[i]) == 1
-        return maker if alone and i not in outputs else None
-
-    for op in list(graph.operators):
-        kind = model.kind(op)
-        if kind == "ADD" and len(shape_of(graph.tensors[op.inputs[1]])) == 1:
-            maker, bias = product(op.inputs[0]), op.inputs[1]
-            if maker is None or maker.inputs[2] >= 0 or maker.builtinOptions.fusedActivationFunction:
-                continue
-            maker.inputs[2] = bias
-            maker.builtinOptions.fusedActivationFunction = op.builtinOptions.fusedActivationFunction
-        elif kind == "RELU":
-            maker = product(op.inputs[0])
-            if maker is None:
-                continue
-            maker.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
-        else:
-            continue
-        graph.operators.remove(maker)  # to where its last operand is known
-        maker.outputs = op.outputs
-        makers[op.outputs[0]] = maker
-        graph.operators[graph.operators.index(op)] = maker
-
-
 def _recompute(model: Model, graph: Any, kept: set[int]) -> None:
     """Compute a large value anew for every reader where a few elementwise operators make it from what is at hand."""
     makers = {i: op for op in graph.operators for i in op.outputs}
@@ -188,7 +113,7 @@ def _recompute(model: Model, graph: Any, kept: set[int]) -> None:
         value = op.outputs[0]
         if model.kind(op) not in CHEAP or value in kept or model.size(graph, value) < LARGE:
             continue
-        readers = _readers(graph)[value]
+        readers = readers_of(graph)[value]
         if all(model.kind(reader) in CHEAP and chain(reader.outputs[0]) for reader in readers):
             continue  # a part of a longer chain
         ops = chain(value)

@@ -6,9 +6,11 @@ from typing import Any
 
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_cbpnet.export.micro import lean, memory
+from keras_cbpnet.export.micro import memory
+from keras_cbpnet.export.micro.lean import simplify
 from keras_cbpnet.export.micro.variables import first_values, settle, take_variables
 from keras_cbpnet.export.tflite_file.graph import Model
+from keras_cbpnet.export.tflite_file.rewrites import use_select_v2
 
 INPUTS = ("feature", "label", "class_mask", "learning_rate", "fresh", "observe")
 OUTPUTS = ("loss", "logits", "replaced")
@@ -23,9 +25,9 @@ def lean_step(content: bytes) -> bytes:
     model = Model(content)
     graph = _signature_graph(model)
     start = next(graph for graph in model.root.subgraphs if not len(graph.inputs) and not len(graph.outputs))
-    lean.use_select_v2(model, graph)
+    use_select_v2(model, graph)
     state = take_variables(model, graph, first_values(model, start))
-    lean.simplify(model, graph, state)
+    simplify(model, graph, state)
     memory.order(model, graph, state)
     graph.outputs = [*graph.outputs, *(variable.versions[0] for variable in state)]
     settle(model, graph, state)

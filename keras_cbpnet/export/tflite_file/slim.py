@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from keras_cbpnet.export.micro.lean import drop_identities
 from keras_cbpnet.export.tflite_file.graph import Model
+from keras_cbpnet.export.tflite_file.rewrites import drop_identities
 from keras_cbpnet.export.tflite_file.sharing import SharingBuilder
 
 
