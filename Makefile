@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-runtimes test-aarch64 test-install demo lint format clean FORCE
+.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo lint format clean FORCE
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -17,9 +17,10 @@ EXTRAS := train,device,device-legacy,micro,dev
 
 help:
 	@echo "make demo    train on real digits, convert, learn on the device, print the table"
-	@echo "make test    lint, type checks, import contracts, every test and notebook"
+	@echo "make test    lint, type checks, import contracts, the tests that are quick: at most 5 minutes on two cores"
+	@echo "make test-all   every test, and the notebook"
 	@echo "make test-runtimes   a bundle under every Python from 3.9 to 3.13 found here, both runtimes"
-	@echo "make test-aarch64    a bundle on emulated Cortex-A53 and A72 (part of make test)"
+	@echo "make test-aarch64    a bundle on emulated Cortex-A53 and A72 (part of make test-all)"
 	@echo "make test-install   the wheel in a clean environment of every Python found (minutes, package index)"
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
 	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
@@ -79,6 +80,9 @@ format: $(STAMP)
 
 test: $(STAMP)
 	$(LINT)
+	$(PY) -m pytest $(PYTEST_FLAGS) -m "not slow" tests
+
+test-all: $(STAMP)
 	$(PY) -m pytest $(PYTEST_FLAGS) --nbmake notebooks tests
 
 # Environments and the emulated system are made once, under build/; what cannot be had is skipped with the reason.

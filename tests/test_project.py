@@ -117,7 +117,7 @@ def test_continuous_integration_runs_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     commands = script.read_text(encoding="utf-8").splitlines()
-    assert [line for line in commands if line.startswith("make")] == ["make test"]
+    assert [line for line in commands if line.startswith("make")] == ["make test", "make test-all"]
 
 
 def test_the_folder_of_convert_py_is_no_package():
