@@ -239,9 +239,7 @@ def _lives(model: Model, graph: Any, sizes: list[int]) -> tuple[list[int], dict[
     group = list(range(len(sizes)))
     for index, op in enumerate(graph.operators):
         if model.kind(op) in IN_PLACE:
-            wanted = model.size(graph, op.outputs[0])  # not rounded up: a smaller operand is read again and again
-            dying = [i for i in op.inputs if i >= 0 and last[i] == index and sizes[i]]
-            same = [i for i in dying if model.size(graph, i) == wanted]
+            same = [i for i in op.inputs if i >= 0 and last[i] == index and 0 < sizes[i] == sizes[op.outputs[0]]]
             if same:
                 group[op.outputs[0]] = group[same[0]]
     lives: dict[int, tuple[int, int]] = {}

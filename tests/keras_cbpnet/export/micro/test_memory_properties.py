@@ -11,7 +11,7 @@ from keras_cbpnet.export.micro import memory
 from keras_cbpnet.export.micro.memory import ALIGNMENT, aligned, offsets, order
 
 QUIET = settings(derandomize=True, deadline=None, max_examples=60)
-SIZES = st.integers(1, 16).map(lambda n: 4 * n) | st.integers(1, 6000)  # small ones are often equal once aligned
+SIZES = st.integers(1, 300).map(lambda n: ALIGNMENT * n)  # as rounded up: the planner compares operands by that
 
 
 @pytest.fixture(autouse=True, scope="module")
