@@ -37,7 +37,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--preset", choices=list(PRESETS), default="vit_nano_32", help="backbone")
     parser.add_argument("--weights", type=Path, help="weights file; default: the shipped one")
     parser.add_argument("--data", required=True, metavar="SPEC", help="labelled images, as --dataset of the trainer")
-    parser.add_argument("--float-only", action="store_true", help="float32 alone, without the int8 file")
+    parser.add_argument("--float-only", action="store_true", help="measurement in float32 alone, without the int8 file")
     parser.add_argument(
         "--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists"
     )

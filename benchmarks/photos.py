@@ -40,8 +40,10 @@ def build_parser() -> cli.ArgumentParser:
     )
     parser.add_argument("--weights", type=Path, help="weights file of a single backbone; default: the shipped ones")
     parser.add_argument("--shots", default="15", help="training photos of a class, numbers with commas between")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="of the draw, numbers with commas between")
-    parser.add_argument("--float-only", action="store_true", help="leave the int8 files out")
+    parser.add_argument("--seeds", default="0,1,2,3,4", help="seeds of the draw, numbers with commas between")
+    parser.add_argument(
+        "--float-only", action="store_true", help="measurement in float32 alone, without the int8 files"
+    )
     parser.add_argument(
         "--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists"
     )

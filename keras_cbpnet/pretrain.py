@@ -27,11 +27,13 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="weights to begin with; default: random ones")
     parser.add_argument("--epochs", type=int, default=12, help="passes over the training images")
     parser.add_argument("--batch", type=int, default=128, help="images of a step")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="AdamW's peak, after a tenth of the steps")
-    parser.add_argument("--weight-decay", type=float, default=0.05, help="AdamW's, on kernels")
+    parser.add_argument(
+        "--learning-rate", type=float, default=2e-3, help="peak learning rate, after a tenth of the steps"
+    )
+    parser.add_argument("--weight-decay", type=float, default=0.05, help="weight decay of AdamW, on kernels")
     parser.add_argument("--ema", type=float, default=0.998, help="momentum of the weights' moving average")
-    parser.add_argument("--label-smoothing", type=float, default=0.1, help="of the cross-entropy")
-    parser.add_argument("--label-weight", type=float, default=1.0, help="of the cross-entropy")
+    parser.add_argument("--label-smoothing", type=float, default=0.1, help="label smoothing of the cross-entropy")
+    parser.add_argument("--label-weight", type=float, default=1.0, help="weight of the cross-entropy")
     parser.add_argument("--shift", type=int, default=4, help="largest shift of an image that is not cut, pixels")
     parser.add_argument("--area", type=float, default=1.0, help="smallest share of an image that is cut out; 1: none")
     parser.add_argument("--mixup", type=float, default=0.0, help="alpha of mixup; 0: none")
@@ -41,19 +43,25 @@ def build_parser() -> cli.ArgumentParser:
     )
     parser.add_argument("--views", type=int, default=0, help="training images to make, whole ones and windows; 0: all")
     parser.add_argument("--teacher", metavar="PRESET", help="backbone to learn from; its outputs are computed once")
-    parser.add_argument("--teacher-weights", type=Path, help="its weights file")
+    parser.add_argument("--teacher-weights", type=Path, help="weights file of the teacher")
     parser.add_argument(
-        "--inherit", action="store_true", help="begin with the teacher's blocks, MLPs narrowed; no --start then"
+        "--inherit",
+        action="store_true",
+        help="start from the teacher's blocks, with narrower MLPs; not together with --start",
     )
-    parser.add_argument("--feature-weight", type=float, default=1.0, help="of the error to the teacher's feature")
-    parser.add_argument("--patch-weight", type=float, default=1.0, help="of the error to the teacher's patches")
     parser.add_argument(
-        "--qat-epochs", type=int, default=1, help="further ones with int8 quantizers (TensorFlow alone)"
+        "--feature-weight", type=float, default=1.0, help="weight of the error to the teacher's feature"
     )
-    parser.add_argument("--shrinkage", type=float, default=0.5, help="of the covariance by which features are whitened")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing weights file")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--patch-weight", type=float, default=1.0, help="weight of the error to the teacher's patches")
+    parser.add_argument(
+        "--qat-epochs", type=int, default=1, help="further epochs, with int8 quantizers (TensorFlow only)"
+    )
+    parser.add_argument(
+        "--shrinkage", type=float, default=0.5, help="shrinkage of the covariance of the whitening transform"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
+    parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing weights file")
+    parser.add_argument("--json", action="store_true", help="JSON output of the result")
     return parser
 
 

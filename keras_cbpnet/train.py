@@ -29,23 +29,23 @@ def build_parser() -> cli.ArgumentParser:
         choices=list(PRESETS),
         help=f"backbone (default: {default_preset(True)} for photographs, {default_preset(False)} for small images)",
     )
-    add("--weights", default=c.weights, metavar="PATH", help="weights file of a preset that is shipped without")
-    add("--dataset", default=c.dataset, help="one of " + ", ".join(source_names()))
-    add("--method", choices=list(METHODS), default=c.method, help="what is trained")
+    add("--weights", default=c.weights, metavar="PATH", help="weights file, for a preset that is shipped without one")
+    add("--dataset", default=c.dataset, help="data set: one of " + ", ".join(source_names()))
+    add("--method", choices=list(METHODS), default=c.method, help="method to train")
     add(
         "--plasticity",
         default=c.plasticity,
         metavar="RULE",
-        help=f"the block's learning rule, with settings as in l2:decay=1; one of {', '.join(RULES)}",
+        help=f"learning rule of the block, with settings as in l2:decay=1; one of {', '.join(RULES)}",
     )
-    add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="whether cbpnet has prompts")
+    add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="prompts of method cbpnet")
     add("--expert-length", type=int, default=c.expert_length, help="rows of an expert prompt's prefixes")
     add("--prompt-tasks", type=int, default=c.prompt_tasks, help="first tasks that train prompts; 0: all")
     add(
         "--prompt-selection",
         choices=list(SELECTIONS),
         default=c.prompt_selection,
-        help="of the expert prompt, for cbpnet and dualprompt: by key, or one for all images and tasks, in one pass",
+        help="selection of the expert prompt, for cbpnet and dualprompt: by key, or one for all images, in one pass",
     )
     add(
         "--query-depth",
@@ -54,37 +54,59 @@ def build_parser() -> cli.ArgumentParser:
         metavar="N",
         help="encoder blocks of the pass that selects by key; 0: all",
     )
-    add("--stream", choices=list(STREAMS), default=c.stream, help="new classes, labels used again, or new domains")
-    add("--tasks", type=int, default=c.tasks, help="number of tasks of the stream; of domains, or 0")
+    add(
+        "--stream",
+        choices=list(STREAMS),
+        default=c.stream,
+        help="kind of stream: new classes, labels used again, or new domains",
+    )
+    add("--tasks", type=int, default=c.tasks, help="number of tasks; for --stream domain, of domains, or 0")
     add("--ways", type=int, default=c.ways, help="classes of a task of the drifting stream")
-    add("--shots", type=int, default=c.shots, help="training images of each of them")
-    add("--device-tasks", type=int, default=c.device_tasks, help="last tasks, left to the device")
+    add("--shots", type=int, default=c.shots, help="training images per class of the drifting stream")
+    add("--device-tasks", type=int, default=c.device_tasks, help="number of last tasks that are left to the device")
     add("--epochs", type=int, default=c.epochs, help="passes over each task's images, prompts and head")
-    add("--head-epochs", type=int, default=c.head_epochs, help="passes over its features after them, the head alone")
-    add("--seed", type=int, default=c.seed, help="of class order, weights and batches")
-    add("--seeds", type=cli.seed_list, metavar="S,S,...", help="several runs, each in its folder, with their mean")
+    add(
+        "--head-epochs",
+        type=int,
+        default=c.head_epochs,
+        help="passes over each task's features after those, head alone",
+    )
+    add("--seed", type=int, default=c.seed, help="seed of class order, weights and batches")
+    add(
+        "--seeds",
+        type=cli.seed_list,
+        metavar="S,S,...",
+        help="seeds of several runs, each in a folder, with their mean",
+    )
     add("--output", type=Path, default=Path("runs/run"), help="run folder to write")
     add("--block", choices=list(BLOCKS), default=c.block, help="form of the head's block")
     add("--units", type=int, default=c.units, help="hidden units of the block")
     add("--slots", type=int, default=c.slots, help="class slots; 0: the data set's classes, up to a multiple of 16")
     add("--batch", type=int, default=c.batch, help="rows of a training step of the head")
-    add("--learning-rate", type=float, default=c.learning_rate, help="of the head")
-    add("--prompt-learning-rate", type=float, default=c.prompt_learning_rate, help="of the prompts")
-    add("--decay-rate", type=float, default=c.decay_rate, help="of the utility traces")
-    add("--replacement-rate", type=float, default=c.replacement_rate, help="rebirths per step and mature unit")
-    add("--maturity-threshold", type=int, default=c.maturity_threshold, help="steps a unit is protected for")
-    add("--replay", choices=("none", "statistics"), default=c.replay, help="what half of each batch is drawn from")
+    add("--learning-rate", type=float, default=c.learning_rate, help="learning rate of the head")
+    add("--prompt-learning-rate", type=float, default=c.prompt_learning_rate, help="learning rate of the prompts")
+    add("--decay-rate", type=float, default=c.decay_rate, help="decay rate of the utility traces")
+    add("--replacement-rate", type=float, default=c.replacement_rate, help="unit resets per step and mature unit")
+    add(
+        "--maturity-threshold", type=int, default=c.maturity_threshold, help="steps for which a reset unit is protected"
+    )
+    add("--replay", choices=("none", "statistics"), default=c.replay, help="source of half of each batch")
     parser.add_argument(
         "--whiten",
         nargs="?",
         const="task",
         default=c.whiten,
         metavar="SPEC",
-        help="whiten the features: none, task (by the first task), or by a data set like that of the pretraining",
+        help="whitening transform: none, task (from the first task), or from a data set like that of pretraining",
     )
-    add("--qat", action=argparse.BooleanOptionalAction, default=c.qat, help="train through int8 fake quantizers")
-    add("--tensorboard", action="store_true", help="write events for TensorBoard into the run folder")
-    add("--json", action="store_true", help="print the metrics as JSON")
+    add(
+        "--qat",
+        action=argparse.BooleanOptionalAction,
+        default=c.qat,
+        help="quantization-aware training, through int8 fake quantizers",
+    )
+    add("--tensorboard", action="store_true", help="TensorBoard events, written into the run folder")
+    add("--json", action="store_true", help="JSON output of the metrics")
     return parser
 
 

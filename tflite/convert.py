@@ -22,20 +22,22 @@ def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
     parser = cli.ArgumentParser(prog="python tflite/convert.py", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder of keras_cbpnet.train")
-    parser.add_argument("--output", type=Path, metavar="BUNDLE", help="folder to write; default: RUN.bundle")
+    parser.add_argument("--output", type=Path, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle")
     parser.add_argument("--recipe", choices=tuple(RECIPES), default=DEFAULT, help=recipes_help())
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
     parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
     parser.add_argument(
         "--optimizer",
         choices=("adam", "sgd"),
-        help="of the learning on the device, with --target micro; sgd keeps no moments (default: adam)",
+        help="optimizer on the device, with --target micro; sgd keeps no moments (default: adam)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
+    parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing bundle")
     parser.add_argument(
-        "--report", action="store_true", help="also analyse the quantization, and print what runs where on accelerators"
+        "--report",
+        action="store_true",
+        help="analysis of the quantization, and of which operators accelerators would run",
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--json", action="store_true", help="JSON output of the report")
     return parser
 
 

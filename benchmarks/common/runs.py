@@ -35,7 +35,12 @@ def build_parser(module: str, summary: str | None, data: str | None, seeds: Sequ
     add("--weights", type=Path, help="weights file; default: the shipped one")
     required: dict[str, Any] = {"required": True} if data is None else {"default": data}
     add("--data", metavar="SPEC", help="labelled images, as --dataset of the trainer", **required)
-    add("--per-class", type=image_counts, metavar="N,M", help="the first N training, M test images a class alone")
+    add(
+        "--per-class",
+        type=image_counts,
+        metavar="N,M",
+        help="numbers N,M: the first N training and M test images of each class",
+    )
     add("--seeds", type=cli.seed_list, default=list(seeds), metavar="S,S,...", help="class orders and weights")
     add("--work", type=Path, default=Path(f"runs/{module}"), help="folder of the run folders")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")

@@ -52,10 +52,10 @@ def build_parser() -> cli.ArgumentParser:
         "--engine",
         choices=ENGINES,
         default="keras",
-        help="keras, or tflite: the device package on a head.tflite, for some rules",
+        help="engine: keras, or tflite, the device package on a head.tflite, for some rules",
     )
     add("--tune", action="store_true", help="search: settings of every rule drawn at random, the best named")
-    add("--trials", type=count, default=TRIALS, metavar="N", help="with --tune: settings that each rule tries")
+    add("--trials", type=count, default=TRIALS, metavar="N", help="settings that each rule tries, with --tune")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
 

@@ -84,11 +84,11 @@ def _info_text(bundle: Bundle, folder: StateFolder, learned: Snapshot | None) ->
 
 
 def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repeat", type=int, default=50, help="how often each is timed")
+    parser.add_argument("--repeat", type=int, default=50, help="repetitions of each timing")
 
 
 COMMANDS = (
-    Command("info", "print the manifest and what was learned since", _info),
-    Command("selftest", "check that this machine computes what the bundle was verified with", _selftest),
-    Command("bench", "time predictions and training steps, measure memory", _bench, _add_bench_arguments),
+    Command("info", "manifest of the bundle, and what was learned since", _info),
+    Command("selftest", "self-test: whether this machine computes what the bundle was verified with", _selftest),
+    Command("bench", "times of predictions and training steps, and peak memory", _bench, _add_bench_arguments),
 )

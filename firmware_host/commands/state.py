@@ -138,8 +138,12 @@ def _given(file: Path | None) -> Path:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", metavar="ACTION", nargs="?", default="show", help=", ".join(ACTIONS))
-    parser.add_argument("file", metavar="FILE", nargs="?", help="of export, import and diff: a state kept elsewhere")
+    parser.add_argument("action", metavar="ACTION", nargs="?", default="show", help="action: " + ", ".join(ACTIONS))
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="file of export, import and diff: a state kept elsewhere"
+    )
 
 
-COMMANDS = (Command("state", "show, export, import, compare or reset what was learned", _state, _add_arguments),)
+COMMANDS = (
+    Command("state", "display, export, import, comparison or reset of what was learned", _state, _add_arguments),
+)
