@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from firmware_host.shared.files import write_atomically
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import FakeQuantize
 from keras_cbpnet.models.importers import import_arrays
 from keras_cbpnet.presets import Preset, check_weights
@@ -41,9 +42,19 @@ def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None
 
 
 def save_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Write the weights to `path` (.npz, float16), whole or not at all."""
+    """Write the weights to `path` (.npz, float16), whole or not at all.
+
+    Raises:
+        UserError: a weight is NaN, or too large for float16; nothing is written.
+    """
     path = Path(path)
-    arrays = {name: np.asarray(v, np.float16) for name, v in named_variables(backbone).items()}
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is looked for next
+        arrays = {name: np.asarray(v).astype(np.float16) for name, v in named_variables(backbone).items()}
+    if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise UserError(
+            f"{path} is not written: {bad[0]} has numbers that are not finite (NaN, or too large for float16); train "
+            "with a lower --learning-rate"
+        )
     write_atomically(path, lambda file: np.savez(file, **arrays), path.with_name(path.name + ".part"))
 
 
@@ -67,8 +78,8 @@ def load_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
     Positions of another image size are interpolated.
 
     Raises:
-        UserError: the file cannot be read or does not fit; the message lists every array that is missing, unexpected or
-            of another shape, and no weight has changed.
+        UserError: the file cannot be read or does not fit; the message names the first array that does not fit, and no
+            weight has changed.
     """
     variables = named_variables(backbone)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}

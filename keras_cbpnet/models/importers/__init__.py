@@ -39,7 +39,7 @@ def import_arrays(
 
     Raises:
         UserError: the file cannot be read, its names are none of the known ones, or it does not fit the backbone; the
-            message lists every array that is missing, unexpected or of another shape.
+            message names the first array that is missing, unexpected, of another shape or not finite.
     """
     arrays = read_arrays(path)
     schemes = (own.scheme(shapes), *FOREIGN)
@@ -47,14 +47,22 @@ def import_arrays(
     if scheme is None:
         known = ", ".join(scheme.title for scheme in schemes)
         some = ", ".join(sorted(arrays)[:3]) or "none"
-        raise UserError(f"{path}: its names ({some}, ...) are no known ones; give a file with one of: {known}")
+        raise UserError(f"{path}: its names ({some}, ...) are not known; give a file with one of: {known}")
     if scheme in FOREIGN:
         _check_plain(path, scheme, config)
     if wrong := misfits(scheme, config, arrays):
-        raise UserError(f"{path}, read as {scheme.title}, does not fit the backbone: {'; '.join(wrong)}")
+        more = f" (and {len(wrong) - 1} more that do not fit)" if len(wrong) > 1 else ""
+        raise UserError(f"{path}, read as {scheme.title}, does not fit the backbone: {wrong[0]}{more}{_remedy(wrong)}")
     found = convert(scheme, config, arrays)
     found[POSITION] = interpolate(found[POSITION], shapes[POSITION][1])
     return fold_norms(found, config.depth) if scheme in FOREIGN else found
+
+
+def _remedy(wrong: list[str]) -> str:
+    """Return what to do about misfits."""
+    if all("not finite" in phrase for phrase in wrong):
+        return "; fetch or convert the weights again"
+    return "; give weights of a model of the preset's size, or another --preset"
 
 
 def _check_plain(path: str | os.PathLike[str], scheme: Scheme, config: BackboneConfig) -> None:

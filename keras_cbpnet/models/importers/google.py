@@ -1,7 +1,7 @@
 """Names of Google's official ViT .npz files: `Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel`.
 
-Kernels lie as [in, out] and those of attention keep an axis for the heads. All names may begin with `opt/target/`.
-Classifiers (`head`, `pre_logits`) are ignored.
+Kernels lie as [in, out] and those of attention keep an axis for the heads. All names may begin with `opt/target/`
+or `params/`; an optimizer's state beside them (`opt/state/`) and classifiers (`head`, `pre_logits`) are ignored.
 """
 
 from __future__ import annotations
@@ -48,4 +48,4 @@ def table(config: BackboneConfig) -> Table:
     return entries
 
 
-SCHEME = Scheme("Google's ViT names", table, ignored=("head/", "pre_logits/"), prefixes=("opt/target/",))
+SCHEME = Scheme("Google's ViT names", table, ignored=("head/", "pre_logits/"), prefixes=("opt/target/", "params/"))

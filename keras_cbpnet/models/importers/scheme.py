@@ -44,7 +44,8 @@ class Scheme:
         title: for messages.
         table: of a configuration, without prefix.
         ignored: beginnings of names, after the prefix, that are of no use here: classifiers.
-        prefixes: any one of which all names of a file may begin with.
+        prefixes: any one of which all names of the model may begin with; what else is in the file, an optimizer's state
+            for example, is then of no use here.
     """
 
     title: str
@@ -52,14 +53,22 @@ class Scheme:
     ignored: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
 
+    def prefix(self, config: BackboneConfig, arrays: Mapping[str, Array]) -> str:
+        """Return the prefix under which the file has most of the table's names."""
+        names = self.table(config).keys()
+        return max(("", *self.prefixes), key=lambda prefix: sum(prefix + name in arrays for name in names))
+
     def expected(self, config: BackboneConfig, arrays: Mapping[str, Array]) -> Table:
         """Return the table under the prefix that the file's own names have."""
-        prefix = next((p for p in self.prefixes if any(name.startswith(p) for name in arrays)), "")
+        prefix = self.prefix(config, arrays)
         return {prefix + name: entry for name, entry in self.table(config).items()}
 
-    def ignores(self, name: str) -> bool:
-        """Return whether `name` is of no use here."""
-        return any(name.startswith(prefix + start) for prefix in ("", *self.prefixes) for start in self.ignored)
+    def unexpected(self, config: BackboneConfig, arrays: Mapping[str, Array]) -> list[str]:
+        """Return the names that a model of this size does not have; what lies beside the prefix is not the model."""
+        prefix = self.prefix(config, arrays)
+        known = self.expected(config, arrays).keys()
+        starts = tuple(prefix + start for start in self.ignored)
+        return sorted(name for name in arrays.keys() - known if name.startswith(prefix) and not name.startswith(starts))
 
 
 def recognise(schemes: Sequence[Scheme], config: BackboneConfig, arrays: Mapping[str, Array]) -> Scheme | None:
@@ -70,10 +79,10 @@ def recognise(schemes: Sequence[Scheme], config: BackboneConfig, arrays: Mapping
 
 
 def misfits(scheme: Scheme, config: BackboneConfig, arrays: Mapping[str, Array]) -> list[str]:
-    """Return a phrase for each array that is missing, unexpected, of another shape or no floating-point array."""
+    """Return a phrase for each array that is missing, unexpected, of another shape, or not of finite numbers."""
     table = scheme.expected(config, arrays)
     wrong = [f"missing {name}" for name in sorted(table.keys() - arrays.keys())]
-    wrong += [f"unexpected {name}" for name in sorted(arrays.keys() - table.keys()) if not scheme.ignores(name)]
+    wrong += [f"unexpected {name}" for name in scheme.unexpected(config, arrays)]
     for name, entry in table.items():
         if name not in arrays:
             continue
@@ -83,7 +92,14 @@ def misfits(scheme: Scheme, config: BackboneConfig, arrays: Mapping[str, Array])
             wrong.append(f"{name} has shape {list(array.shape)}, expected {list(entry.shape)}{more}")
         if not (np.issubdtype(array.dtype, np.floating) or array.dtype == ml_dtypes.bfloat16):
             wrong.append(f"{name} has type {array.dtype}, expected floating point")
+        elif count := int(np.sum(~np.isfinite(_float32(array)))):
+            wrong.append(f"{name} is not finite in {count} of {array.size} numbers (NaN, or too large for float32)")
     return wrong
+
+
+def _float32(array: Array) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which `misfits` names
+        return array.astype(np.float32)
 
 
 def _other_grid(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
@@ -97,6 +113,6 @@ def convert(scheme: Scheme, config: BackboneConfig, arrays: Mapping[str, Array])
     """Return the arrays of a file that fits, float32, under the names here."""
     found: dict[str, NDArray[np.float32]] = {}
     for name, entry in scheme.expected(config, arrays).items():
-        parts = entry.split(arrays[name].astype(np.float32))
+        parts = entry.split(_float32(arrays[name]))
         found.update(zip(entry.names, parts, strict=True))
     return found

@@ -1,6 +1,7 @@
 """Names of timm's `vision_transformer`, which DeiT's own files share: `blocks.0.attn.qkv.weight`.
 
-Classifiers (`head`, `head_dist`, `pre_logits`) are ignored. Distilled models have a second token and do not fit.
+All names may begin with `module.`, `model.` or `backbone.`, as training programs write them. Classifiers (`head`,
+`head_dist`, `pre_logits`) are ignored. Distilled models have a second token and do not fit.
 """
 
 from __future__ import annotations
@@ -31,4 +32,9 @@ def table(config: BackboneConfig) -> Table:
     return entries
 
 
-SCHEME = Scheme("timm's names", table, ignored=("head.", "head_dist.", "pre_logits."))
+SCHEME = Scheme(
+    "timm's names",
+    table,
+    ignored=("head.", "head_dist.", "pre_logits."),
+    prefixes=("module.", "model.", "backbone."),
+)

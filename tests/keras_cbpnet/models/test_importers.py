@@ -156,34 +156,29 @@ TITLES = {"timm": "timm's names", "Hugging Face, vit.": "Hugging Face's ViT name
 
 
 @pytest.mark.parametrize("scheme", CHANGES)
-def test_one_error_lists_everything_that_is_wrong(scheme, checkpoint, tmp_path):
+def test_the_error_names_the_first_array_that_does_not_fit(scheme, checkpoint, tmp_path):
     missing, misplaced, shape, misshapen, wanted = CHANGES[scheme]
     arrays = dict(SCHEMES[scheme](checkpoint))
     arrays["dist_token"] = arrays[misplaced]
     arrays = {**without(arrays, missing, misplaced), misshapen: np.zeros(shape, np.float32)}
     message = refused(built(), write(tmp_path / "wrong.npz", arrays))
-    listed = message.split(f"read as {TITLES[scheme]}, does not fit the backbone: ")[1].split("; ")
-    assert sorted(listed) == sorted(
-        [
-            f"missing {missing}",
-            f"missing {misplaced}",
-            "unexpected dist_token",
-            f"{misshapen} has shape {shape}, expected {wanted}",
-        ]
-    )
+    first = min(missing, misplaced)
+    assert f"read as {TITLES[scheme]}, does not fit the backbone: missing {first} (and " in message
+    one = {**SCHEMES[scheme](checkpoint), misshapen: np.zeros(shape, np.float32)}
+    message = refused(built(), write(tmp_path / "shape.npz", one))
+    assert f"backbone: {misshapen} has shape {shape}, expected {wanted}; give weights of a model" in message
 
 
 def test_a_deeper_model_is_refused(checkpoint, tmp_path):
     deeper = plain_vit.random_checkpoint(SIZE, PATCH, WIDTH, DEPTH + 1, HIDDEN)
     message = refused(built(), write(tmp_path / "deeper.npz", deeper))
-    assert message.count("unexpected blocks.2.") == 12
-    assert "head" not in message
+    assert "unexpected blocks.2.attn.proj.bias (and 11 more that do not fit); give weights of a model" in message
 
 
 def test_arrays_that_are_no_floating_point_numbers_are_refused(checkpoint, tmp_path):
     for array in (np.zeros((1, 1, WIDTH), np.int64), np.full((1, 1, WIDTH), "text")):
         message = refused(built(), write(tmp_path / "integers.npz", {**checkpoint, "cls_token": array}))
-        assert message.endswith(f"cls_token has type {array.dtype}, expected floating point")
+        assert f"cls_token has type {array.dtype}, expected floating point; give" in message
 
 
 @pytest.mark.parametrize("rows", [1, 16, 18, 27])
@@ -208,11 +203,13 @@ def damaged_files(folder):
         whole = (folder / f"whole.{ending}").read_bytes()
         (folder / f"half.{ending}").write_bytes(whole[: len(whole) // 2])
     (folder / "flipped.npz").write_bytes((folder / "whole.npz").read_bytes().replace(b"\0" * 64, b"\1" * 64, 1))
-    (folder / "empty.npz").touch()
     (folder / "text.npz").write_text("this is text\n")
     (folder / "archive.pth").write_bytes((folder / "half.npz").read_bytes())
-    np.savez(folder / "objects.npz", cls_token=np.array([{}], object))
-    return ("half.npz", "half.safetensors", "flipped.npz", "empty.npz", "text.npz", "archive.pth", "objects.npz")
+    np.savez_compressed(folder / "deflated.npz", cls_token=np.arange(2000.0))
+    deflated = bytearray((folder / "deflated.npz").read_bytes())
+    deflated[120] ^= 0xFF
+    (folder / "deflated.npz").write_bytes(deflated)
+    return ("half.npz", "half.safetensors", "flipped.npz", "text.npz", "archive.pth", "deflated.npz")
 
 
 def test_damaged_files_are_one_line(tmp_path):
@@ -227,7 +224,7 @@ def test_damaged_files_are_one_line(tmp_path):
 
 def test_names_of_no_scheme_are_refused(tmp_path):
     message = refused(built(), write(tmp_path / "data.npz", {"x_train": np.zeros(3), "y_train": np.zeros(3)}))
-    assert "its names (x_train, y_train, ...) are no known ones; give a file with one of: " in message
+    assert "its names (x_train, y_train, ...) are not known; give a file with one of: " in message
     for title in ("names of save_weights", *TITLES.values()):
         assert title in message
 

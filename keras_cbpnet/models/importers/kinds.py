@@ -1,0 +1,78 @@
+"""Files that people give as weights and that are none: what each is, and what to give instead."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+START = 512  # bytes that are looked at
+TO_SAFETENSORS = (
+    "a PyTorch checkpoint, which could run any program when it is opened; where PyTorch is installed, load it with "
+    "torch.load(..., weights_only=True), write its state dict with safetensors.torch.save_file, and give that file"
+)
+FROM_KERAS = (
+    "; load it where it was made, write the backbone with keras_cbpnet.models.weights.save_weights, and give that file"
+)
+STARTS = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file of Keras" + FROM_KERAS),
+    (b"\x80\x02", TO_SAFETENSORS),
+    (b"\x80\x03", TO_SAFETENSORS),
+    (b"\x80\x04", TO_SAFETENSORS),
+    (b"\x80\x05", TO_SAFETENSORS),
+    (b"\x93NUMPY", "a single array; give a .npz file of numpy.savez with every array under its name"),
+    (b"\x1f\x8b", "compressed by gzip; unpack it and give what was in it"),
+    (b"BZh", "compressed by bzip2; unpack it and give what was in it"),
+    (b"\xfd7zXZ", "compressed by xz; unpack it and give what was in it"),
+    (b"(\xb5/\xfd", "compressed by zstd; unpack it and give what was in it"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it and give what was in it"),
+    (b"GGUF", "a GGUF file, whose numbers are quantized; give the .safetensors file that it was made from"),
+    (b"version https://git-lfs", "a pointer of Git LFS in place of the file; fetch the file with git lfs pull"),
+)
+
+
+def other_kind(path: Path) -> str | None:
+    """Return what the file `path` is and what helps, None where it may be .npz or .safetensors; a phrase after "is"."""
+    with path.open("rb") as file:
+        start = file.read(START)
+    if not start:
+        return "empty; fetch it again"
+    if zipfile.is_zipfile(path):
+        return _archive(path)
+    for known, kind in STARTS:
+        if start.startswith(known):
+            return kind
+    if start[4:8] == b"TFL3":
+        return "a .tflite file, whose weights are frozen; give the weights that it was made from"
+    if start[257:262] == b"ustar":
+        return "a tar archive; unpack it and give what was in it"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page in place of the file; copy the address of the download itself and fetch it again"
+    return _listing(path) if text.startswith(b"{") else None
+
+
+def _archive(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith("data.pkl") for name in names):
+        return TO_SAFETENSORS
+    if "config.json" in names and not any(name.endswith(".npy") for name in names):
+        return "a Keras model" + FROM_KERAS
+    if names and not any(name.endswith(".npy") for name in names):
+        return f"a zip archive of other files ({names[0]}, ...); unpack it and give the .npz or .safetensors file"
+    return None
+
+
+def _listing(path: Path) -> str | None:
+    """Return the phrase for the list of a model's parts, which comes beside them, or for other JSON."""
+    try:
+        files = sorted(set(json.loads(path.read_text(encoding="utf-8-sig"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "JSON text, not weights; give the .npz or .safetensors file that came with it"
+    if len(files) == 1:
+        return f"the list of a model's files; give the file itself, {path.parent / str(files[0])}"
+    return (
+        "the list of a model's files, not one of them; load the parts that it names with safetensors.numpy.load_file, "
+        "write them together with safetensors.numpy.save_file, and give that file"
+    )
