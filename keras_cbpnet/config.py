@@ -54,7 +54,8 @@ class BackboneConfig(Config):
         heads: attention heads.
         mlp_width: hidden units of each block's MLP.
         activation: `quick_gelu`, x * sigmoid(1.702 x), which TFLM can run, or the exact `gelu` of imported weights.
-        whitening: whether a dense layer after the last norm turns the features white, instead of scale and offset.
+        whitening: whether a dense layer after the last norm applies a whitening transform to the features, instead of
+            scale and offset.
         mean: per-channel mean of the input, in 0..1 of the pixel range.
         deviation: per-channel standard deviation of the input, in 0..1 of the pixel range.
     """
@@ -98,7 +99,7 @@ class PromptConfig(Config):
 
     def __post_init__(self) -> None:
         if both := set(self.g_blocks) & set(self.e_blocks):
-            raise UserError(f"a block has either prompt, not both: {sorted(both)} stand in g_blocks and e_blocks")
+            raise UserError(f"a block has one kind of prompt, not both: {sorted(both)} are in g_blocks and e_blocks")
         if self.query_depth < 0:
             raise UserError(f"query_depth must not be negative, got {self.query_depth}")
 
@@ -113,8 +114,8 @@ class HeadConfig(Config):
         slots: C, class slots, at least the number of classes; spare ones are for classes met on the device.
         batch: B, rows of one training step.
         decay_rate: eta of the utility and activation traces.
-        replacement_rate: units reborn per step and eligible unit.
-        maturity_threshold: steps for which a unit is protected after its birth.
+        replacement_rate: units reset per step and eligible unit.
+        maturity_threshold: steps for which a new or reset unit is protected.
         learning_rate: the optimizer's step size.
         block_rate: factor on the learning rate for the block's tensors.
         logit_scale: factor on the cosine of the `prototype` block.
@@ -143,7 +144,7 @@ class HeadConfig(Config):
         if self.replacement_rate * self.units > 1:
             raise UserError(
                 f"replacement_rate * units must be at most 1, got {self.replacement_rate} * {self.units}; "
-                "at most one unit is reborn in a step"
+                "at most one unit is reset in a step"
             )
 
 
@@ -174,7 +175,8 @@ class TrainConfig(Config):
         learning_rate: of the head's Adam.
         prompt_learning_rate: of the prompts' Adam.
         replay: `statistics` (half of each batch drawn from class statistics) or `none`.
-        whiten: whose images whiten the features: `none`, `task` (the first task's) or another data set's, by its name.
+        whiten: whose images set the whitening transform of the features: `none`, `task` (the first task's) or another
+            data set's, by its name.
         qat: whether to train through int8 fake quantizers.
         block, units, slots, batch, decay_rate, replacement_rate, maturity_threshold: see `HeadConfig`; slots 0 stands
             for the data set's classes, rounded up to a multiple of 16.

@@ -86,7 +86,7 @@ def vit_tiny_96() -> Preset:
 
 
 def _hybrid(stem: tuple[tuple[int, int], ...], width: int, heads: int, mlp_width: int) -> BackboneConfig:
-    """Return five blocks on 4x4 patches of 32x32 pixels behind a convolutional stem, with whitening."""
+    """Return five blocks on 4x4 patches of 32x32 pixels after a convolutional stem, with whitening."""
     return BackboneConfig(
         image_size=32,
         stem=stem,
@@ -110,7 +110,7 @@ def deit_tiny_16_224() -> Preset:
     Weights: Apache-2.0, trained on ImageNet-1k, https://github.com/facebookresearch/deit; as `model.safetensors` in the
     Hugging Face models facebook/deit-tiny-patch16-224 and timm/deit_tiny_patch16_224.fb_in1k. The distilled variant
     does not fit. ImageNet mean and deviation. 5,524,416 parameters without the classifier; 5,515,200 here, where the
-    norms inside the blocks are folded into the layers behind them.
+    norms inside the blocks are folded into the layers after them.
 
     With --method cbpnet the first task alone trains prompts, unless --prompt-tasks says otherwise: one prompt needs no
     query pass, half the work of an image, and lost nothing in a small comparison

@@ -3,7 +3,7 @@
 Pure functions from state to state, the only implementation on the host: the Keras layer trains with it and the exported
 graph is traced from it. Every operation is a TFLite builtin that TFLM has too, hence the written-out backward pass
 (a gradient through relu does not convert), the arithmetic masks (TFLM has neither SELECT nor ONE_HOT) and TensorFlow's
-own argmin and argmax (those of keras.ops flush denormals with BITWISE_AND, which is no builtin).
+own argmin and argmax (those of keras.ops flush denormals with BITWISE_AND, which is not a builtin).
 
 Sources: Dohare et al., Loss of plasticity in deep continual learning, Nature 632 (2024), for continual backpropagation;
 Kingma and Ba, arXiv 1412.6980, for Adam. The order of operations is fixed by the bundle contract.
@@ -62,16 +62,16 @@ def softmax(logits: Any) -> tuple[Any, Any]:
     return powers / total, ops.squeeze(ops.log(total) + peak, axis=1)
 
 
-def renew_units(new: State, reborn: Any, fresh: Any) -> None:
-    """Make the units marked in `reborn` [h] newborn ones in `new`.
+def renew_units(new: State, chosen: Any, fresh: Any) -> None:
+    """Reset the units marked in `chosen` [h], in `new`.
 
     Args:
         new: state to change.
-        reborn: float32 [h], 1 = this unit.
+        chosen: float32 [h], 1 = this unit.
         fresh: incoming weights, float32 [d, h], or [d, 1] for all alike.
     """
-    kept = 1.0 - reborn
-    new["w1"] = new["w1"] * kept + fresh * reborn
+    kept = 1.0 - chosen
+    new["w1"] = new["w1"] * kept + fresh * chosen
     new["w2"] = new["w2"] * kept[:, None]
     for name in ("b1", "utility", "mean_activation", "age"):
         new[name] = new[name] * kept
@@ -120,11 +120,11 @@ class Head:
         return {**values, "inverse_norm": inverse_norm, "unit": unit, "cosine": cosine, "logits": logits}
 
     def _activate(self, state: Mapping[str, Any], pre: Any) -> Any:
-        """Return the hidden activations of `pre` [N, h]; with the next, what a rule with units of its own overrides."""
+        """Return the hidden activations of `pre` [N, h]. Rules with other activations override this and the next."""
         return ops.relu(pre)
 
     def _activate_backward(self, state: Mapping[str, Any], pre: Any, d_hidden: Any) -> tuple[Any, State]:
-        """Return the gradient of `pre` [N, h], and those of the activation's own tensors, each [h]."""
+        """Return the gradient of `pre` [N, h], and those of the tensors of the activation itself, each [h]."""
         return d_hidden * ops.cast(ops.relu(pre) > 0, "float32"), {}  # relu: so that a graph need not keep both
 
     def _backward(self, state: Mapping[str, Any], values: State, d_logits: Any) -> tuple[State, Any]:
@@ -159,7 +159,7 @@ class Head:
         return gradients, d_x / self.feature_scale
 
     def _score(self, new: State, utility: Any, seen: Any) -> Any:
-        """Return [h], of which the lowest is reborn; what a rule with another choice of units overrides."""
+        """Return scores [h]: the lowest is reset. Overridden by rules that choose units in another way."""
         return utility / seen
 
     def infer(self, state: Mapping[str, Any], feature: Any) -> State:
@@ -200,7 +200,7 @@ class Head:
     def train(
         self, state: Mapping[str, Any], feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any
     ) -> tuple[State, State]:
-        """One training step: forward, backward, Adam, traces, at most one rebirth.
+        """Do one training step: forward, backward, Adam, traces, at most one unit reset.
 
         Args:
             state: every state tensor by name.
@@ -208,11 +208,11 @@ class Head:
             label: int32 [B]; -1 marks an empty row.
             class_mask: float32 [C], 1 = may compete in the loss.
             learning_rate: float32 [].
-            fresh: float32 [d], incoming weights for a reborn unit.
+            fresh: float32 [d], incoming weights for a unit that is reset.
 
         Returns:
             The new state; and `loss` [], `accuracy` [], `logits` [B, C] (before the step, no class masked), `replaced`
-            int32 [] (the unit reborn, or -1) and `feature_gradient` [B, d], the loss' derivative by `feature`.
+            int32 [] (index of the reset unit, or -1) and `feature_gradient` [B, d], the loss' derivative by `feature`.
         """
         c = self.config
         values = self._forward(state, feature)
@@ -224,7 +224,7 @@ class Head:
         accuracy = ops.sum(share[:, 0] * ops.relu(1.0 - miss))
         # probability - target, but without 1 - 1e-7 at a label that is known well: Adam would blow that noise up.
         other = ops.exp(found["log_probability"]) * (1.0 - target)
-        d_rows = (other - target * ops.sum(other, axis=1, keepdims=True)) * class_mask  # (B, C), each row's own loss
+        d_rows = (other - target * ops.sum(other, axis=1, keepdims=True)) * class_mask  # (B, C), the loss of each row
         gradients, feature_gradient = self._backward(state, values, d_rows * share)
 
         new = {**state, "step": state["step"] + 1.0, "age": state["age"] + 1.0}
@@ -233,12 +233,12 @@ class Head:
         else:  # the gradients are linear in those of the logits, so these few numbers take the step size
             self._sgd(new, self._backward(state, values, d_rows * (share * learning_rate))[0])
         mean_hidden = ops.sum(values["hidden"][: ops.shape(feature)[0]] * share, axis=0)  # (h,)
-        replaced = self._rebirth(new, mean_hidden, fresh)
+        replaced = self._reset_unit(new, mean_hidden, fresh)
         result = {"loss": found["loss"], "accuracy": accuracy, "logits": values["logits"], "replaced": replaced}
         return new, {**result, "feature_gradient": feature_gradient}
 
     def _adam(self, new: State, gradients: State, learning_rate: Any) -> None:
-        """Update the trained tensors and their slots in `new`; a unit's own tensors count their steps by its age."""
+        """Update the trained tensors and their slots in `new`; the tensors of one unit count their steps by its age."""
         unit = [one_minus_power(beta, new["age"]) for beta in (BETA1, BETA2)]  # (h,)
         shared = [one_minus_power(beta, new["step"]) for beta in (BETA1, BETA2)]  # ()
         corrections = {"w1": unit, "b1": unit, "w2": [t[:, None] for t in unit]}
@@ -256,12 +256,12 @@ class Head:
             new[name] = new[name] - (step if rate == 1.0 else rate * step)
 
     def _rate(self, name: str, learning_rate: Any) -> Any:
-        """Return the step size of the trained tensor `name`: that of the block has a factor of its own."""
+        """Return the step size of the trained tensor `name`: times `block_rate` for the tensors of the block."""
         adapted = name in BLOCKS[self.config.block].adapted
         return learning_rate * (self.config.block_rate if adapted else 1.0)
 
-    def _rebirth(self, new: State, mean_hidden: Any, fresh: Any) -> Any:
-        """Update traces and debt in `new`, let the least useful mature unit be reborn; return its index or -1."""
+    def _reset_unit(self, new: State, mean_hidden: Any, fresh: Any) -> Any:
+        """Update traces and debt in `new`, reset the least useful mature unit if one is due; return its index or -1."""
         c = self.config
         eta = c.decay_rate
         outgoing = ops.sum(ops.abs(new["w2"]), axis=1)  # (h,)
@@ -276,11 +276,11 @@ class Head:
         due = ops.cast(debt >= 1.0, "float32") * ops.minimum(count, 1.0)
         score = self._score(new, utility, seen) + (1.0 - eligible) * NEVER
         unit = ops.cast(tf.argmin(score, axis=0, output_type=tf.int32), "float32")  # (), lowest index on a tie
-        reborn = ops.relu(1.0 - ops.abs(unit - ops.arange(c.units, dtype="float32"))) * due  # (h,)
+        chosen = ops.relu(1.0 - ops.abs(unit - ops.arange(c.units, dtype="float32"))) * due  # (h,)
 
-        shift = reborn * (mean_activation / seen)  # (h,), what the unit gave on average goes into the bias
+        shift = chosen * (mean_activation / seen)  # (h,), what the unit gave on average goes into the bias
         new["b2"] = new["b2"] + ops.sum(new["w2"] * shift[:, None], axis=0)
         new["utility"], new["mean_activation"] = utility, mean_activation
-        renew_units(new, reborn, fresh[:, None])
+        renew_units(new, chosen, fresh[:, None])
         new["replacement_debt"] = debt - due
         return ops.cast(due * (unit + 1.0) - 1.0, "int32")

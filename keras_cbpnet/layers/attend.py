@@ -20,8 +20,8 @@ class Attend(keras.layers.Layer):
     """softmax(scores) v (Vaswani et al., arXiv 1706.03762).
 
     The int8 softmax of TFLite has steps of 1/256: of 197 keys, the mean probability is 1.3 steps. So where there are
-    many keys, a quantized layer splits each probability into its part up to 1/16 and the rest, gives each part a scale
-    of its own and adds the two products. `export.fine_softmax` lets the file compute the fine part from 16 bits.
+    many keys, a quantized layer splits each probability into its part up to 1/16 and the rest, gives each part its own
+    scale and adds the two products. `export.fine_softmax` lets the file compute the fine part from 16 bits.
 
     Args:
         quantized: whether the parts pass through int8 fake quantizers.

@@ -33,7 +33,7 @@ class CBPHead(keras.layers.Layer):
     Args:
         config: block, sizes and rates; a `HeadConfig` or its dictionary.
         rule: how the block keeps its plasticity; a `plasticity.Rule` or what `parse_rule` reads.
-        seed: of what the rule and a reborn unit draw; the number of steps decides the rest.
+        seed: of what the rule and a reset unit draw; the number of steps decides the rest.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CBPHead(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         c, d = self.config, input_shape[-1]
         self.width = d
-        self.bound = fresh_bound(d)  # of a unit's incoming weights at its birth
+        self.bound = fresh_bound(d)  # of the incoming weights of a new or reset unit
         self.feature_mean = self.add_weight(name="feature_mean", shape=(d,), initializer="zeros", trainable=False)
         self.feature_scale = self.add_weight(name="feature_scale", shape=(d,), initializer="ones", trainable=False)
         self.state: dict[str, keras.Variable] = {}
@@ -65,7 +65,7 @@ class CBPHead(keras.layers.Layer):
             start = keras.initializers.RandomUniform(-self.bound, self.bound) if name == "w1" else "zeros"
             self.state[name] = self.add_weight(name=name, shape=shape, initializer=start, trainable=False)
         for name, value in self.rule.start(self.values()).items():
-            if name not in self.state:  # the rule's own
+            if name not in self.state:  # a tensor that the rule adds
                 self.state[name] = self.add_weight(name=name, shape=value.shape, initializer="zeros", trainable=False)
                 self.state[name].assign(value)
 
@@ -127,7 +127,7 @@ class CBPHead(keras.layers.Layer):
         self.assign({"class_mean": statistics.mean, "class_count": statistics.count})
 
     def fresh(self, step: Any) -> Any:
-        """Return incoming weights for a unit reborn in `step`, float32 [d]: a reloaded model goes on as the saved."""
+        """Return incoming weights [d] for a unit reset in `step`: a reloaded model goes on as the saved one."""
         key = ops.stack([self.seed, ops.cast(step, "int32")])
         return tf.random.stateless_uniform((self.width,), key, -self.bound, self.bound)
 

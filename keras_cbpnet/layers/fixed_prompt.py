@@ -16,7 +16,7 @@ from keras_cbpnet.layers.prompts import assemble
 
 @keras.saving.register_keras_serializable("keras_cbpnet")
 class FixedPrompt(keras.layers.Layer):
-    """In the place of `Prompts`: prefixes for keys and values that are the same for all images and tasks.
+    """Instead of `Prompts`: prefixes for keys and values that are the same for all images and tasks.
 
     So an image takes one pass through the backbone instead of two.
 

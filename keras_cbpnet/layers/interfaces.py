@@ -37,13 +37,13 @@ class Prompts(Protocol):
 
     @property
     def weights(self) -> list[Any]:
-        """As of every Keras layer."""
+        """As in every Keras layer."""
 
     def build(self, input_shape: Any) -> None:
-        """As of every Keras layer."""
+        """As in every Keras layer."""
 
     def get_config(self) -> dict[str, Any]:
-        """As of every Keras layer."""
+        """As in every Keras layer."""
 
     def begin_task(self, query: Any) -> int:
         """Prepare for a task whose images have the queries `query` [N, d]; return the index of its prompt."""
@@ -64,7 +64,7 @@ class Prompts(Protocol):
 
 @runtime_checkable
 class Head(Protocol):
-    """A Keras layer that gives logits of features, and learns by a step or a sum of its own."""
+    """A Keras layer that gives logits of features, and learns by its own step or sum."""
 
     compiled: bool  # whether many steps go through XLA
 
@@ -73,7 +73,7 @@ class Head(Protocol):
         """C."""
 
     def build(self, input_shape: Any) -> None:
-        """As of every Keras layer."""
+        """As in every Keras layer."""
 
     def __call__(self, feature: Any) -> Any:
         """Return the logits [B, C] of `feature` [B, d]; -1e9 for classes not seen yet."""

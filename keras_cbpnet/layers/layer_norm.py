@@ -14,9 +14,9 @@ from keras_cbpnet.layers.fake_quant import optional
 class LayerNorm(keras.layers.Layer):
     """x / sqrt(mean(x^2) + epsilon) over the last axis, for x of mean 0 (Ba et al., arXiv 1607.06450).
 
-    Everything that is added into the tokens has mean 0 here (`centred` in `Projection`), which layer normalization
-    cannot tell from what it was; so two of its six passes fall away on the device, with their int8 rounding. Where a
-    dense layer follows, `affine=False` leaves scale and offset to its weights and saves two more.
+    Everything that is added into the tokens has mean 0 here (`centred` in `Projection`), which makes no difference to
+    layer normalization; so two of its six passes fall away on the device, with their int8 rounding. Where a dense layer
+    follows, `affine=False` leaves scale and offset to its weights and saves two more.
 
     Args:
         affine: whether a trained scale and offset follow.

@@ -1,4 +1,4 @@
-"""The absence of prompts, for what learns on the plain frozen features."""
+"""No prompts, for methods that learn on the plain frozen features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_cbpnet")
 class NoPrompts(keras.layers.Layer):
-    """In the place of `Prompts`: the features are the queries."""
+    """Instead of `Prompts`: the features are the queries."""
 
     tasks, newest, blocks = 1, 0, ()
     reads_tokens = False  # a query is enough

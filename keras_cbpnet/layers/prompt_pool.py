@@ -55,7 +55,7 @@ class PromptPool(keras.layers.Layer):
         similarity = ops.matmul(unit(query), ops.transpose(unit(self.key)))  # (B, P)
         cosine, index = ops.top_k(similarity, self.chosen)  # (B, K)
         extra = ops.take(self.prompt, index, axis=0)  # (B, K, L, D)
-        # Less their mean: so are all tokens here, which layer normalization relies on and cannot tell.
+        # Their mean is subtracted, as from all tokens here: layer normalization relies on it, its result is the same.
         extra = ops.reshape(without_mean(extra), (-1, self.chosen * self.length, self.width))
         feature = backbone.encode_extended(tokens, extra, training=training)
         return feature, ops.cast(index[:, 0], "int32"), ops.sum(cosine, axis=1)

@@ -1,1 +1,1 @@
-"""CBPNet and its rivals, one a file; `keras_cbpnet.tables.METHODS` has them by the name that `--method` takes."""
+"""CBPNet and the methods it is compared with; `keras_cbpnet.tables.METHODS` lists them as `--method` takes them."""

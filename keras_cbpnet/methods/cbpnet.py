@@ -13,11 +13,11 @@ from keras_cbpnet.methods.method import SELECTING, Method, check_selection, dual
 class CBPNetMethod(Method):
     """Prompts and block train together, then the block alone on the features of the prompts that images select.
 
-    Source: CBPNet, arXiv 2509.15785; prompts as in `dualprompt`, rebirths as in the rule `cbp`.
+    Source: CBPNet, arXiv 2509.15785; prompts as in `dualprompt`, unit resets as in the rule `cbp`.
     Deviations: the text at hand does not give the block's form, so it is a choice (`--block`), the default classifying
-    by class means seen through the block; the second part of the training is ours; other rules in the place of
-    continual backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations; a query
-    from an early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, to spare a pass.
+    by class means seen through the block; the second part of the training is ours; other rules instead of continual
+    backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations; a query from an
+    early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, to spare a pass.
     """
 
     options = ("plasticity", "prompts", *SELECTING)

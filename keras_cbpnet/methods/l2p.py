@@ -15,7 +15,7 @@ class L2P(LinearMethod):
     Deviations: those of `PromptPool`, and those of `dualprompt` in the training.
     """
 
-    in_bundle = False  # TOP_K is no operator of TFLM
+    in_bundle = False  # TOP_K is not an operator of TFLM
 
     def prompts(self, config: TrainConfig, width: int) -> interfaces.Prompts:
         return PromptPool(width=width, name="prompts")

@@ -121,7 +121,7 @@ class Backbone(keras.Model):
             tokens: what `embed` gives.
             prefixes: by block index, the rows [B, L, D] before that block's keys and values.
             training: whether the fake quantizers follow the ranges they see.
-            depth: encoder blocks to run; 0: all. Behind fewer, the feature is the class token as the next block's first
+            depth: encoder blocks to run; 0: all. After fewer, the feature is the class token as the next block's first
                 norm gives it.
         """
         x = self.class_token(tokens, prefixes, training, depth)
@@ -157,7 +157,7 @@ class Backbone(keras.Model):
         return self._white(ops.mean(x, axis=1), training)
 
     def last(self, x: Any, training: bool = False) -> Any:
-        """Return the features, float32 [B, D], of the class token after the blocks, [B, D]: normalised, and white."""
+        """Return the features, float32 [B, D], of the class token after the blocks, [B, D]: normalised and whitened."""
         return self._white(self.norm(x, training=training), training)
 
     def _white(self, x: Any, training: bool) -> Any:
@@ -216,7 +216,7 @@ class Backbone(keras.Model):
             image_size: of the input, pixels, instead of the preset's; position embeddings are interpolated.
 
         Raises:
-            UserError: no such preset, none of its weights, a file that does not fit, or an image size that is no
+            UserError: no such preset, none of its weights, a file that does not fit, or an image size that is not a
                 multiple of the patches' step.
         """
         preset = get_preset(name)

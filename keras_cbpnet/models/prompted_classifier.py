@@ -29,7 +29,7 @@ class PromptedClassifier(keras.Model):
     (by its own step) on the current task's classes, `evaluate` and `predict` select prompts image by image. Around
     them: `begin_task` before each task and `observe` to take the class means.
 
-    With `Prompts` and `CBPHead` it is CBPNet; its rivals have other prompts or another head.
+    With `Prompts` and `CBPHead` it is CBPNet; the methods it is compared with have other prompts or another head.
 
     Args:
         backbone: sizes of the Vision Transformer.
@@ -120,7 +120,7 @@ class PromptedClassifier(keras.Model):
             query: what `query` gives for the task's training images, float32 [N, D].
             slots: the task's class slots.
             compete: the slots that compete in the training loss; default: the task's own.
-            new_prompt: whether the task has an expert prompt of its own.
+            new_prompt: whether the task gets a new expert prompt.
         """
         if new_prompt:
             self.prompts.begin_task(query)

@@ -22,7 +22,7 @@ class RandomChoiceHead(Head):
 
 @dataclasses.dataclass(frozen=True)
 class CbpRandom(Cbp):
-    """As `cbp`, but any mature unit may be reborn, useful or not.
+    """As `cbp`, but any mature unit may be reset, useful or not.
 
     Source: the control of Dohare et al., Nature 632 (2024), for what utility is worth.
     Deviations: none.

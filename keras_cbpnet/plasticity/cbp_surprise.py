@@ -1,4 +1,4 @@
-"""Continual backpropagation that notices when labels mean something else."""
+"""Continual backpropagation with drift detection: it notices when labels mean something else."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from keras_cbpnet.plasticity.head_reset import HeadReset
 
 @dataclasses.dataclass(frozen=True)
 class CbpSurprise(Cbp):
-    """As `cbp`; and where the head does worse than a guess, its last layer begins again, as `head_reset` begins a task.
+    """As `cbp`; where the head does worse than guessing, its output layer is reset, as `head_reset` does between tasks.
 
-    A batch whose loss, before its step, is above ln K (K classes compete: what a head that knows nothing has) says that
-    labels mean something else now. What the units detect may serve again, what they were taken for does not. Boundaries
-    between tasks are not told. Like a young unit, a young last layer is spared for `maturity_threshold` steps.
+    This is drift detection. A batch whose loss, before its step, is above ln K (that of guessing among the K classes
+    that compete) is called a surprise: labels mean something else now. What the units detect may serve again, what they
+    were taken for does not. Boundaries between tasks are not told. Like a young unit, a young output layer is spared
+    for `maturity_threshold` steps.
 
-    Source: ours, of two known parts: rebirths of units, Dohare et al., Nature 632 (2024), and resets of the last layer,
+    Source: ours, of two known parts: resets of units, Dohare et al., Nature 632 (2024), and resets of the output layer,
     Nikishin et al., arXiv 2205.07802. `calming` is inverse time decay of the step size (Robbins and Monro, 1951).
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Resetting the last layer."""
+"""Resetting the output layer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from keras_cbpnet.plasticity.rule import Rule
 
 @dataclasses.dataclass(frozen=True)
 class HeadReset(Rule):
-    """At the beginning of a task the last layer and its first Adam moments are zero again; all before it stays.
+    """At the beginning of a task the output layer and its first Adam moments are set to zero; all before it stays.
 
     Source: Nikishin et al., The primacy bias in deep reinforcement learning, ICML 2022, arXiv 2205.07802.
     Deviations: at known task boundaries instead of a fixed period; the second moments are kept, for their bias
-    correction counts the steps of units that live on. Block `prototype` has no last layer: its w2 and b2 are reset.
+    correction counts the steps of units that are not reset. Block `prototype` has no output layer: its w2 and b2 are
+        reset.
     """
 
     def begin_task(self, state: Mapping[str, Any], seed: Any) -> State:

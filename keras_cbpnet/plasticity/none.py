@@ -10,6 +10,6 @@ from keras_cbpnet.plasticity.rule import Rule
 
 @dataclasses.dataclass(frozen=True)
 class Nothing(Rule):
-    """The shared step without rebirths: backpropagation with Adam (Kingma and Ba, arXiv 1412.6980), and no more."""
+    """The shared step without unit resets: backpropagation with Adam (Kingma and Ba, arXiv 1412.6980), and no more."""
 
     on_device: ClassVar[bool] = True

@@ -15,7 +15,7 @@ from keras_cbpnet.plasticity.rule import Rule, every, newborn_weights
 
 @dataclasses.dataclass(frozen=True)
 class ReDo(Rule):
-    """Every `interval` steps all units whose mean activation is at most `threshold` of the average are reborn.
+    """Every `interval` steps all units whose mean activation is at most `threshold` of the average are reset.
 
     Source: Sokar et al., The dormant neuron phenomenon in deep reinforcement learning, ICML 2023, arXiv 2302.12902.
     Deviations: the mean activation is the running one of the state instead of one batch's.

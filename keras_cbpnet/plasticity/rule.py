@@ -1,6 +1,6 @@
 """What every learning rule of the block is: hyper-parameters, and what it does around the one training step.
 
-The step is `head.equations.Head.train`, shared by all; here it runs without rebirths unless the rule is `cbp`.
+The step is `head.equations.Head.train`, shared by all; here it runs without unit resets unless the rule is `cbp`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from keras_cbpnet.head.equations import Head, State
 class Rule(Config):
     """A learning rule of the head's block; this one, the base, adds nothing to the step.
 
-    Pure functions on the state by name, as in the bundle contract; a rule may keep tensors of its own beside those.
+    Pure functions on the state by name, as in the bundle contract; a rule may keep further tensors beside those.
 
     Attributes:
         head_class: the head's mathematics under this rule.
@@ -49,11 +49,11 @@ class Rule(Config):
         return self.head_class(self.settings(config), feature_mean, feature_scale)
 
     def settings(self, config: HeadConfig) -> HeadConfig:
-        """Return the settings of the shared step: those of `config`, without rebirths."""
+        """Return the settings of the shared step: those of `config`, without unit resets."""
         return dataclasses.replace(config, replacement_rate=0.0)
 
     def start(self, state: Mapping[str, Any]) -> State:
-        """Return the state before the first step, with the rule's own tensors."""
+        """Return the state before the first step, with the tensors that the rule adds."""
         return dict(state)
 
     def begin_task(self, state: Mapping[str, Any], seed: Any) -> State:

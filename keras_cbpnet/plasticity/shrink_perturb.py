@@ -12,14 +12,14 @@ from keras_cbpnet.plasticity.rule import Rule, newborn_weights, trained
 
 @dataclasses.dataclass(frozen=True)
 class ShrinkPerturb(Rule):
-    """At the beginning of a task all weights shrink, and some of a newborn network is added.
+    """At the beginning of a task all weights shrink, and a share of freshly initialised ones is added.
 
     Source: Ash and Adams, On warm-starting neural network training, NeurIPS 2020.
     Deviations: Adam's slots are kept; what is added is drawn as the initial weights are, so only w1 is perturbed.
 
     Attributes:
         shrink: factor on every trained tensor.
-        perturb: factor on the newborn weights that are added.
+        perturb: factor on the fresh weights that are added.
     """
 
     shrink: float = 0.5

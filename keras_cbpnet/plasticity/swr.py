@@ -14,7 +14,7 @@ from keras_cbpnet.plasticity.rule import Rule, every, newborn_weights, trained
 
 @dataclasses.dataclass(frozen=True)
 class Swr(Rule):
-    """Every `interval` steps the least useful single weights of each tensor take a newborn network's values.
+    """Every `interval` steps the least useful single weights of each tensor are initialised again.
 
     The utility of a weight is |gradient * weight|; those below `factor` times their tensor's average are replaced.
 

@@ -22,7 +22,7 @@ CLIP = 5.0  # standard deviations at which a teacher's output is cut
 
 
 def encoded(backbone: Backbone, images: Any, training: bool = False) -> Any:
-    """Return every token behind the last norm, [B, 1 + patches, d], of raw RGB images [B, H, W, 3]."""
+    """Return every token after the last norm, [B, 1 + patches, d], of raw RGB images [B, H, W, 3]."""
     x = backbone.embed(images, training=training)
     for block in backbone.blocks:
         x = block(x, training=training)
@@ -141,7 +141,7 @@ def teacher_tokens(
         images: uint8 [N, H, W, 3] of any size.
         grid: G.
         file: to write or to read.
-        identity: of teacher and images; a file of another identity is computed anew.
+        identity: of teacher and images; a file of another identity is computed again.
         show: takes a line of progress, one for each tenth.
         batch: images of one forward pass.
     """
