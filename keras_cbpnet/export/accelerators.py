@@ -1,7 +1,7 @@
 """Which operators of a backbone would run where: Edge TPU, Ethos-U, TensorFlow Lite Micro.
 
-Truthful means: what a vendor's compiler said where it is installed, otherwise what a list of operators allows, and
-named as such. Nothing here was run on the hardware.
+Reported is what a vendor's compiler says where it is installed, otherwise what a list of operators allows; the source
+is named. Nothing here was run on the hardware.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def ethos_u_row(model: bytes, config: str) -> dict[str, Any]:
     """Return what Arm's compiler Vela says of an accelerator configuration; without Vela, that it is not installed."""
     vela = shutil.which("vela") or shutil.which("vela", path=str(Path(sys.executable).parent))
     if not vela:
-        return {"source": "Vela is not installed (pip install ethos-u-vela, into an environment of its own)"}
+        return {"source": "Vela is not installed (pip install ethos-u-vela, into a separate environment)"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "backbone.tflite").write_bytes(model)
@@ -182,7 +182,7 @@ def describe(row: dict[str, Any]) -> str:
     total = row["accelerated"] + row["cpu"]
     text = f"{row['accelerated']} of {total} operators accelerated ({row['accelerated'] / total:.1%})"
     if "first_on_cpu" in row:
-        text += f" at most, then {row['first_on_cpu']} and all behind it on the CPU"
+        text += f" at most, then {row['first_on_cpu']} and all after it on the CPU"
     elif row["on_cpu"]:
         text += f", on the CPU {', '.join(f'{count} {name}' for name, count in row['on_cpu'].items())}"
     if "per_second" in row:

@@ -22,7 +22,7 @@ def signal_to_noise(model: PromptedClassifier, images: NDArray[np.uint8]) -> lis
 
     Args:
         model: quantized; without fake quantizers the result is empty.
-        images: uint8 [N, H, W, 3]; the first eight are used, each behind the prompt that it selects in float32.
+        images: uint8 [N, H, W, 3]; the first eight are used, each with the prompt that it selects in float32.
 
     Returns:
         For each fake quantizer `place`; `ratio_db`, 10 log10 of signal over noise, all noise that arrives there

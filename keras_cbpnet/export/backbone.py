@@ -22,7 +22,7 @@ from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class PromptedBackbone(tf.Module):
-    """The graph behind `serving_default`: `image` [1, H, W, 3] -> `feature` [1, d], `prompt` int32 [1]."""
+    """The graph of `serving_default`: `image` [1, H, W, 3] -> `feature` [1, d], `prompt` int32 [1]."""
 
     def __init__(self, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__()

@@ -82,7 +82,7 @@ def _check_output(run: Path, output: Path, overwrite: bool) -> None:
         if not overwrite:
             raise UserError(f"{output} exists; choose another --output or give --overwrite")
         if not (output / "manifest.json").exists():
-            raise UserError(f"{output} is no bundle, so --overwrite does not replace it; choose another --output")
+            raise UserError(f"{output} is not a bundle, so --overwrite does not replace it; choose another --output")
 
 
 def _runtimes() -> Sequence[str]:
@@ -106,9 +106,9 @@ def refusal(config: TrainConfig, target: str = "linux") -> str | None:
         known = ", ".join(name for name, kind in RULES.items() if kind.on_device)
         return f"a device does not know --plasticity {config.plasticity}; it knows {known}"
     if isinstance(rule, CbpSurprise) and target == "micro":
-        return "--target micro has one step for everything, which cannot be surprised; train with --plasticity cbp"
+        return "--target micro has one step for everything, without drift detection; train with --plasticity cbp"
     if config.stream == "drifting":
-        return "the classes of --stream drifting are names for other things in every task; train a stream of classes"
+        return "the class names of --stream drifting mean something else in every task; train with --stream class"
     return None
 
 

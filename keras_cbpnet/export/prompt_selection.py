@@ -93,7 +93,7 @@ def name_of(prompts: Prompts, depth: int) -> str:
 def choices(
     model: PromptedClassifier, images: Sequence[NDArray[np.uint8] | TaskImages]
 ) -> Iterator[tuple[str, Prompts | FixedPrompt]]:
-    """Yield every choice by name, with the trained prompts of `model`: the keys are taken anew, from the new queries.
+    """Yield every choice by name, with the trained prompts of `model`: the keys are taken again, from the new queries.
 
     Args:
         model: with `Prompts`, more than one of them in use.
@@ -125,7 +125,7 @@ def _query(model: PromptedClassifier, depth: int, images: Any) -> Any:
 def _with_means(
     model: PromptedClassifier, prompts: Prompts | FixedPrompt, images: TaskImages, slots: NDArray[np.int32]
 ) -> CBPHead:
-    """Return the head of `model` with the class means of `images` behind `prompts`."""
+    """Return the head of `model` with the class means of `images` with `prompts`."""
 
     def behind(batch: NDArray[np.uint8]) -> Any:
         tokens, depth = model.backbone.embed(batch), prompts.query_depth

@@ -37,7 +37,7 @@ def selection_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the table of `prompt_selection.compare`, with shares of the cost of two passes."""
     if not rows:
         return
-    yield "selection of the prompt, on this run's prompts, keys and class means taken anew for every choice:"
+    yield "selection of the prompt, on this run's prompts, keys and class means taken again for every choice:"
     full = next(row for row in rows if row["name"] == "two passes")
     for row in rows:
         adds = f"{row['multiply_adds'] / 1e6:.1f} M multiply-adds ({row['multiply_adds'] / full['multiply_adds']:.0%})"

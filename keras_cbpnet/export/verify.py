@@ -20,7 +20,7 @@ HEAD_TOLERANCE = 1e-4
 HEAD_LEARNING_RATE = 1e-3  # at most: beyond it, Adam on random labels amplifies float32 rounding past the tolerance
 WORST = 5  # state tensors that an error names
 COSINE = 0.99
-LEAST_COSINE = 0.95  # also where the model's own rounding takes more: such a model is no good either
+LEAST_COSINE = 0.95  # also where the model's own rounding takes more: such a model is not usable either
 ACCURACY_LOSS = 0.01
 SMALL_WEIGHTS = 1000  # entries that quantized weights may leave in floating point
 
@@ -29,7 +29,7 @@ def check_ops(tables: dict[str, list[dict[str, Any]]], recipe: str) -> None:
     """Refuse custom and Flex operators anywhere, and floating point in a backbone of quantized activations."""
     for file, table in tables.items():
         if custom := custom_ops(table):
-            raise UserError(f"{file} needs operators that are no TFLite builtins: {', '.join(custom)}")
+            raise UserError(f"{file} needs operators that are not TFLite builtins: {', '.join(custom)}")
     if RECIPES[recipe].quantized_activations and (floating := float_ops(tables["backbone.tflite"])):
         raise UserError(f"recipe {recipe} left floating-point operators in backbone.tflite: {', '.join(floating)}")
 

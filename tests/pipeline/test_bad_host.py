@@ -58,7 +58,7 @@ CONVERT = {
     "missing model": (["modelless"], "modelless/model.keras is missing or damaged"),
     "output exists": (["run", "--output", "texts"], "texts exists; choose another --output or give --overwrite"),
     "bundle exists": (["run"], "run.bundle exists; choose another --output or give --overwrite"),
-    "overwriting what is no bundle": (["run", "--output", "texts", "--overwrite"], "texts is no bundle"),
+    "overwriting what is not a bundle": (["run", "--output", "texts", "--overwrite"], "texts is not a bundle"),
     "damaged configuration": (["damaged"], "damaged/config.json is damaged"),
     "recipe": (["run", "--recipe", "int4"], "argument --recipe: invalid choice: 'int4'"),
     "optimizer": (["run", "--optimizer", "sgd"], "--optimizer sgd is for --target micro"),

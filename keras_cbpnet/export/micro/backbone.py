@@ -29,7 +29,7 @@ def lean_backbone(content: bytes) -> bytes:
 
 
 def _transpose_right_operands(model: Model, graph: Any) -> None:
-    """Let every BATCH_MATMUL take its right operand transposed: TFLM keeps a transposed copy of another for good."""
+    """Let every BATCH_MATMUL take its right operand transposed: TFLM otherwise keeps a transposed copy permanently."""
     makers = {i: op for op in graph.operators for i in op.outputs}
     readers = Counter(i for op in graph.operators for i in op.inputs)
     for op in graph.operators:

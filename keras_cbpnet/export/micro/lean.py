@@ -1,7 +1,7 @@
 """Rewrites of one subgraph that keep its values and spare TFLM memory; the general ones are in `tflite_file.rewrites`.
 
 What TFLM does with memory decides them: every tensor and operator costs a record in the arena; BATCH_MATMUL keeps a
-transposed copy of an operand for good, unless it comes transposed.
+    transposed copy of an operand permanently, unless it comes transposed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from keras_cbpnet.export.tflite_file.graph import DTYPES, Model, replace_input, 
 from keras_cbpnet.export.tflite_file.rewrites import drop_dead, drop_identities, fuse, readers_of
 
 CHEAP = ("ADD", "CONCATENATION", "MUL", "SUB")
-LARGE = 1024  # bytes; to keep a smaller value costs less than the operators that make it anew
+LARGE = 1024  # bytes; to keep a smaller value costs less than the operators that make it again
 
 
 def simplify(model: Model, graph: Any, variables: list[Variable]) -> None:
@@ -92,7 +92,7 @@ def _transpose_outside(model: Model, graph: Any) -> None:
 
 
 def _recompute(model: Model, graph: Any, kept: set[int]) -> None:
-    """Compute a large value anew for every reader where a few elementwise operators make it from what is at hand."""
+    """Compute a large value again for every reader where a few elementwise operators make it from what is at hand."""
     makers = {i: op for op in graph.operators for i in op.outputs}
 
     def chain(i: int) -> list[Any] | None:

@@ -20,7 +20,7 @@ SIGNATURE = "serving_default"
 def lean_step(content: bytes) -> bytes:
     """Return the model `content`, one signature over resource variables, as one subgraph over variable tensors.
 
-    The variables become outputs as well, behind those of the signature. The result is for TFLM alone.
+    The variables become outputs as well, after those of the signature. The result is for TFLM alone.
     """
     model = Model(content)
     graph = _signature_graph(model)

@@ -1,4 +1,4 @@
-"""The 16-bit softmax behind the fine part of attention's probabilities; see `layers.attend`."""
+"""The 16-bit softmax that the fine part of attention's probabilities is taken from; see `layers.attend`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ IDENTIFIER = b"TFL3"
 
 
 class Model:
-    """The model behind `content`, the bytes of a .tflite file."""
+    """The model in `content`, the bytes of a .tflite file."""
 
     def __init__(self, content: bytes) -> None:
         self.root = schema.ModelT.InitFromPackedBuf(content, 0)
@@ -64,7 +64,7 @@ class Model:
         return len(self.root.operatorCodes) - 1
 
     def variables(self, graph: Any) -> dict[int, str]:
-        """Return the name of the variable behind each handle of `graph`."""
+        """Return the name of the variable of each handle of `graph`."""
         made = [op for op in graph.operators if self.kind(op) == "VAR_HANDLE"]
         return {op.outputs[0]: op.builtinOptions.sharedName.decode() for op in made}
 

@@ -27,7 +27,7 @@ class Operator(NamedTuple):
 
     name: the builtin's, or `CUSTOM:<its name>`, Flex among them.
     type: floating point where any tensor it reads or writes is, otherwise that of its first output (or input).
-    weights: None where it has none, or they are no constant.
+    weights: None where it has none, or they are not constant.
     constant: whether an input is a constant.
     """
 
@@ -82,7 +82,7 @@ def op_table(model: bytes) -> list[dict[str, Any]]:
 
 
 def custom_ops(table: list[dict[str, Any]]) -> list[str]:
-    """Return the names of the operators in `table` that are no builtin."""
+    """Return the names of the operators in `table` that are not builtins."""
     return sorted({row["op"] for row in table if row["op"].startswith("CUSTOM")})
 
 

@@ -41,7 +41,7 @@ def slim(content: bytes) -> bytes:
 
 
 def _number_variables(model: Model, graph: Any, names: Sequence[str]) -> None:
-    """Number handle and value of the i-th variable in `names` 2 i and 2 i + 1, all other tensors of `graph` behind.
+    """Number handle and value of the i-th variable in `names` 2 i and 2 i + 1, all other tensors of `graph` after them.
 
     The value is what is read from the variable, or assigned where nothing is read. Operators of different graphs that
     do the same with a variable are equal then.

@@ -139,7 +139,7 @@ def test_vela_counts_and_its_summary():
 
 def test_without_vela_the_row_says_so(alone, monkeypatch):
     row = accelerators.ethos_u_row(b"a model", "ethos-u55-128")
-    assert row == {"source": "Vela is not installed (pip install ethos-u-vela, into an environment of its own)"}
+    assert row == {"source": "Vela is not installed (pip install ethos-u-vela, into a separate environment)"}
     assert accelerators.describe(row) == row["source"]
     program(alone, "vela", "import sys; sys.exit('no such accelerator')")
     with pytest.raises(UserError, match=r"vela failed .*no such accelerator.*; take it off the PATH"):

@@ -71,7 +71,7 @@ def test_what_is_shipped_is_the_contract_s_head():
         ("cbp", "micro", None),
         ("none", "linux", None),
         ("cbp_surprise:calming=5", "linux", None),
-        ("cbp_surprise", "micro", "cannot be surprised; train with --plasticity cbp"),
+        ("cbp_surprise", "micro", "without drift detection; train with --plasticity cbp"),
         ("l2", "linux", "does not know --plasticity l2; it knows cbp, cbp_surprise, none"),
     ],
 )

@@ -330,7 +330,7 @@ def test_every_choice_is_compared_on_one_run(run, stream):
     adds = [row["multiply_adds"] for row in rows]
     assert adds[4] < adds[1] < adds[2] < adds[3] < adds[0]
     first, *lines = selection_lines(rows)
-    assert "keys and class means taken anew" in first
+    assert "keys and class means taken again" in first
     assert lines[0].startswith(f"  two passes: accuracy {rows[0]['accuracy']:.3f}, ")
     assert "(100%)" in lines[0]
     assert lines[2].endswith(", shipped")
