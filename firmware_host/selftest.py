@@ -40,10 +40,10 @@ def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, An
         prompts_equal: whether the same prompts are chosen;
         head_max_error: largest absolute difference of start state, probabilities, losses and state after training, and
             of the logits, which `prototype` scales: theirs is divided by max(1, |logit_scale|), back to cosines;
-        replaced_equal: whether the same units are reborn;
+        replaced_equal: whether the same units are reset;
         images, steps: how many were compared.
     A number that is not finite comes as None. `ok`: at most 1 quantum or a ratio of at most 1.25, a head
-    error of at most 1e-5, prompts and reborn units equal.
+    error of at most 1e-5, prompts and reset units equal.
     Raises BundleError when golden.npz lacks any of it, as that of another program does.
     """
     golden = _Golden(bundle)
@@ -83,17 +83,19 @@ class _Golden:
         names += [*(f"infer.{name}" for name in INFER), *(f"train.{name}" for name in TRAIN)]
         for name in names:
             if name not in self._arrays:
-                raise BundleError(f"{self._path} lacks {name!r}, no self-test without: convert with tflite/convert.py")
+                raise BundleError(
+                    f"{self._path} lacks {name!r}, which the self-test needs: convert with tflite/convert.py"
+                )
         image = self._arrays["image"]  # (n, H, W, 3)
         if image.dtype != np.uint8 or image.shape[1:] != (*bundle.image_size, 3) or len(image) == 0:
             raise BundleError(
-                f"{self._path}: image is {image.dtype} {list(image.shape)}, no uint8 images of this bundle's size: "
+                f"{self._path}: image is {image.dtype} {list(image.shape)}, not uint8 images of this bundle's size: "
                 "convert with tflite/convert.py"
             )
         self.expected = self._arrays.get("expected")  # float32 (n, d)
         if self.expected is not None and self.expected.shape != (len(image), bundle.feature_size):
             raise BundleError(
-                f"{self._path}: expected is {list(self.expected.shape)}, no feature for every image: "
+                f"{self._path}: expected is {list(self.expected.shape)}, not one feature per image: "
                 "convert with tflite/convert.py"
             )
 

@@ -45,7 +45,7 @@ class Block(NamedTuple):
     Args:
         weights: the trained tensors and the letters of their shapes, in contract order.
         adapted: those trained at `block_rate` times the learning rate.
-        last: those of the last layer, which begins again when labels change their meaning.
+        last: those of the output layer, which is reset when labels change their meaning.
         scaled: whether its logits are cosines times `logit_scale`.
     """
 
@@ -77,7 +77,7 @@ STATE = {  # what every head keeps beside its weights and their slots
 def state_letters(block: str, optimizer: str = "adam") -> dict[str, str]:
     """Return the letters of the shape of every state tensor (all float32) of a head, in contract order.
 
-    Raises BundleError for a block that is none of `BLOCKS`.
+    Raises BundleError for a block that is not in `BLOCKS`.
     """
     if block not in BLOCKS:
         raise BundleError(f"unknown block {block!r}: use one of {', '.join(BLOCKS)}")

@@ -80,7 +80,7 @@ def manifest_sha256(manifest: Mapping[str, Any]) -> str:
 
 
 def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of any of READ_VERSIONS as the newest says the same."""
+    """Return a manifest of any of READ_VERSIONS in the terms of the newest."""
     for older in range(manifest["schema_version"], SCHEMA_VERSION):
         manifest = UPGRADES[older](manifest)
     return manifest
@@ -116,7 +116,7 @@ def write_manifest(folder: str | Path, manifest: Mapping[str, Any], extra: Seque
 
     Every file of the bundle, those in `extra` too, must already be in `folder`; a file compiled for an accelerator may
     be there as well. Returns the manifest as written.
-    Raises BundleError when a file is missing or the manifest does not hold together; nothing is then written.
+    Raises BundleError when a file is missing or the manifest contradicts itself; nothing is then written.
     """
     folder = Path(folder)
     names = [*(name for name in FILES if name != "manifest.json"), *extra]

@@ -1,4 +1,4 @@
-"""Finding a runtime, and opening a bundle with it; which ones there are stands in firmware_host/shared/runtimes.py."""
+"""Finding a runtime, and opening a bundle with it; the table of runtimes is in firmware_host/shared/runtimes.py."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def find_runtime(name: str = AUTO) -> Runtime:
     for candidate in wanted:
         entry = RUNTIMES[candidate]
         if entry.not_after in sys.modules:
-            reasons.append(
-                f"{candidate} does not load after {entry.not_after} in one process: start a process of its own"
-            )
+            reasons.append(f"{candidate} does not load after {entry.not_after} in one process: use a separate process")
             continue
         try:
             interpreter = importlib.import_module(str(entry.module)).Interpreter

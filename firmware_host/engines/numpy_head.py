@@ -81,11 +81,11 @@ class NumpyHead:
         Args:
             feature: [B, d], in its own units.
             label: int32 [B], -1 = empty row.
-            class_mask: [C], 1 = may compete in the loss; the state's own class_mask is left alone.
+            class_mask: [C], 1 = may compete in the loss; the class_mask of the state does not change.
             learning_rate: the optimizer's step size.
-            fresh: [d], incoming weights for a unit reborn in this step.
+            fresh: [d], incoming weights for a unit that is reset in this step.
 
-        Returns loss, accuracy over the valid rows and the unit reborn (-1: none).
+        Returns loss, accuracy over the valid rows and the index of the reset unit (-1: none).
         """
         x = self._standardise(feature)  # (B, d)
         label = np.asarray(label)
@@ -104,7 +104,7 @@ class NumpyHead:
         d_logits = (other - target * other.sum(axis=1, keepdims=True)) * share[:, None] * (mask > 0)  # (B, C)
         self._update(self._gradients(x, forward, d_logits), F32(learning_rate))
         self._trace(share @ forward["hidden"])
-        replaced = self._rebirth(np.asarray(fresh, F32))
+        replaced = self._reset_unit(np.asarray(fresh, F32))
         return TrainResult(float(loss), float(accuracy), replaced)
 
     def get_state(self) -> HeadState:
@@ -171,7 +171,7 @@ class NumpyHead:
         return {"w1": x.T @ d_pre, "b1": d_pre.sum(axis=0), "w2": hidden.T @ d_out, "b2": d_out.sum(axis=0)}
 
     def _update(self, gradients: Mapping[str, Array], learning_rate: np.float32) -> None:
-        """SGD, or Adam (Kingma and Ba 2015): the tensors of a hidden unit are corrected by that unit's own age."""
+        """SGD, or Adam (Kingma and Ba 2015): the tensors of a hidden unit are corrected by the age of that unit."""
         s = self.state
         s["step"] = s["step"] + np.ones((), F32)
         s["age"] += F32(1)
@@ -196,8 +196,8 @@ class NumpyHead:
         s["utility"] = eta * s["utility"] + rest * activation * outgoing
         s["mean_activation"] = eta * s["mean_activation"] + rest * activation
 
-    def _rebirth(self, fresh: Array) -> int:
-        """Replace the least useful mature unit when a whole one is due; return its index or -1."""
+    def _reset_unit(self, fresh: Array) -> int:
+        """Reset the least useful mature unit when one is due; return its index or -1."""
         s = self.state
         eligible = s["age"] > self.maturity  # (h,)
         count = F32(np.count_nonzero(eligible))

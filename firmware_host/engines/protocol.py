@@ -17,7 +17,7 @@ HeadState = dict[str, Array]  # the tensors of a head, by name
 
 
 class TrainResult(NamedTuple):
-    """Outcome of one training step: loss, accuracy on the valid rows, index of the unit reborn or -1."""
+    """Outcome of one training step: loss, accuracy on the valid rows, index of the reset unit or -1."""
 
     loss: float
     accuracy: float

@@ -66,7 +66,7 @@ class BackboneRunner:
 
 
 class TflmHead:
-    """A head_step file as a head engine; a larger batch than its own is trained on in pieces of B rows.
+    """A head_step file as a head engine; a batch of more than B rows is trained on in pieces of B.
 
     Args:
         interpreter: TFLM's class.
@@ -123,7 +123,7 @@ class TflmHead:
             self._invoke(rows, labels, self._mask, 0.0, None, True)
 
     def train(self, feature: Array, label: Array, class_mask: Array, learning_rate: float, fresh: Array) -> TrainResult:
-        """Make one training step on every B rows; the results are means over the steps, and the last unit reborn."""
+        """Make one training step on every B rows; the results are means over the steps, and the last reset unit."""
         label = np.asarray(label)
         losses, hits, replaced, total = 0.0, 0.0, -1, max(int(np.sum(label >= 0)), 1)
         for rows, labels in self._pieces(feature, label):

@@ -41,7 +41,7 @@ def bytes_to_decode(image: PillowImage, full: tuple[int, int], size: tuple[int, 
     if image.mode.startswith("I"):
         a_pixel += TO_8_BITS
     elif has_alpha(image):
-        a_pixel += CONVERTED * (1 if image.mode == "RGBA" else 2)  # resizing multiplies by alpha in an image of its own
+        a_pixel += CONVERTED * (1 if image.mode == "RGBA" else 2)  # resizing multiplies by alpha in a separate image
     elif image.mode not in ("L", "RGB"):
         a_pixel += CONVERTED
     resizing = 4 * max(size) * height + EDGE * (width + height)
@@ -61,7 +61,7 @@ def _coefficients(image: PillowImage, full: tuple[int, int]) -> int:
 
 def _components_of_first_scan(file: IO[bytes]) -> int:
     """Return how many components the first scan of a JPEG has; 0 when none is found."""
-    file.seek(2)  # behind the start of the image
+    file.seek(2)  # after the start of the image
     while True:
         byte = file.read(1)
         if byte != b"\xff":

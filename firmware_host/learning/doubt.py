@@ -1,6 +1,6 @@
-"""Labels that are probably wrong: the head is sure of another class. They move class means, but are not trained on.
+"""Label noise: labels that are probably wrong, because the head is sure of another class, move class means only.
 
-Whoever teaches has the last word: what is doubted again and again is believed.
+A label that is doubted again and again is believed and trained on.
 Dimensions: N images, d features, C slots.
 """
 

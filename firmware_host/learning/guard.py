@@ -1,6 +1,6 @@
-"""Watches learning from outside: training steps that break the head are taken back.
+"""Rollback: watches learning from outside and undoes training steps that break the head.
 
-A head is broken when a loss or a tensor is no number, when logits explode, or when the accuracy on features drawn from
+A head is broken when a loss or a tensor is not finite, when logits explode, or when the accuracy on features drawn from
 the class statistics collapses. Dimensions: n probe rows, d features.
 """
 
@@ -40,7 +40,7 @@ class Guard:
         self._best = self._look()[0]
 
     def judge(self, losses: Sequence[float]) -> str | None:
-        """Return None and remember the head as sound, or take it back to when it was and return why.
+        """Return None and remember the head as sound, or roll it back to when it was and return why.
 
         `losses` are those of the training steps since the last call.
         """
@@ -57,7 +57,7 @@ class Guard:
                 return f"loss {loss}"
         for name, tensor in self._head.get_state().items():
             if not np.isfinite(tensor).all():
-                return f"{name} is no number"
+                return f"{name} is not finite"
         accuracy, largest = self._look()
         if not largest <= MAX_LOGIT:
             return f"logits up to {largest:.3g}"
@@ -67,7 +67,7 @@ class Guard:
         return None
 
     def _look(self) -> tuple[float, float]:
-        """Return the accuracy on the probe and the largest logit there; inf where one is no number."""
+        """Return the accuracy on the probe and the largest logit there; inf where one is not finite."""
         if self._probe is None:
             return 0.0, 0.0
         hits, largest = 0, 0.0

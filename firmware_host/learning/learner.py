@@ -31,7 +31,7 @@ __all__ = [
     "train",
 ]
 
-CHUNK = 50  # training steps that are judged, and taken back, together
+CHUNK = 50  # training steps that are judged, and rolled back, together
 MAX_FAULTS = 3  # chunks in a row
 
 Progress = Optional[Callable[[str, int, int], None]]  # what is being done, how many are done, how many there are
@@ -102,7 +102,7 @@ class LearnSettings:
 
 
 class LearnResult(NamedTuple):
-    """Training steps made, units reborn, mean loss of the last epoch, steps taken back."""
+    """Training steps made, units reset, mean loss of the last epoch, steps rolled back."""
 
     steps: int
     replaced: int
@@ -132,10 +132,10 @@ def train(
 ) -> LearnResult:
     """Train the head on real images, feature [N, d] float32 and label [N], for some epochs of shuffled batches.
 
-    Every random number (order, replay, weights of reborn units) comes from `rng`. Replayed rows come from `replay`, by
-    default the statistics. The steps are judged a chunk at a time: one that breaks the head is taken back, logged and
-    counted; after one that does not, `on_sound(steps, taken back)` is called. Raises DeviceError when nothing but
-    faults come of it.
+    Every random number (order, replay, weights of reset units) comes from `rng`. Replayed rows come from `replay`, by
+    default the statistics. The steps are judged a chunk at a time: one that breaks the head is rolled back, logged and
+        counted; after one that does not, `on_sound(steps, rolled back)` is called. Raises DeviceError when learning
+        diverges: too many chunks in a row, or all of them, are rolled back.
     """
     mask = np.zeros(len(statistics.count), np.float32)  # (C,)
     mask[statistics.seen if settings.replays else np.unique(label)] = 1.0
@@ -164,7 +164,7 @@ def train(
                     f"learning diverged at step {steps} ({reason}): use a lower learning rate than "
                     f"{settings.learning_rate}"
                 )
-            logger.warning("training steps %d to %d are taken back: %s", steps - len(chunk) + 1, steps, reason)
+            logger.warning("training steps %d to %d are rolled back: %s", steps - len(chunk) + 1, steps, reason)
         chunk = []
         if reason is None and on_sound:
             on_sound(steps, rolled_back)
@@ -173,7 +173,7 @@ def train(
 
 
 def fresh_weights(d: int, rng: np.random.Generator) -> Array:
-    """Draw the incoming weights [d] of a unit that may be reborn, from the distribution that w1 starts from."""
+    """Draw the incoming weights [d] of a unit that may be reset, from the distribution that w1 starts from."""
     limit = fresh_bound(d)
     return rng.uniform(-limit, limit, d).astype(np.float32)
 

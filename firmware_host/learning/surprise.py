@@ -1,4 +1,4 @@
-"""A head that notices when labels mean something else: its last layer then begins anew.
+"""Drift detection: a head that notices when labels mean something else, a surprise, and resets its output layer.
 
 The host trains by the same rule, `keras_cbpnet/plasticity/cbp_surprise.py`, where it is described. Here it stands
 around a head that any runtime computes: the bundle's own step stays as the contract says.
@@ -25,7 +25,7 @@ class SurprisedHead:
     Args:
         head: what infers, observes and trains.
         block: the head's.
-        maturity: steps for which a last layer is spared after a surprise.
+        maturity: steps for which the output layer is spared after a surprise.
         calming: steps after a surprise in which the learning rate falls to a half; 0: it does not fall.
         calm: steps since the last surprise.
     """

@@ -22,14 +22,14 @@ __all__ = ["YOUNG", "Lesson", "steps_for", "teach"]
 # classes where they are.
 YOUNG = 16  # images until a class counts as settled
 STEPS_YOUNG, STEPS_SETTLED = 16, 2
-YOUNG_SHARE = 0.3  # of a batch, at least, for the classes that are new together: else few images of one are drowned
+YOUNG_SHARE = 0.3  # of a batch, at least, for the classes that are new together: else few images of one are outnumbered
 RATE_SHARE = 0.3  # of the learning rate of a whole data set
 
 
 class Lesson(NamedTuple):
-    """What one label brought: training steps, units reborn, mean loss.
+    """What one label brought: training steps, units reset, mean loss.
 
-    A label that is doubted brings no step, and a loss that is not a number. `fault` says why all of it must be taken
+    A label that is doubted brings no step, and a loss that is not a number. `fault` says why all of it must be rolled
     back (None: it is sound), `rolled_back` how many steps that are.
     """
 
@@ -49,7 +49,7 @@ def teach(working: WorkingState, raw: Array, value: Array, slot: int, settings: 
     """Take in one image with its slot: class means at once, then training steps on the last images and replayed ones.
 
     Args:
-        working: what the device knows; changed in place. Where a fault is found, the caller takes all of it back.
+        working: what the device knows; changed in place. Where a fault is found, the caller rolls all of it back.
         raw: feature [d] as the backbone stores it; kept among the last images.
         value: the same, float32.
         slot: of the image's class, which has its name already.

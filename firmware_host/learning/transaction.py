@@ -22,7 +22,7 @@ class Transaction:
             self.take_back()
 
     def keep(self) -> None:
-        """Count what was changed so far as done: it is not taken back any more."""
+        """Keep what was changed so far: it is no longer rolled back."""
         self._before = self._working.snapshot()
 
     def take_back(self) -> None:

@@ -1,4 +1,4 @@
-"""The incoming weights of a hidden unit that begins: w ~ U(-s, s), s = sqrt(6 / d) (He et al. 2015)."""
+"""The incoming weights of a new or reset hidden unit: w ~ U(-s, s), s = sqrt(6 / d) (He et al. 2015)."""
 
 from __future__ import annotations
 

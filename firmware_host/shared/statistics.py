@@ -64,7 +64,7 @@ class ClassStatistics:
     def update(self, feature: Array, label: int) -> None:
         """Take in one image: `feature` [d] in the features' own units, `label` its class slot."""
         if not 0 <= label < len(self.count):
-            raise ValueError(f"label {label} is no slot: give 0 to {len(self.count) - 1}")
+            raise ValueError(f"label {label} is not a slot: give 0 to {len(self.count) - 1}")
         before = np.asarray(feature, np.float64) - self.mean[label]  # (d,)
         self.count[label] += 1.0
         self.mean[label] += before / self.count[label]
@@ -79,7 +79,7 @@ class ClassStatistics:
         """
         feature, label = np.asarray(feature, np.float64), np.asarray(label)
         if len(wrong := label[(label < 0) | (label >= len(self.count))]):
-            raise ValueError(f"label {wrong[0]} is no slot: give 0 to {len(self.count) - 1}")
+            raise ValueError(f"label {wrong[0]} is not a slot: give 0 to {len(self.count) - 1}")
         for slot in np.unique(label):
             rows = feature[label == slot]  # (n, d)
             mean, old, n = rows.mean(axis=0), self.count[slot], float(len(rows))
@@ -115,10 +115,11 @@ class ClassStatistics:
     def expect(self, rng: np.random.Generator, label: Array) -> Array:
         """Draw a feature for each slot of `label` as its class's next image is to be expected: float32 [rows, d].
 
-        The mean of few images misses the class's own by the spread of an image over the root of their number; `sample`
-        takes it as it is. Here the class's own is drawn too, from what is known of it (empirical Bayes, Efron and
-        Morris 1973): class means scatter around their centre as the images do within a class, tau times as wide, so
-        of n images' mean the share tau^2 / (tau^2 + 1/n) is kept, the rest is the centre's. With many the two agree.
+        The mean of few images misses the true class mean by the spread of an image over the root of their number;
+        `sample` takes it as it is. Here the true class mean is drawn too, from what is known of it (empirical Bayes,
+        Efron and Morris 1973): class means scatter around their centre as the images do within a class, tau times as
+        wide, so of n images' mean the share tau^2 / (tau^2 + 1/n) is kept, the rest is the centre's. With many the two
+        agree.
         """
         centre, tau_2 = self._prior()
         n = np.maximum(self.count[label], 1.0)  # (rows,)

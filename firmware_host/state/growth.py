@@ -16,7 +16,7 @@ __all__ = ["snapshot_for"]
 
 
 def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
-    """Return what a state file holds, for `bundle`: its own, or one of the same backbone and head with fewer slots.
+    """Return what a state file holds, for `bundle`: its state, or one of the same backbone and head with fewer slots.
 
     Raises DeviceError when it fits neither way.
     """

@@ -117,7 +117,7 @@ def test_an_incomplete_golden_file_is_refused(bundle, without, named):
     arrays = {name: value for name, value in opened.arrays("golden.npz").items() if name not in without}
     np.savez(bundle / "golden.npz", **arrays)
     write_manifest(bundle, opened.manifest)
-    message = f"golden.npz lacks '{named}', no self-test without: convert with tflite/convert.py"
+    message = f"golden.npz lacks '{named}', which the self-test needs: convert with tflite/convert.py"
     with pytest.raises(BundleError, match=message):
         selftest(read_bundle(bundle), Runtime("numpy", None, RUNTIMES["numpy"]))
 
@@ -182,7 +182,7 @@ def test_a_feature_that_is_no_number_fails(bundle, runtime):
 
 
 def test_other_expected_features_are_refused(bundle, runtime):
-    with pytest.raises(BundleError, match=r"golden.npz: expected is \[3, 6\], no feature for every image: convert"):
+    with pytest.raises(BundleError, match=r"golden.npz: expected is \[3, 6\], not one feature per image: convert"):
         selftest(changed(bundle, expected=np.zeros((3, 6), np.float32)), runtime)
 
 

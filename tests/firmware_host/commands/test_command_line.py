@@ -100,7 +100,7 @@ def test_a_bundle_of_another_program(call, refuse, make, bundle, tmp_path, capfd
     assert (code, manifest["versions"], "name" in manifest) == (0, {"another_program": "3.1"}, False)
     assert main(["info", str(bundle)]) == 0
     assert capfd.readouterr().out.startswith("tiny (int8), identity ")
-    assert "golden.npz lacks 'image', no self-test without" in refuse("selftest")
+    assert "golden.npz lacks 'image', which the self-test needs" in refuse("selftest")
     code, [result], _ = call("learn", bundle, data)
     assert (code, result["images"]) == (0, 12)
     code, [result], _ = call("evaluate", bundle, data)

@@ -118,7 +118,7 @@ def test_the_logit_of_a_slot_without_a_class_breaks_nothing(guarded):
 def test_what_is_no_number_is_taken_back(guarded, value):
     guard, head, _ = guarded
     head.state["spare"] = np.array([0.0, value])  # a tensor that no prediction needs
-    assert guard.judge([0.5]) == "spare is no number"
+    assert guard.judge([0.5]) == "spare is not finite"
     assert "spare" not in head.state
     assert guard.judge([0.5, float(value), 0.5]) == f"loss {float(value)}"
 
@@ -168,7 +168,7 @@ def test_a_confused_chunk_is_taken_back_and_the_images_stay_observed(make, bundl
     result = device.learn(*make.images(["red"], 3), epochs=60)  # two steps an epoch, chunks of fifty
     assert (result["rolled_back"], device.rolled_back, result["steps"]) == (50, 50, 120)
     [message] = caplog.messages
-    assert message.startswith("training steps 1 to 50 are taken back: accuracy on replayed classes fell from 100%")
+    assert message.startswith("training steps 1 to 50 are rolled back: accuracy on replayed classes fell from 100%")
     state = snapshot(device)
     assert int(state.head["step"]) == 70
     np.testing.assert_array_equal(state.head["class_count"], [23, 20, 0, 0])

@@ -1,4 +1,4 @@
-"""Learning unattended: one label at a time, what is replayed, doubted and taken back, and going on after a stop."""
+"""Learning unattended: one label at a time, what is replayed, doubted and rolled back, and going on after a stop."""
 
 import numpy as np
 import pytest
@@ -165,7 +165,7 @@ class Breakable:
     [
         (2, [0.5, 0.4], None),
         (2, [0.5, float("nan")], "loss nan"),
-        (np.inf, [0.5], "w is no number"),
+        (np.inf, [0.5], "w is not finite"),
         (2e3, [0.5], "logits up to 2e+03"),
         (-1, [0.5], "accuracy on replayed classes fell from 100% to 0%"),
     ],
@@ -195,7 +195,7 @@ def test_a_broken_chunk_is_counted_and_logged_and_the_rest_goes_on(make, open_de
     monkeypatch.setattr(device._working.head, "train", once_nan)
     result = device.learn(*make.images(["blue"], 6), save_every=3)  # chunks of three steps
     assert (result["steps"], result["rolled_back"], device.rolled_back) == (60, 3, 3)
-    assert caplog.messages == ["training steps 4 to 6 are taken back: loss nan"]
+    assert caplog.messages == ["training steps 4 to 6 are rolled back: loss nan"]
     assert int(device._working.snapshot().head["step"]) == 57
     assert device.written["saves"] == 19
     device.save()

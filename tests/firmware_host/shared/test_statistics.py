@@ -136,9 +136,9 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="no image yet"):
         statistics.sample(np.random.default_rng(0), 1)
     for label in (-1, 2):
-        with pytest.raises(ValueError, match=f"label {label} is no slot: give 0 to 1"):
+        with pytest.raises(ValueError, match=f"label {label} is not a slot: give 0 to 1"):
             statistics.update(np.zeros(3), label)
-        with pytest.raises(ValueError, match=f"label {label} is no slot: give 0 to 1"):
+        with pytest.raises(ValueError, match=f"label {label} is not a slot: give 0 to 1"):
             statistics.update_all(np.zeros((3, 3)), np.array([0, 1, label]))
     with pytest.raises(ValueError, match="do not fit"):
         ClassStatistics(np.zeros((2, 3)), np.zeros(2), np.zeros((2, 2)))
