@@ -82,7 +82,7 @@ def demo(output: Path | None) -> None:
 
 
 def measure_seeds(seeds: Sequence[int], work: Path, output: Path | None) -> None:
-    """Measure every seed in a folder of its own; print and write means and deviations."""
+    """Measure every seed in a separate folder; print and write means and deviations."""
     commit = results.commit(ROOT)
     records = [measure(seed, work / f"seed{seed}", f"seed {seed} ") for seed in seeds]
     arguments = ["--seeds", ",".join(map(str, seeds))]

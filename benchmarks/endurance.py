@@ -62,7 +62,7 @@ def build_parser() -> cli.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Live through it; print a JSON object a round and one of the whole."""
+    """Run all rounds; print a JSON object per round and one for the whole."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == [FRESH]:
         return serve(*arguments[1:])

@@ -54,7 +54,7 @@ def build_parser() -> cli.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Live through every stream under every rule, print the table, write the results."""
+    """Run every stream under every rule, print the table, write the results."""
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
     data = load(args.features)

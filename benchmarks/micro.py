@@ -1,4 +1,4 @@
-"""Digits on a microcontroller: what a bundle needs under TFLM, and what it learns there beside the Linux bundle.
+"""Digits on a microcontroller: what a bundle needs under TFLM, and what it learns there, next to the Linux bundle.
 
     python -m benchmarks.micro --seeds 0,1,2 --json benchmarks/results/micro.json
 

@@ -36,7 +36,7 @@ def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
     parser = cli.ArgumentParser(prog="python -m benchmarks.unattended", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
-    add("bundles", metavar="BUNDLE", nargs="+", help="bundles that learn, each on its own")
+    add("bundles", metavar="BUNDLE", nargs="+", help="bundles that learn, one after another")
     add("--data", required=True, help="labelled images, as --dataset of the trainer: digits, npz:PATH, ...")
     add("--runtime", default="auto", help="runtime of the device")
     add("--replay", default="statistics", help="replay: statistics, buffer:N or none")

@@ -215,7 +215,7 @@ def check_weights(preset: Preset, weights: str | os.PathLike[str] | None = None)
         weights: the file to load; none for those that are shipped.
 
     Raises:
-        UserError: `weights` is no file, or there is none and none is shipped.
+        UserError: `weights` is not a file, or none is given and none is shipped.
     """
     if weights and not Path(weights).is_file():
         raise UserError(f"no weights file {os.fspath(weights)!r}; give the path of a .npz or .safetensors file")

@@ -20,7 +20,7 @@ from keras_cbpnet.training.check import check
 
 
 def build_parser() -> cli.ArgumentParser:
-    """Return the command line's parser; its defaults are those of `TrainConfig`, where the preset has no own."""
+    """Return the command line's parser; its defaults are those of `TrainConfig`, unless the preset has others."""
     c = TrainConfig()
     parser = cli.ArgumentParser(prog="python -m keras_cbpnet.train", description=__doc__)
     add = parser.add_argument

@@ -64,7 +64,7 @@ def provenance(module: str, arguments: Sequence[str], commit: str | None) -> dic
 
 
 def over_seeds(values: Sequence[Any], reduce: Reduce) -> Any:
-    """Return one tree for the trees `values`: numbers are reduced, texts and truths left out, all else is None."""
+    """Return one tree for the trees `values`: numbers are reduced, strings and booleans left out, all else is None."""
     first = values[0]
     if isinstance(first, dict):
         kept = [key for key in first if not isinstance(first[key], (str, bool))]

@@ -1,4 +1,4 @@
-"""Stages: announced on stderr, each command a process of its own, its seconds counted."""
+"""Stages: announced on stderr, each command in a separate process, its seconds counted."""
 
 from __future__ import annotations
 

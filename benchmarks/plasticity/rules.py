@@ -158,7 +158,7 @@ RANGES: dict[str, dict[str, Between | OneOf]] = {
 
 
 def configurations(name: str, trials: int) -> list[dict[str, Any]]:
-    """Return the `trials` configurations of `name` that tuning tries: the same for ever, more add to fewer."""
+    """Return the `trials` configurations of `name` that tuning tries: more of them begin with the same ones."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))  # of the name alone, whatever other rules there are
     drawn = []
     for _ in range(trials):

@@ -1,4 +1,4 @@
-"""Runs a bundle's .tflite files under the device's runtimes, each in a process of its own.
+"""Runs a bundle's .tflite files under the device's runtimes, each in a separate process.
 
 TensorFlow and tflite-runtime do not live in one process, and what counts is what the device's interpreter computes.
 """
@@ -158,7 +158,7 @@ def run_head(
 
 
 def _run(program: str, runtime: str, *arguments: str) -> str:
-    """Run `program` in a process of its own; return the last line that it prints."""
+    """Run `program` in a separate process; return the last line that it prints."""
     done = subprocess.run(_command(program, runtime, *arguments), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(_failure("backbone", runtime, done.stderr))

@@ -119,7 +119,7 @@ class PromptedClassifier(keras.Model):
         Args:
             query: what `query` gives for the task's training images, float32 [N, D].
             slots: the task's class slots.
-            compete: the slots that compete in the training loss; default: the task's own.
+            compete: the slots that compete in the training loss; default: those of the task.
             new_prompt: whether the task gets a new expert prompt.
         """
         if new_prompt:
@@ -183,7 +183,7 @@ class PromptedClassifier(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The model's own: it knows its loss, so `compile` needs neither loss nor metrics."""
+        """Loss, accuracy and resets: the model has its own, so `compile` needs neither loss nor metrics."""
         return [self.loss_tracker, self.accuracy_tracker, self.replaced_tracker]
 
     def get_config(self) -> dict[str, Any]:

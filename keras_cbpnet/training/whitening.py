@@ -1,7 +1,7 @@
-"""Whitening of a backbone's features by the images of the first task, or by others.
+"""Whitening transform of a backbone's features, from the images of the first task or from others.
 
 A head's constants scale the features dimension by dimension. What the images of one class vary in may be other mixtures
-of dimensions; the backbone's last layer then takes those out for good, see `layers.standardise.whitening`.
+of dimensions; the backbone's whitening layer then removes those, see `head.standardise.whitening`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def whiten_by_task(model: PromptedClassifier, task: Task, features: TaskFeatures
     """Whiten by the first task, in place; helps where images are unlike those of the pretraining.
 
     Args:
-        model: whose backbone has a last layer.
+        model: whose backbone has a whitening layer.
         task: the first, before it is learned.
         features: of its images.
         qat: whether the ranges of fake quantizers are to be taken again.
@@ -49,7 +49,7 @@ def whiten_by_data(backbone: Backbone, data: Dataset, progress: Callable[[str], 
     Nothing of the stream is used, and many classes of many images say more of the covariance than a first task.
 
     Args:
-        backbone: with a last layer, its fake quantizers off.
+        backbone: with a whitening layer, its fake quantizers off.
         data: of whose training images at most 10,000 are drawn, always the same; its domains do not matter.
         progress: called with a line for each tenth of the images; they are computed once and cached.
     """

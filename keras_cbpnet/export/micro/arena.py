@@ -21,7 +21,7 @@ content = open(sys.argv[1], "rb").read()
 interpreter = runtime.Interpreter.from_bytes(content, arena_size=int(sys.argv[2]))
 interpreter.invoke()
 interpreter.print_allocations()
-"""  # in a process of its own: an arena that is too small may end it
+"""  # in a separate process: an arena that is too small may end it
 
 
 def measure_arena(model: bytes) -> dict[str, int]:

@@ -33,7 +33,7 @@ def simplify(model: Model, graph: Any, variables: list[Variable]) -> None:
 
 
 def _drop_shapes(model: Model, graph: Any) -> None:
-    """Drop the shape that every RESHAPE is given: TFLM needs none but the result's own."""
+    """Drop the shape that every RESHAPE is given: TFLM needs only the shape of the result."""
     for op in graph.operators:
         if model.kind(op) == "RESHAPE":
             op.inputs = op.inputs[:1]

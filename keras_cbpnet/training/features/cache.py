@@ -1,4 +1,4 @@
-"""What is frozen is computed once: arrays on disk that a killed computation goes on filling."""
+"""What is frozen is computed once: arrays on disk, which a later process goes on filling after a kill."""
 
 from __future__ import annotations
 
