@@ -42,7 +42,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def hide_native_output() -> None:
-    """Sends what TensorFlow's C++ side writes to stderr into nowhere; Python's `sys.stderr` stays where it was.
+    """Send what TensorFlow's C++ side writes to stderr into nowhere; Python's `sys.stderr` stays where it was.
 
     For the main program of a process. KERAS_CBPNET_VERBOSE=1 leaves everything visible.
     """
@@ -57,7 +57,7 @@ def hide_native_output() -> None:
 
 
 def seed_list(text: str) -> list[int]:
-    """Returns the seeds in `0,1,2`."""
+    """Return the seeds in `0,1,2`."""
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
@@ -69,10 +69,10 @@ def seed_list(text: str) -> list[int]:
 
 @contextlib.contextmanager
 def progress_lines(total: int) -> Iterator[Callable[[str], None]]:
-    """Yields a function that shows a line of progress on stderr: beside a bar on a terminal, plain lines elsewhere.
+    """Yield a function that shows a line of progress on stderr: beside a bar on a terminal, plain lines elsewhere.
 
     Args:
-        total: Steps of the work; a line that names an `epoch` is one step.
+        total: steps of the work; a line that names an `epoch` is one step.
     """
     if not sys.stderr.isatty():
         yield lambda line: print(line, file=sys.stderr, flush=True)
@@ -92,11 +92,11 @@ def progress_lines(total: int) -> Iterator[Callable[[str], None]]:
 
 
 def run(main: Callable[..., Optional[int]], argv: Sequence[str] | None = None) -> int:
-    """Calls `main(argv)` and turns what goes wrong with the input into one line and an exit code.
+    """Call `main(argv)` and turn what goes wrong with the input into one line and an exit code.
 
     Args:
-        main: The command; takes the arguments (None: `sys.argv[1:]`), returns an exit code or None for success.
-        argv: Arguments without the program's name.
+        main: the command; takes the arguments (None: `sys.argv[1:]`), returns an exit code or None for success.
+        argv: arguments without the program's name.
 
     Returns:
         The exit code: main's own (None counts as 0); 2 for bad input (`UserError`, the bundle contract's errors, an

@@ -17,7 +17,7 @@ FIRST, LAST = 20, 100  # tasks at the two ends of a drifting stream that its sum
 
 
 def summarize(matrix: ArrayLike | Sequence[Sequence[Optional[float]]]) -> dict[str, Any]:
-    """Computes the metrics of a task stream from R[i][j], the accuracy on task j after training task i.
+    """Compute the metrics of a task stream from R[i][j], the accuracy on task j after training task i.
 
     Args:
         matrix: R, [T, T], accuracies in 0..1 on and below the diagonal; what stands above it is ignored (None, NaN).
@@ -34,7 +34,7 @@ def summarize(matrix: ArrayLike | Sequence[Sequence[Optional[float]]]) -> dict[s
         accuracy taken over all moments, the last one included.
 
     Raises:
-        ValueError: The matrix is not square, is empty, or has an entry outside 0..1 (or none) where one is needed.
+        ValueError: the matrix is not square, is empty, or has an entry outside 0..1 (or none) where one is needed.
     """
     r = np.array(matrix, dtype=np.float64)  # None becomes NaN
     if r.ndim != 2 or r.shape[0] != r.shape[1] or not len(r):
@@ -58,7 +58,7 @@ def summarize(matrix: ArrayLike | Sequence[Sequence[Optional[float]]]) -> dict[s
 
 
 def summarize_drifting(curve: ArrayLike | Sequence[Optional[float]]) -> dict[str, Any]:
-    """Computes the metrics of a drifting stream, whose tasks use the same labels again, so that none is tested later.
+    """Compute the metrics of a drifting stream, whose tasks use the same labels again, so that none is tested later.
 
     Args:
         curve: R[i][i], [T], accuracy in 0..1 on each task right after it was learned.
@@ -72,7 +72,7 @@ def summarize_drifting(curve: ArrayLike | Sequence[Optional[float]]) -> dict[str
         First and last tasks as in Dohare et al. (Nature 2024): a network that loses plasticity ends below its start.
 
     Raises:
-        ValueError: The curve is not a vector, is empty, or has an entry outside 0..1 (or none).
+        ValueError: the curve is not a vector, is empty, or has an entry outside 0..1 (or none).
     """
     r = np.array(curve, dtype=np.float64)  # None becomes NaN
     if r.ndim != 1 or not len(r):
@@ -90,10 +90,10 @@ def summarize_drifting(curve: ArrayLike | Sequence[Optional[float]]) -> dict[str
 
 
 def over_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Optional[float]]]:
-    """Computes mean and standard deviation over seeds of every scalar metric.
+    """Compute mean and standard deviation over seeds of every scalar metric.
 
     Args:
-        metrics: One dictionary per seed, as `summarize` or `summarize_drifting` returns it; other entries may stand
+        metrics: one dictionary per seed, as `summarize` or `summarize_drifting` returns it; other entries may stand
             beside the metrics.
 
     Returns:
@@ -101,7 +101,7 @@ def over_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Opti
         first; std is that of the sample (n - 1), None for a single seed.
 
     Raises:
-        ValueError: There is no dictionary.
+        ValueError: there is no dictionary.
     """
     if not metrics:
         raise ValueError("no metrics given; there must be one dictionary per seed, and at least one")
@@ -124,7 +124,7 @@ def effective_rank(activations: ArrayLike) -> float:
         A number between 1 and min(N, U); 0 if every activation is zero.
 
     Raises:
-        ValueError: Not a non-empty matrix of finite numbers.
+        ValueError: not a non-empty matrix of finite numbers.
     """
     sigma = np.linalg.svd(_activations(activations), compute_uv=False)
     if sigma[0] == 0:
@@ -139,13 +139,13 @@ def dead_unit_share(activations: ArrayLike, tolerance: float = 0.0) -> float:
 
     Args:
         activations: [N, U], finite, after the ReLU.
-        tolerance: Magnitude up to which an activation counts as zero.
+        tolerance: magnitude up to which an activation counts as zero.
 
     Returns:
         The share of units that are zero on all N rows, in 0..1.
 
     Raises:
-        ValueError: Not a non-empty matrix of finite numbers.
+        ValueError: not a non-empty matrix of finite numbers.
     """
     return float(np.mean(np.all(np.abs(_activations(activations)) <= tolerance, axis=0)))
 

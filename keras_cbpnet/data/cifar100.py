@@ -32,17 +32,17 @@ CLASS_NAMES = tuple(
 
 
 def load_cifar100(image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads the 50,000 training and 10,000 test images, downloading them once.
+    """Load the 50,000 training and 10,000 test images, downloading them once.
 
     Args:
-        image_size: Side of the images in pixels, or (height, width), that `Dataset.images` gives them at.
-        seed: Has no influence.
+        image_size: side of the images in pixels, or (height, width), that `Dataset.images` gives them at.
+        seed: has no influence.
 
     Returns:
         The data set.
 
     Raises:
-        UserError: No network and no archive, or the archive at hand is damaged (Keras would replace it).
+        UserError: no network and no archive, or the archive at hand is damaged (Keras would replace it).
     """
     archive = datasets_folder() / ARCHIVE
     if archive.is_file() and _sha256(archive) != SHA256:

@@ -30,7 +30,7 @@ IMAGE = re.compile(r"s(\d+)/o(\d+)/C_\d+_\d+_\d+\.png")
 
 
 def load_core50(image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads the 164,866 cropped images: 50 classes (objects, official names), the training sessions as domains.
+    """Load the 164,866 cropped images: 50 classes (objects, official names), the training sessions as domains.
 
     The split is the official one: sessions 3, 7 and 10 are for testing, the other eight for training. Testing is on
     one fixed set whatever has been learned (section 5.2 of the paper), so `domain_test` is None: no training session
@@ -42,14 +42,14 @@ def load_core50(image_size: ImageSize, seed: int = 0) -> Dataset:
     replaced by the official test_filelist_reduced.txt, every twentieth test image is used.
 
     Args:
-        image_size: Side of the images in pixels, or (height, width).
-        seed: Has no influence.
+        image_size: side of the images in pixels, or (height, width).
+        seed: has no influence.
 
     Returns:
         The data set.
 
     Raises:
-        UserError: The folder, a list, an object or an image is missing or damaged.
+        UserError: the folder, a list, an object or an image is missing or damaged.
     """
     root = datasets_folder() / "core50"
     images = root / "core50_128x128"
@@ -102,7 +102,7 @@ def _listed(run: Path) -> tuple[list[str], list[str]]:
 
 
 def _path(file: Path, line: str) -> str:
-    """Returns the path in a line of `<path> <label>`."""
+    """Return the path in a line of `<path> <label>`."""
     path = line.partition(" ")[0]
     match = IMAGE.fullmatch(path)
     if not match or not 1 <= int(match[2]) <= len(CLASS_NAMES):

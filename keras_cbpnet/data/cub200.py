@@ -22,19 +22,19 @@ URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 
 
 def load_cub200(image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads the 11,788 images with the official split: 5,994 for training, 5,794 for testing.
+    """Load the 11,788 images with the official split: 5,994 for training, 5,794 for testing.
 
     Classes keep their official order and spelling, without the number in front: `Black_footed_Albatross`.
 
     Args:
-        image_size: Side of the images in pixels, or (height, width).
-        seed: Has no influence.
+        image_size: side of the images in pixels, or (height, width).
+        seed: has no influence.
 
     Returns:
         The data set.
 
     Raises:
-        UserError: The folder CUB_200_2011, one of its lists or an image is missing or damaged.
+        UserError: the folder CUB_200_2011, one of its lists or an image is missing or damaged.
     """
     root = datasets_folder() / "CUB_200_2011"
     require_download(root, "CUB-200-2011", URL)
@@ -52,7 +52,7 @@ def load_cub200(image_size: ImageSize, seed: int = 0) -> Dataset:
 
 
 def _table(file: Path) -> dict[str, str]:
-    """Reads lines of `<number> <value>`."""
+    """Read lines of `<number> <value>`."""
     table = {}
     for line in read_lines(file):
         number, _, value = line.partition(" ")
@@ -63,7 +63,7 @@ def _table(file: Path) -> dict[str, str]:
 
 
 def _column(file: Path, images: Iterable[str], meaning: Mapping[str, int]) -> NDArray[np.int64]:
-    """Reads one value per image, int64 [N] in the order of `images`."""
+    """Read one value per image, int64 [N] in the order of `images`."""
     table = _table(file)
     for image in images:
         if table.get(image) not in meaning:

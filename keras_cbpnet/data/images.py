@@ -31,11 +31,11 @@ class ImageFiles:
     Where all of them fit in `KEPT` bytes, each is decoded once and kept.
 
     Args:
-        files: The files, in their order.
-        image_size: Side of the images in pixels, or (height, width).
+        files: the files, in their order.
+        image_size: side of the images in pixels, or (height, width).
 
     Raises:
-        UserError: A file is missing.
+        UserError: a file is missing.
     """
 
     ndim = 4
@@ -56,10 +56,10 @@ class ImageFiles:
         return len(self.files)
 
     def __getitem__(self, rows: Rows) -> NDArray[np.uint8]:
-        """Returns the images `rows` [S], uint8 [S, H, W, 3].
+        """Return the images `rows` [S], uint8 [S, H, W, 3].
 
         Raises:
-            UserError: A file is not an image, or damaged.
+            UserError: a file is not an image, or damaged.
         """
         wanted = np.arange(len(self))[rows]
         images = np.empty((len(wanted), *self.shape[1:]), np.uint8)
@@ -68,17 +68,17 @@ class ImageFiles:
         return images
 
     def subset(self, rows: Rows) -> ImageFiles:
-        """Returns the images `rows` as another such sequence; none is decoded."""
+        """Return the images `rows` as another such sequence; none is decoded."""
         return ImageFiles((self.files[row] for row in np.arange(len(self))[rows].flat), self.shape[1:3])
 
     def check(self, say: Callable[[str], None] = lambda line: None) -> bytes:
-        """Decodes every image once, and returns a digest of what the files hold, in their order.
+        """Decode every image once, and return a digest of what the files hold, in their order.
 
         Args:
-            say: Takes a line of progress, about one for each tenth of many images.
+            say: takes a line of progress, about one for each tenth of many images.
 
         Raises:
-            UserError: A file is not an image, or damaged.
+            UserError: a file is not an image, or damaged.
         """
         if not self._digest:
             digest, step = hashlib.sha256(), max(LINE, -(-len(self) // 10))

@@ -21,17 +21,17 @@ KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
 
 
 def load_npz(path: str, image_size: ImageSize) -> Dataset:
-    """Loads x_train, x_test (uint8 [N, H, W, 3]), y_train, y_test (integers [N]) and class_names (strings).
+    """Load x_train, x_test (uint8 [N, H, W, 3]), y_train, y_test (integers [N]) and class_names (strings).
 
     Args:
-        path: The file, as `numpy.savez` writes it.
-        image_size: Side of the images in pixels, or (height, width), that `Dataset.images` gives them at.
+        path: the file, as `numpy.savez` writes it.
+        image_size: side of the images in pixels, or (height, width), that `Dataset.images` gives them at.
 
     Returns:
         The data set.
 
     Raises:
-        UserError: File missing or unreadable, a key missing, or an array that is not as described.
+        UserError: file missing or unreadable, a key missing, or an array that is not as described.
     """
     file = Path(path).expanduser()
     if not path or not file.is_file():

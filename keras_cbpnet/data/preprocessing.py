@@ -22,7 +22,7 @@ ImageSize = Union[int, Sequence[int]]
 
 
 def height_and_width(size: ImageSize) -> tuple[int, int]:
-    """Returns `size`, one number or (height, width) in pixels, as (height, width)."""
+    """Return `size`, one number or (height, width) in pixels, as (height, width)."""
     height, width = (size, size) if isinstance(size, int) else tuple(size)
     if min(height, width) < 1:
         raise UserError(f"image size {height}x{width} is not positive; give the size in pixels, such as 32")
@@ -30,11 +30,11 @@ def height_and_width(size: ImageSize) -> tuple[int, int]:
 
 
 def resize_images(images: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint8]:
-    """Resizes images with Pillow's bicubic filter (antialiased when shrinking).
+    """Resize images with Pillow's bicubic filter (antialiased when shrinking).
 
     Args:
         images: uint8 [N, H, W, 3], RGB.
-        size: Side of the result in pixels, or (height, width).
+        size: side of the result in pixels, or (height, width).
 
     Returns:
         uint8 [N, height, width, 3]; `images` itself if it has that size already.
@@ -49,10 +49,10 @@ def resize_images(images: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint
 
 
 def read_image(path: str | os.PathLike[str], size: ImageSize) -> NDArray[np.uint8]:
-    """Reads one image file upright as RGB, uint8 [height, width, 3], just as the device package does.
+    """Read one image file upright as RGB, uint8 [height, width, 3], just as the device package does.
 
     Raises:
-        UserError: The file is not an image, or damaged.
+        UserError: the file is not an image, or damaged.
     """
     height, width = height_and_width(size)
     try:

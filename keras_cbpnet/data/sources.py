@@ -31,36 +31,36 @@ __all__ = [
 
 
 def load_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads a data set with all images in memory at one size; arguments as `open_dataset`."""
+    """Load a data set with all images in memory at one size; arguments as `open_dataset`."""
     return open_dataset(spec, image_size, seed).resized()
 
 
 def open_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Opens a data set whose `images` have one size; image files are decoded when their rows are asked for.
+    """Open a data set whose `images` have one size; image files are decoded when their rows are asked for.
 
     Args:
         spec: `digits`, `cifar100`, `imagenet_r`, `cub200`, `core50` (with domains), `folder:PATH` (one folder per
             class, or train/ and test/ folders of them), `domains:PATH` (one folder per domain with one folder per
             class in each, or train/ and test/ folders of them) or `npz:PATH` (x_train, y_train, x_test, y_test,
             class_names).
-        image_size: Side of the images in pixels, or (height, width); resized with Pillow's bicubic filter.
-        seed: Seed of the training/test split where the source leaves it to the user (`imagenet_r`). `digits` and
+        image_size: side of the images in pixels, or (height, width); resized with Pillow's bicubic filter.
+        seed: seed of the training/test split where the source leaves it to the user (`imagenet_r`). `digits` and
             folders are split once and for all, so every run is tested on the same images.
 
     Returns:
         The data set.
 
     Raises:
-        UserError: Unknown name, or data that are missing, damaged or not as described.
+        UserError: unknown name, or data that are missing, damaged or not as described.
     """
     return find_source(spec)(image_size, seed)
 
 
 def find_source(spec: str) -> Callable[[ImageSize, int], Dataset]:
-    """Returns what opens the data set `spec`, given image size and seed; nothing is read yet.
+    """Return what opens the data set `spec`, given image size and seed; nothing is read yet.
 
     Raises:
-        UserError: Unknown name.
+        UserError: unknown name.
     """
     kind, colon, path = spec.partition(":")
     if colon and kind in PATH_SOURCES:
@@ -71,17 +71,17 @@ def find_source(spec: str) -> Callable[[ImageSize, int], Dataset]:
 
 
 def source_names() -> list[str]:
-    """Returns what `--dataset` takes, in words: `digits`, ..., `folder:PATH`, ..."""
+    """Return what `--dataset` takes, in words: `digits`, ..., `folder:PATH`, ..."""
     return [*NAMED_SOURCES, *(f"{name}:PATH" for name in PATH_SOURCES)]
 
 
 def shows_photographs(spec: str) -> bool:
-    """Returns whether the data set `spec` is known to hold photographs larger than 32x32 pixels; nothing is read."""
+    """Return whether the data set `spec` is known to hold photographs larger than 32x32 pixels; nothing is read."""
     return spec.partition(":")[0] in PHOTOGRAPHS
 
 
 def load_digits(image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads scikit-learn's 1,797 handwritten digits (8x8, 17 grey levels; Alpaydin & Kaynak, UCI 1998), split 80/20."""
+    """Load scikit-learn's 1,797 handwritten digits (8x8, 17 grey levels; Alpaydin & Kaynak, UCI 1998), split 80/20."""
     from sklearn import datasets
 
     bunch = datasets.load_digits()

@@ -11,9 +11,9 @@ class Recipe(NamedTuple):
     """One recipe.
 
     Args:
-        summary: For the help text.
-        quantized_weights: Whether dense and convolutional operators have int8 constants.
-        quantized_activations: Whether what flows between the operators is int8, from the image to the feature. The
+        summary: for the help text.
+        quantized_weights: whether dense and convolutional operators have int8 constants.
+        quantized_activations: whether what flows between the operators is int8, from the image to the feature. The
             converter then takes its ranges from the model's fake quantizers, and those that none of them holds from
             representative images. With float activations the fake quantizers are off: float islands would remain
             between int8 operators, slower and less accurate.

@@ -13,21 +13,21 @@ __all__ = ["Task", "class_incremental", "domain_incremental", "drifting", "make_
 
 
 def make_stream(kind: str, dataset: Dataset, tasks: int, seed: int, ways: int = 10, shots: int = 50) -> list[Task]:
-    """Makes a stream by name.
+    """Make a stream by name.
 
     Args:
         kind: `class` (new classes), `drifting` (labels re-used) or `domain` (new surroundings).
-        dataset: What its images are taken from.
-        tasks: Number of tasks; for `domain` the number of domains, or 0.
-        seed: Seed of every draw.
-        ways: Classes in a task, of `drifting` alone.
-        shots: Training images of a class in a task, of `drifting` alone.
+        dataset: what its images are taken from.
+        tasks: number of tasks; for `domain` the number of domains, or 0.
+        seed: seed of every draw.
+        ways: classes in a task, of `drifting` alone.
+        shots: training images of a class in a task, of `drifting` alone.
 
     Returns:
         The tasks in their order.
 
     Raises:
-        UserError: Unknown name, or the data set does not allow this stream.
+        UserError: unknown name, or the data set does not allow this stream.
     """
     stream: list[Task] = STREAMS.find(kind)(dataset, tasks, seed, ways, shots)
     return stream

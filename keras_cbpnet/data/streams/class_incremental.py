@@ -12,16 +12,16 @@ __all__ = ["class_incremental"]
 
 
 def class_incremental(dataset: Dataset, tasks: int, seed: int, ways: int = 0, shots: int = 0) -> list[Task]:
-    """Splits the classes into `tasks` disjoint, equal groups met one after another.
+    """Split the classes into `tasks` disjoint, equal groups met one after another.
 
     Slot i belongs to the i-th class of the stream, so that slots fill up from 0 as tasks arrive.
 
     Args:
-        dataset: All classes.
-        tasks: Number of tasks; must divide the number of classes.
-        seed: Seed of the class order.
-        ways: Not used: `tasks` decides.
-        shots: Not used: all images are taken.
+        dataset: all classes.
+        tasks: number of tasks; must divide the number of classes.
+        seed: seed of the class order.
+        ways: not used: `tasks` decides.
+        shots: not used: all images are taken.
 
     Returns:
         The tasks in their order; images keep the data set's order within a task.

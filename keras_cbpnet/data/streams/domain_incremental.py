@@ -12,23 +12,23 @@ __all__ = ["domain_incremental"]
 
 
 def domain_incremental(dataset: Dataset, tasks: int, seed: int, ways: int = 0, shots: int = 0) -> list[Task]:
-    """Makes one task of every domain, each with all classes; slot i is the i-th class throughout.
+    """Make one task of every domain, each with all classes; slot i is the i-th class throughout.
 
     Where the data set has one test set for all domains (`domain_test` is None, as CORe50's NI protocol has it), every
     task has all test images: accuracy on any task is then the accuracy on that set.
 
     Args:
-        dataset: A data set with domains.
-        tasks: Number of the data set's domains, or 0.
-        seed: Seed of the domains' order.
-        ways: Not used: a task has all classes.
-        shots: Not used: all images are taken.
+        dataset: a data set with domains.
+        tasks: number of the data set's domains, or 0.
+        seed: seed of the domains' order.
+        ways: not used: a task has all classes.
+        shots: not used: all images are taken.
 
     Returns:
         The tasks in their order; images keep the data set's order within a task.
 
     Raises:
-        UserError: The data set has no domains, or another number of them.
+        UserError: the data set has no domains, or another number of them.
     """
     if dataset.domain_train is None:
         raise UserError("the data set has no domains; for a domain stream give domains:PATH or core50")

@@ -12,24 +12,24 @@ __all__ = ["drifting"]
 
 
 def drifting(dataset: Dataset, tasks: int, seed: int, ways: int = 10, shots: int = 50) -> list[Task]:
-    """Draws tasks of a few classes with replacement; every task labels its classes 0 to `ways` - 1 anew.
+    """Draw tasks of a few classes with replacement; every task labels its classes 0 to `ways` - 1 anew.
 
     The head is not reset between tasks, so that what a label means drifts (the setting of Dohare et al., Nature 2024,
     with `ways` classes in place of their two). Task t depends on `seed` and t alone: a longer stream begins with the
     shorter one.
 
     Args:
-        dataset: All classes.
-        tasks: Number of tasks.
-        seed: Seed of the classes and images drawn.
-        ways: Classes in a task, all different; the same class may come again in a later task.
-        shots: Training images of each class, all different, drawn anew in every task.
+        dataset: all classes.
+        tasks: number of tasks.
+        seed: seed of the classes and images drawn.
+        ways: classes in a task, all different; the same class may come again in a later task.
+        shots: training images of each class, all different, drawn anew in every task.
 
     Returns:
         The tasks in their order; images class by class. Test images are all those of the task's classes.
 
     Raises:
-        UserError: A number is not positive, `ways` is more than the classes, or a class has fewer than `shots`
+        UserError: a number is not positive, `ways` is more than the classes, or a class has fewer than `shots`
             training images.
     """
     for name, value in (("tasks", tasks), ("ways", ways), ("shots", shots)):

@@ -21,10 +21,10 @@ class Task:
     """One task of a stream; labels are slots, the head's own class numbers.
 
     Attributes:
-        index: Position in the stream, from 0.
-        slots: The slots of this task's classes; streams that re-use labels have the same slots in every task.
-        class_names: Their names, in the order of `slots`.
-        data: What its images are taken from.
+        index: position in the stream, from 0.
+        slots: the slots of this task's classes; streams that re-use labels have the same slots in every task.
+        class_names: their names, in the order of `slots`.
+        data: what its images are taken from.
         train_rows: int64 [N], its training images as rows of `data`.
         y_train: int32 [N], slots.
         test_rows: int64, as `train_rows`.
@@ -41,7 +41,7 @@ class Task:
     y_test: NDArray[np.int32]
 
     def images(self, part: str) -> TaskImages:
-        """Returns the images of `part`, `train` or `test`; none is decoded yet."""
+        """Return the images of `part`, `train` or `test`; none is decoded yet."""
         return TaskImages(self.data, part, self.train_rows if part == "train" else self.test_rows)
 
     @property
@@ -60,7 +60,7 @@ class TaskImages:
     """Images of a data set as a sequence that is indexed like an array, uint8 [N, H, W, 3], RGB 0..255.
 
     Attributes:
-        data: What they are taken from.
+        data: what they are taken from.
         part: `train` or `test`.
         rows: int64 [N], of that part.
     """

@@ -52,16 +52,16 @@ Summary = dict[str, dict[str, Optional[float]]]
 
 
 def write_comparison(path: str | os.PathLike[str], title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Writes one page with a table and plots of several methods on the same stream, best first.
+    """Write one page with a table and plots of several methods on the same stream, best first.
 
     Args:
-        path: The file, .html; one that exists is replaced at once, never left half written.
-        title: Of the page, plain text.
-        runs: A row's name, such as "cbpnet", to its metrics, one dictionary per seed as `write_report` takes it. Up to
+        path: the file, .html; one that exists is replaced at once, never left half written.
+        title: of the page, plain text.
+        runs: a row's name, such as "cbpnet", to its metrics, one dictionary per seed as `write_report` takes it. Up to
             twelve rows get lines that differ.
 
     Raises:
-        ValueError: There are no rows; a row has no seeds, or seeds with different numbers of tasks; or some runs are
+        ValueError: there are no rows; a row has no seeds, or seeds with different numbers of tasks; or some runs are
             class-incremental and others drifting. Nothing is written.
     """
     drifting, tasks = _check(runs)
@@ -89,7 +89,7 @@ def write_comparison(path: str | os.PathLike[str], title: str, runs: Mapping[str
 
 
 def _check(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[bool, int]:
-    """Returns whether the streams are drifting, and the length of the longest."""
+    """Return whether the streams are drifting, and the length of the longest."""
     if not runs:
         raise ValueError("no runs given; name at least one row")
     kinds: set[bool] = set()
@@ -108,7 +108,7 @@ def _check(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[bool, int]:
 
 
 def _table(columns: Mapping[str, str], rows: Mapping[str, tuple[Summary, int]]) -> str:
-    """Returns the table and its note as HTML; the best value of each column, as it is printed, is marked."""
+    """Return the table and its note as HTML; the best value of each column, as it is printed, is marked."""
     best = {}
     for key in columns:
         values = [round(100 * _mean(summary, key), 1) for summary, _ in rows.values() if key in summary]
@@ -143,7 +143,7 @@ def _mean(summary: Summary, key: str, missing: float = math.nan) -> float:
 
 
 def _diagnostics(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[Panel, dict[str, NDArray[np.float64]]]:
-    """Returns vertical axis -> row -> curves, [S, T] in %, of what was measured."""
+    """Return vertical axis -> row -> curves, [S, T] in %, of what was measured."""
     measured = {name: [plasticity_curves(seed) for seed in seeds] for name, seeds in runs.items()}
     panels = {}
     for key, axis in DIAGNOSTICS.items():
@@ -158,12 +158,12 @@ def _draw_panels(
     panels: Mapping[Panel, Mapping[str, NDArray[np.float64]]],
     names: Sequence[str],
 ) -> None:
-    """Draws one panel above the other, a line for each row, and one legend beside them in the order of the rows.
+    """Draw one panel above the other, a line for each row, and one legend beside them in the order of the rows.
 
     Args:
-        figure: Empty.
-        panels: Vertical axis -> row -> curves, [S, T] in %.
-        names: All rows of the page, so that a row keeps its kind of line from figure to figure.
+        figure: empty.
+        panels: vertical axis -> row -> curves, [S, T] in %.
+        names: all rows of the page, so that a row keeps its kind of line from figure to figure.
     """
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     lines = {}
@@ -178,7 +178,7 @@ def _draw_panels(
 
 
 def _draw_row(axes: Axes, curves: NDArray[np.float64], index: int) -> Any:
-    """Draws mean and one standard deviation of [S, T] curves; returns the line."""
+    """Draw mean and one standard deviation of [S, T] curves and return the line."""
     mean = curves.mean(axis=0)
     at = points(mean)
     colour = COLOURS[index % len(COLOURS)]

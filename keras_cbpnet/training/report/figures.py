@@ -60,14 +60,14 @@ DIAGNOSTICS = {  # those of the plasticity that are drawn
 
 
 def draw_figure(title: str, draw: Callable[[Figure], None], height: float, wide: bool = False) -> str:
-    """Draws a plot and returns it as an HTML figure with a caption; the same input gives the same bytes.
+    """Draw a plot and return it as an HTML figure with a caption; the same input gives the same bytes.
 
     Args:
-        title: Plain text: the caption, and the label for those who do not see the plot. Different for each figure of
+        title: plain text: the caption, and the label for those who do not see the plot. Different for each figure of
             a page.
-        draw: Called with the empty Matplotlib figure.
-        height: In inches, of a width of 5.6, or 11 if wide.
-        wide: As wide as the page rather than half of it.
+        draw: called with the empty Matplotlib figure.
+        height: in inches, of a width of 5.6, or 11 if wide.
+        wide: as wide as the page rather than half of it.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -105,17 +105,17 @@ def draw_figure(title: str, draw: Callable[[Figure], None], height: float, wide:
 
 
 def window(tasks: int) -> int:
-    """Returns over how many tasks a noisy curve is averaged: 1 for a short stream, else about a twentieth, odd."""
+    """Return over how many tasks a noisy curve is averaged: 1 for a short stream, else about a twentieth, odd."""
     return 1 if tasks <= MANY else max(5, tasks // 20) | 1
 
 
 def averaged(tasks: int) -> str:
-    """Returns what to add to a label of curves that `smooth` averaged, if it did."""
+    """Return what to add to a label of curves that `smooth` averaged, if it did."""
     return f" (moving average over {window(tasks)} tasks)" if window(tasks) > 1 else ""
 
 
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the moving average of a curve over `window` tasks around each; at the ends, over those that there are.
+    """Return the moving average of a curve over `window` tasks around each; at the ends, over those that there are.
 
     Args:
         values: float64 [T]; NaN where nothing was measured, and not counted.
@@ -131,18 +131,18 @@ def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def points(values: NDArray[np.float64], most: int = DRAWN) -> NDArray[np.intp]:
-    """Returns the places of a curve to draw a line through: those with a number, thinned to about `most`."""
+    """Return the places of a curve to draw a line through: those with a number, thinned to about `most`."""
     known = np.flatnonzero(np.isfinite(values))
     return np.union1d(known[:: max(1, len(known) // most)], known[-1:])
 
 
 def dots(points: int, marker: str) -> dict[str, Any]:
-    """Returns Matplotlib's settings for the points of a line: marked if they are few."""
+    """Return Matplotlib's settings for the points of a line: marked if they are few."""
     return {"marker": marker, "markersize": 5} if points <= MANY else {}
 
 
 def task_axis(axes: Axes, label: str) -> None:
-    """Names the horizontal axis and puts its ticks on whole numbers."""
+    """Name the horizontal axis and put its ticks on whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel(label)
@@ -150,19 +150,19 @@ def task_axis(axes: Axes, label: str) -> None:
 
 
 def legend_above(figure: Figure) -> None:
-    """Puts a legend above the plot, where it hides no line."""
+    """Put a legend above the plot, where it hides no line."""
     labels = figure.axes[0].get_legend_handles_labels()[1]
     figure.legend(loc="outside upper right", ncols=2 if len("".join(labels)) < 45 else 1)
 
 
 def fit(axes: Axes, label: str, bottom: float | None = None, least: float = 5.0) -> None:
-    """Names the vertical axis, in %, and fits it to what was drawn.
+    """Name the vertical axis, in %, and fit it to what was drawn.
 
     Args:
-        axes: With its lines.
-        label: With the unit.
-        bottom: Where the axis begins; None: below the lowest point, but not below 0.
-        least: Smallest range of the axis.
+        axes: with its lines.
+        label: with the unit.
+        bottom: where the axis begins; None: below the lowest point, but not below 0.
+        least: smallest range of the axis.
     """
     low, high = axes.get_ylim()
     low = max(0.0, low) if bottom is None else bottom

@@ -15,7 +15,7 @@ __all__ = ["average_so_far", "is_drifting", "number", "plasticity_curves"]
 
 
 def number(value: Any) -> float:
-    """Returns the value as float; NaN for what is no number, such as a missing or empty cell of the log."""
+    """Return the value as float; NaN for what is no number, such as a missing or empty cell of the log."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -28,13 +28,13 @@ def is_drifting(metrics: Mapping[str, Any]) -> bool:
 
 
 def average_so_far(metrics: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Returns the mean accuracy over the tasks learned so far, mean_{j<=i} R[i][j], float64 [T], in 0..1."""
+    """Return the mean accuracy over the tasks learned so far, mean_{j<=i} R[i][j], float64 [T], in 0..1."""
     matrix = np.array(metrics["accuracy_matrix"], dtype=np.float64)  # (T, T), NaN above the diagonal
     return np.array([matrix[i, : i + 1].mean() for i in range(len(matrix))])
 
 
 def plasticity_curves(metrics: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-    """Returns the diagnostics in `metrics["plasticity"]` by name, each float64 [T], NaN where not measured.
+    """Return the diagnostics in `metrics["plasticity"]` by name, each float64 [T], NaN where not measured.
 
     A list with one dictionary per task and a dictionary of lists with one number per task are both understood. What has
     no finite number at all is left out.

@@ -50,16 +50,16 @@ def write_report(
     metrics: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Writes the report; an existing file is replaced at once, never left half written.
+    """Write the report; an existing file is replaced at once, never left half written.
 
     Args:
-        path: The file, usually RUN/report.html.
-        config: The run's configuration, as in config.json; may be nested; `name` becomes the title.
-        metrics: As in metrics.json: the result of `metrics.summarize`, or for a drifting stream that of
+        path: the file, usually RUN/report.html.
+        config: the run's configuration, as in config.json; may be nested; `name` becomes the title.
+        metrics: as in metrics.json: the result of `metrics.summarize`, or for a drifting stream that of
             `metrics.summarize_drifting`; and optionally `plasticity`, a list with one dictionary of numbers per task or
             a dictionary of lists with one number per task: dead_unit_share, effective_rank (as a share of the units)
             and units_replaced.
-        history: One dictionary per epoch, as in log.csv; `loss` is drawn, a line for each `part` of the training,
+        history: one dictionary per epoch, as in log.csv; `loss` is drawn, a line for each `part` of the training,
             and `task` marks the tasks.
     """
     diagnostics = plasticity_curves(metrics)
@@ -153,7 +153,7 @@ def _draw_plasticity(
 
 
 def _draw_noisy(axes: Axes, curve: NDArray[np.float64], index: int, label: str = "", linestyle: str = "-") -> None:
-    """Draws one number per task; if they are many, the moving average over the thin curve itself."""
+    """Draw one number per task; if they are many, the moving average over the thin curve itself."""
     if len(curve) > MANY:
         at = points(curve, len(curve))
         axes.plot(at + 1, curve[at], color=COLOURS[index], linewidth=0.6, alpha=0.4)

@@ -13,11 +13,11 @@ __all__ = ["cards", "grid", "write_page"]
 
 
 def write_page(path: str | os.PathLike[str], title: str, body: str) -> None:
-    """Writes a page; an existing file is replaced at once, never left half written.
+    """Write a page; an existing file is replaced at once, never left half written.
 
     Args:
-        path: The file; its folder exists.
-        title: Plain text.
+        path: the file; its folder exists.
+        title: plain text.
         body: HTML.
     """
     target = Path(path)
@@ -26,7 +26,7 @@ def write_page(path: str | os.PathLike[str], title: str, body: str) -> None:
 
 
 def cards(values: Sequence[tuple[str, str, str]]) -> str:
-    """Returns HTML of headline numbers, given as (number, unit, label), all plain text."""
+    """Return HTML of headline numbers, given as (number, unit, label), all plain text."""
     items = ""
     for number, unit, label in values:
         items += f"<div><b>{html.escape(number)} <small>{html.escape(unit)}</small></b>"
@@ -35,7 +35,7 @@ def cards(values: Sequence[tuple[str, str, str]]) -> str:
 
 
 def grid(figures: Sequence[str]) -> str:
-    """Returns HTML of figures side by side where the window is wide enough."""
+    """Return HTML of figures side by side where the window is wide enough."""
     return '<div class="figures">\n' + "\n".join(figures) + "\n</div>"
 
 
