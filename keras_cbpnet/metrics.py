@@ -115,7 +115,7 @@ def over_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Opti
 
 
 def effective_rank(activations: ArrayLike) -> float:
-    """Effective rank: exp of the entropy of the singular values' distribution (Roy & Vetterli, EUSIPCO 2007, eq. 2-4).
+    """Return the effective rank, exp(entropy of the normalised singular values); Roy & Vetterli, EUSIPCO 2007, eq. 2-4.
 
     Args:
         activations: [N, U], finite; not centred here.
@@ -135,7 +135,7 @@ def effective_rank(activations: ArrayLike) -> float:
 
 
 def dead_unit_share(activations: ArrayLike, tolerance: float = 0.0) -> float:
-    """Share of the units that are never active (Dohare et al., Nature 2024, "dead units").
+    """Return the share of the units that are never active (Dohare et al., Nature 2024, "dead units").
 
     Args:
         activations: [N, U], finite, after the ReLU.

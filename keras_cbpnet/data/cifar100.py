@@ -16,7 +16,7 @@ __all__ = ["CLASS_NAMES", "load_cifar100"]
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 ARCHIVE = "cifar-100-python-target_archive"  # the name Keras looks for
-SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"  # Keras' own
+SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"  # that Keras checks
 
 CLASS_NAMES = tuple(
     """
@@ -42,12 +42,12 @@ def load_cifar100(image_size: ImageSize, seed: int = 0) -> Dataset:
         The data set.
 
     Raises:
-        UserError: no network and no archive, or the archive at hand is damaged (Keras would replace it).
+        UserError: no network and no archive, or the archive there is damaged (Keras would replace it).
     """
     archive = datasets_folder() / ARCHIVE
     if archive.is_file() and _sha256(archive) != SHA256:
         raise UserError(
-            f"{archive} is damaged or incomplete; remove it to download it anew, or save {URL} under its name"
+            f"{archive} is damaged or incomplete; remove it to download it again, or save {URL} under its name"
         )
     import keras
 
@@ -55,7 +55,8 @@ def load_cifar100(image_size: ImageSize, seed: int = 0) -> Dataset:
         (x_train, y_train), (x_test, y_test) = keras.datasets.cifar100.load_data()
     except Exception as error:  # Keras raises bare Exception when a download fails
         raise UserError(
-            f"CIFAR-100 is not at hand and could not be downloaded ({type(error).__name__}); save {URL} as {archive}"
+            f"CIFAR-100 is not in Keras' folder and cannot be downloaded ({type(error).__name__}); "
+            f"save {URL} as {archive}"
         ) from error
     return Dataset(
         x_train,

@@ -33,13 +33,13 @@ def load_core50(image_size: ImageSize, seed: int = 0) -> Dataset:
     """Load the 164,866 cropped images: 50 classes (objects, official names), the training sessions as domains.
 
     The split is the official one: sessions 3, 7 and 10 are for testing, the other eight for training. Testing is on
-    one fixed set whatever has been learned (section 5.2 of the paper), so `domain_test` is None: no training session
-    has test images of its own.
+    one fixed set whatever has been learned (section 5.2 of the paper), so `domain_test` is None: training sessions have
+    no test images.
 
     In datasets/core50 of Keras' folder lie core50_128x128 (s1 ... s11, in each o1 ... o50 with C_SS_OO_FFF.png) and,
     if unpacked, the official batches_filelists: then the lists of NI_inc/run0 say which images are used, and for
-    what. Classes are read from the paths, because NC lists number the objects anew in every run. With test_filelist.txt
-    replaced by the official test_filelist_reduced.txt, every twentieth test image is used.
+    what. Classes are read from the paths, because NC lists number the objects differently in every run. With
+    test_filelist.txt replaced by the official test_filelist_reduced.txt, every twentieth test image is used.
 
     Args:
         image_size: side of the images in pixels, or (height, width).

@@ -12,7 +12,7 @@ __all__ = ["drifting"]
 
 
 def drifting(dataset: Dataset, tasks: int, seed: int, ways: int = 10, shots: int = 50) -> list[Task]:
-    """Draw tasks of a few classes with replacement; every task labels its classes 0 to `ways` - 1 anew.
+    """Draw tasks of a few classes with replacement; every task labels its classes from 0 to `ways` - 1.
 
     The head is not reset between tasks, so that what a label means drifts (the setting of Dohare et al., Nature 2024,
     with `ways` classes in place of their two). Task t depends on `seed` and t alone: a longer stream begins with the
@@ -23,7 +23,7 @@ def drifting(dataset: Dataset, tasks: int, seed: int, ways: int = 10, shots: int
         tasks: number of tasks.
         seed: seed of the classes and images drawn.
         ways: classes in a task, all different; the same class may come again in a later task.
-        shots: training images of each class, all different, drawn anew in every task.
+        shots: training images of each class, all different, drawn again in every task.
 
     Returns:
         The tasks in their order; images class by class. Test images are all those of the task's classes.

@@ -15,7 +15,7 @@ __all__ = ["average_so_far", "is_drifting", "number", "plasticity_curves"]
 
 
 def number(value: Any) -> float:
-    """Return the value as float; NaN for what is no number, such as a missing or empty cell of the log."""
+    """Return the value as float; NaN for what is not a number, such as a missing or empty cell of the log."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -23,7 +23,7 @@ def number(value: Any) -> float:
 
 
 def is_drifting(metrics: Mapping[str, Any]) -> bool:
-    """Whether these are the metrics of a drifting stream, `metrics.summarize_drifting`'s, not `summarize`'s."""
+    """Return whether these are the metrics of a drifting stream, `metrics.summarize_drifting`'s, not `summarize`'s."""
     return "learning_curve" in metrics
 
 
