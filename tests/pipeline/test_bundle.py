@@ -198,6 +198,7 @@ def test_start_state_is_the_trained_head(bundle, road, device):
             np.testing.assert_array_equal(shipped["scatter"], statistics["scatter"])
 
 
+@pytest.mark.slow
 def test_the_script_from_another_folder_writes_the_same_bytes(int8, road, tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "tflite" / "convert.py", os.path.relpath(road.run, tmp_path), "--output", "again"],
@@ -247,6 +248,7 @@ def test_a_head_in_another_state_is_refused(refused, road, monkeypatch):
     assert "; worst first: w2 1.0e-02, " in message
 
 
+@pytest.mark.slow
 def test_a_backbone_with_other_weights_is_refused(refused, int8, monkeypatch):
     import flatbuffers
 

@@ -9,6 +9,8 @@ import pytest
 from firmware_host.bundle import read_bundle
 from keras_cbpnet.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 EDGE_TPU = """import pathlib, sys
 folder, model = pathlib.Path(sys.argv[sys.argv.index("--out_dir") + 1]), pathlib.Path(sys.argv[-1])
 (folder / "backbone_edgetpu.tflite").write_bytes(b"compiled:" + model.read_bytes()[:100])

@@ -89,6 +89,7 @@ def test_other_pythons(bundles, here, tmp_path, version, runtime, recipe):
     assert_same(state, here(recipe, "ai_edge_litert"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["int8", "hybrid"])
 @pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72"])
 def test_aarch64(bundles, here, tmp_path, cpu, recipe):
