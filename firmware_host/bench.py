@@ -26,8 +26,9 @@ def bench(bundle: Bundle, runtime: Runtime, threads: int = 1, repeat: int = 50, 
         repeat: how often each thing is timed, after one call that is not.
         seed: of the random inputs.
 
-    Returns medians predict_ms (backbone and head), backbone_ms, train_ms (one step of a full batch), and open_ms,
-    peak_memory_mb (of the whole process; None where the system does not say), runtime, threads, repeat.
+    Returns:
+        Medians predict_ms (backbone and head), backbone_ms, train_ms (one step of a full batch), and open_ms,
+        peak_memory_mb (of the whole process; None where the system does not say), runtime, threads, repeat.
     """
     if repeat < 1:
         raise DeviceError(f"repeat is {repeat}: use 1 or more")

@@ -42,9 +42,12 @@ def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, An
             of the logits, which `prototype` scales: theirs is divided by max(1, |logit_scale|), back to cosines;
         replaced_equal: whether the same units are reset;
         images, steps: how many were compared.
-    A number that is not finite comes as None. `ok`: at most 1 quantum or a ratio of at most 1.25, a head
-    error of at most 1e-5, prompts and reset units equal.
-    Raises BundleError when golden.npz lacks any of it, as that of another program does.
+
+    A number that is not finite comes as None. `ok`: at most 1 quantum or a ratio of at most 1.25, a head error of at
+    most 1e-5, prompts and reset units equal.
+
+    Raises:
+        BundleError: golden.npz lacks any of it, as that of another program does.
     """
     golden = _Golden(bundle)
     match = _best_match(open_backbone(bundle, runtime, threads), golden, runtime.name)

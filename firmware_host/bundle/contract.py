@@ -77,7 +77,8 @@ STATE = {  # what every head keeps beside its weights and their slots
 def state_letters(block: str, optimizer: str = "adam") -> dict[str, str]:
     """Return the letters of the shape of every state tensor (all float32) of a head, in contract order.
 
-    Raises BundleError for a block that is not in `BLOCKS`.
+    Raises:
+        BundleError: for a block that is not in `BLOCKS`.
     """
     if block not in BLOCKS:
         raise BundleError(f"unknown block {block!r}: use one of {', '.join(BLOCKS)}")

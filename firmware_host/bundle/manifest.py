@@ -68,7 +68,8 @@ TENSORS: dict[str, tuple[tuple[int | None, ...], tuple[str, ...]]] = {  # sizes 
 def canonical_text(manifest: Mapping[str, Any]) -> str:
     """Return the only text under which a manifest with a checksum is accepted: sorted keys, indent 1, final newline.
 
-    Raises ValueError for numbers that JSON cannot hold (nan, inf).
+    Raises:
+        ValueError: for numbers that JSON cannot hold (nan, inf).
     """
     return json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -115,8 +116,13 @@ def write_manifest(folder: str | Path, manifest: Mapping[str, Any], extra: Seque
     """Complete `manifest` with schema version and checksums of `folder`'s files, and write manifest.json atomically.
 
     Every file of the bundle, those in `extra` too, must already be in `folder`; a file compiled for an accelerator may
-    be there as well. Returns the manifest as written.
-    Raises BundleError when a file is missing or the manifest contradicts itself; nothing is then written.
+    be there as well.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleError: a file is missing or the manifest contradicts itself; nothing is then written.
     """
     folder = Path(folder)
     names = [*(name for name in FILES if name != "manifest.json"), *extra]

@@ -26,7 +26,8 @@ class Runtime(NamedTuple):
 def find_runtime(name: str = AUTO) -> Runtime:
     """Return the runtime called `name`; `auto` and `numpy` (head only) take the first interpreter that imports.
 
-    Raises DeviceError when it is unknown, not installed or cannot be loaded.
+    Raises:
+        DeviceError: it is unknown, not installed or cannot be loaded.
     """
     if name not in runtime_names():
         raise DeviceError(f"unknown runtime {name!r}: use one of {', '.join(runtime_names())}")
@@ -59,7 +60,9 @@ def open_head(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Head:
     """Open the bundle's head in its start state, by the runtime or, where it runs no heads, by NumPy.
 
     NumPy takes the start state from golden.npz or, where a bundle of another program has none there, from head.tflite.
-    Raises DeviceError when its signatures or tensors are not those of the contract.
+
+    Raises:
+        DeviceError: its signatures or tensors are not those of the contract.
     """
     engine = _engine(runtime)
     if runtime.entry.heads:

@@ -37,7 +37,8 @@ class NumpyHead:
         config: the manifest's `head` section.
         state: every state tensor by name, as in `bundle.state_shapes`.
 
-    Raises DeviceError when a state tensor is missing or has another shape.
+    Raises:
+        DeviceError: a state tensor is missing or has another shape.
     """
 
     def __init__(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
@@ -85,7 +86,8 @@ class NumpyHead:
             learning_rate: the optimizer's step size.
             fresh: [d], incoming weights for a unit that is reset in this step.
 
-        Returns loss, accuracy over the valid rows and the index of the reset unit (-1: none).
+        Returns:
+            loss, accuracy over the valid rows and the index of the reset unit (-1: none).
         """
         x = self._standardise(feature)  # (B, d)
         label = np.asarray(label)

@@ -197,7 +197,8 @@ def open_backbone(bundle: Bundle, runtime: Runtime, threads: int) -> Backbone:
 def open_head(bundle: Bundle, runtime: Runtime, threads: int) -> TflmHead:
     """Open the head step of a bundle with as many rows as its batch has, or eight, in its start state.
 
-    Raises DeviceError when there is none.
+    Raises:
+        DeviceError: there is none.
     """
     names = [name.format(batch=bundle.head["batch"]) for name in HEAD_FILES]
     found = [name for name in names if name in bundle.files]

@@ -26,7 +26,8 @@ class PlainRunner:
         inputs: shape and dtype of every input by name.
         outputs: the same of every output.
 
-    Raises DeviceError when a name fits no tensor, or more than one.
+    Raises:
+        DeviceError: a name fits no tensor, or more than one.
     """
 
     def __init__(self, interpreter: Any, inputs: Wanted, outputs: Wanted) -> None:

@@ -43,7 +43,8 @@ def load_image(image: ImageLike, size: tuple[int, int], max_memory_mb: Optional[
         max_memory_mb: limit of the whole process in MiB, which a file is checked against before it is decoded; None:
             Pillow's own limit on pixels.
 
-    Raises DeviceError when it is not an image, is damaged or too large, or the array has another shape or type.
+    Raises:
+        DeviceError: it is not an image, is damaged or too large, or the array has another shape or type.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:

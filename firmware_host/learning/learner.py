@@ -62,7 +62,8 @@ class LearnSettings:
         batch: rows of the head's training signature.
         save_every: training steps between two saves; 0: none while training.
 
-    Raises DeviceError for a value out of range.
+    Raises:
+        DeviceError: for a value out of range.
     """
 
     replay: str

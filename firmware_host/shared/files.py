@@ -32,7 +32,8 @@ def write_atomically(path: Path, content: bytes | Writer, temporary: Path | None
         temporary: names the temporary file where only one process writes, so that one killed again and again leaves a
             single one.
 
-    Raises OSError when the folder cannot be written; the old file is then still there, unchanged.
+    Raises:
+        OSError: the folder cannot be written; the old file is then still there, unchanged.
     """
     if temporary is None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

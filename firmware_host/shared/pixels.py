@@ -43,7 +43,10 @@ def upright_rgb(file: PillowImage, size: tuple[int, int]) -> np.ndarray[Any, Any
     """Decode an opened image file: uint8 RGB [H, W, 3] of `size` (H, W), turned as its EXIF orientation says.
 
     Transparent parts come out white, 16 bits lose the lower 8. It is made small before it is turned, so that what a
-    large image needs beside its pixels stays small. Raises DeviceError for 32 bits a pixel, and what Pillow raises.
+    large image needs beside its pixels stays small.
+
+    Raises:
+        DeviceError: for 32 bits a pixel, and what Pillow raises.
     """
     from PIL import Image
 

@@ -24,7 +24,10 @@ class ClassStatistics:
         scatter: [d, d], sum of outer(x - mean before, x - mean after) over all images, each with its class's mean.
         shrinkage: share of the covariance replaced by its mean variance on the diagonal when sampling, 0..1.
 
-    The arrays are copied and kept as float64. Raises ValueError when their shapes do not fit.
+    The arrays are copied and kept as float64.
+
+    Raises:
+        ValueError: their shapes do not fit.
     """
 
     def __init__(self, mean: Array, count: Array, scatter: Array, shrinkage: float = 0.05) -> None:
@@ -103,7 +106,11 @@ class ClassStatistics:
     def sample(self, rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
         """Draw features of the classes seen, every class equally often (up to one row).
 
-        Returns feature [rows, d] float32 and label [rows] int32. Raises ValueError when no class has been seen.
+        Returns:
+            feature [rows, d] float32 and label [rows] int32.
+
+        Raises:
+            ValueError: no class has been seen.
         """
         if len(self.seen) == 0:
             raise ValueError("class statistics hold no image yet: update them before sampling")

@@ -25,7 +25,8 @@ class ReplayBuffer:
         label: [n], the slot of each.
         seen: [C], how many images of each class were offered so far.
 
-    Raises DeviceError when these do not fit.
+    Raises:
+        DeviceError: these do not fit.
     """
 
     def __init__(self, capacity: int, feature: Array, label: Array, seen: Array) -> None:

@@ -18,7 +18,8 @@ __all__ = ["snapshot_for"]
 def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
     """Return what a state file holds, for `bundle`: its state, or one of the same backbone and head with fewer slots.
 
-    Raises DeviceError when it fits neither way.
+    Raises:
+        DeviceError: it fits neither way.
     """
     if file.meta["bundle"] == bundle.model_identity:
         return file.snapshot(bundle)

@@ -47,7 +47,8 @@ _held: weakref.WeakValueDictionary[tuple[int, str], FolderLock] = weakref.WeakVa
 def lock_folder(folder: Path) -> FolderLock:
     """Lock `folder`, making it if need be, and return the lock.
 
-    Raises DeviceError when another process holds it or when the folder cannot be written.
+    Raises:
+        DeviceError: another process holds it or the folder cannot be written.
     """
     key = (os.getpid(), str(folder.resolve()))
     held = _held.get(key)
