@@ -21,6 +21,7 @@ from firmware_host.bundle.manifest import (
 )
 from firmware_host.shared.errors import BundleError
 from firmware_host.shared.files import sha256_of_file
+from firmware_host.shared.names import restored_names
 
 __all__ = ["Bundle", "read_bundle"]
 
@@ -75,7 +76,7 @@ class Bundle:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the known classes in slot order."""
-        return tuple(self.manifest["classes"])
+        return restored_names(self.manifest["classes"])
 
     @property
     def slots(self) -> int:

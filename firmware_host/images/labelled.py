@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -15,34 +17,40 @@ from firmware_host.bundle import DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.images import ImageLike
 from firmware_host.process_memory import check_fits
+from firmware_host.shared.folders import class_files, describe, find_layout
+from firmware_host.shared.names import class_name, distinct_names
 
-__all__ = ["STANDARD_INPUT", "LabelledImages", "image_files", "read_data", "standard_input_paths"]
+__all__ = ["STANDARD_INPUT", "LabelledImages", "read_data", "standard_input_paths"]
 
-SPLITS = ("train", "test")
-NOT_IMAGES = {"thumbs.db", "desktop.ini"}  # what file managers leave behind, besides hidden files
 LAYOUT = "give a folder with one folder of images per class, or npz:PATH"
 STANDARD_INPUT = "-"
 LONGEST_LINE = 1 << 16  # bytes; what comes without line ends is no path and not held
 
 
 class LabelledImages(NamedTuple):
-    """Images (paths or uint8 arrays [h, w, 3]) and the class name of each."""
+    """Images (paths or uint8 arrays [h, w, 3]), the class name of each, and what of the data is not used."""
 
     images: list[ImageLike]
     labels: list[str]
+    notes: tuple[str, ...] = ()
+
+    def describe(self, source: str) -> str:
+        """Return a line that says how many images of which classes were found in `source`."""
+        return describe(f"data {source}", dict(Counter(self.labels)), self.notes)
 
 
 def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) -> LabelledImages:
     """Read the images that DATA on the command line names; files are listed, not opened.
 
     Args:
-        source: a folder with one folder per class, a folder with train/ and test/ folders of such, `-` for paths on
+        source: a folder with one folder per class or with train/ and test/ (or val/) folders of such, `-` for paths on
             standard input, each in a folder named after its class, or `npz:PATH` with x_train, y_train, x_test, y_test
             (x uint8 [N, h, w, 3], y integer [N]) and class_names.
         split: `train` or `test`; which part to take where there are two.
         max_memory_mb: limit of the whole process in MiB, which the arrays of an .npz are checked against; None: none.
 
-    Raises DeviceError for no classes, a class without images, or a file that is no such .npz or too large.
+    Raises DeviceError for no classes, a class without images, a folder that can be read in two ways or not at all,
+    a name that is none, or a file that is no such .npz or too large.
     """
     if source.startswith("npz:"):
         return _read_npz(Path(source[len("npz:") :]), split, max_memory_mb)
@@ -51,76 +59,49 @@ def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) ->
     root = Path(source)
     if not root.is_dir():
         raise DeviceError(f"data {source} is not a folder: {LAYOUT}")
-    if any(_folders(root / name) for name in SPLITS):
-        root = root / split
-        if not root.is_dir():
-            raise DeviceError(f"data {source} has no folder {split}: add it, or {LAYOUT}")
-    return _read_folder(root)
-
-
-def image_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield the files in `folder` and its folders, sorted, hidden ones left out; one folder's names are held at a time.
-
-    Raises OSError for a folder that cannot be read.
-    """
-    with os.scandir(folder) as entries:
-        visible = sorted((entry for entry in entries if _counts(entry.name)), key=lambda entry: entry.name)
-    for entry in visible:
-        if entry.is_dir(follow_symlinks=False):
-            yield from image_files(entry.path)
-        elif not entry.is_dir():  # a link to a folder may lead in circles
-            yield Path(entry.path)
+    return _read_folder(root, split)
 
 
 def standard_input_paths() -> Iterator[str]:
     """Yield the paths on standard input, one a line, as they come; raises DeviceError when it is closed."""
     if sys.stdin is None:
         raise DeviceError("standard input is closed: write paths into it, one a line, or give files")
-    for line in iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE), b""):
+    for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE), b"")):
+        if number == 0:
+            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise DeviceError("standard input is UTF-16 text: write the list of paths as UTF-8")
+            line = line[len(codecs.BOM_UTF8) :] if line.startswith(codecs.BOM_UTF8) else line
         path = os.fsdecode(line.rstrip(b"\r\n"))
         if path:
             yield path
 
 
-def _read_listing(names: Iterator[str]) -> LabelledImages:
+def _read_listing(listing: Iterator[str]) -> LabelledImages:
     images: list[ImageLike] = []
     labels: list[str] = []
-    for name in names:
+    names: dict[str, str] = {}  # of classes, in their normal form by the folder's name
+    for name in listing:
         path = Path(name)
         if not path.parent.name:
             raise DeviceError(
                 f"path {name} on standard input names no class: give FOLDER/IMAGE, the folder is the class"
             )
         images.append(path)
-        labels.append(path.parent.name)
+        labels.append(names.setdefault(path.parent.name, class_name(path.parent.name)))
+    distinct_names(dict.fromkeys(labels))
     if not images:
         raise DeviceError("data - : standard input holds no path: give one a line, FOLDER/IMAGE")
     return LabelledImages(images, labels)
 
 
-def _folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return []
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _read_folder(root: Path) -> LabelledImages:
-    classes = _folders(root)
-    if not classes:
-        raise DeviceError(f"data {root} holds no class: {LAYOUT}")
-    images: list[ImageLike] = []
-    labels: list[str] = []
-    for folder in classes:
-        files = list(image_files(folder))
-        if not files:
-            raise DeviceError(f"class folder {folder} is empty: add images or remove it")
-        images += files
-        labels += [folder.name] * len(files)
-    return LabelledImages(images, labels)
-
-
-def _counts(name: str) -> bool:
-    return name.lower() not in NOT_IMAGES and not name.startswith(".")
+def _read_folder(root: Path, split: str) -> LabelledImages:
+    layout = find_layout(root)
+    if layout.parts and split not in layout.parts:
+        raise DeviceError(f"data {layout.root} has no folder {split}: add it, or {LAYOUT}")
+    files = class_files(layout.parts.get(split, layout.root))
+    images: list[ImageLike] = [file for members in files.values() for file in members]
+    labels = [name for name, members in files.items() for _ in members]
+    return LabelledImages(images, labels, layout.notes)
 
 
 def _read_npz(path: Path, split: str, max_memory_mb: float | None) -> LabelledImages:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Union
 
 from firmware_host.bundle import DeviceError
 from firmware_host.images import ImageLike
-from firmware_host.images.labelled import STANDARD_INPUT, image_files, standard_input_paths
+from firmware_host.images.labelled import STANDARD_INPUT, standard_input_paths
 from firmware_host.process_memory import check_fits
+from firmware_host.shared.folders import image_files
 from firmware_host.terminal import without_runtime_chatter
 
 __all__ = ["NamedImage", "frames", "good_images", "is_one_file", "named_images"]
@@ -65,11 +66,8 @@ def _files(paths: Iterable[str]) -> Iterator[NamedImage]:
             for file in image_files(path):
                 empty = False
                 yield NamedImage(str(file), file)
-        except OSError as error:
-            name = str(error.filename or path)
-            yield NamedImage(
-                name, DeviceError(f"folder {name} cannot be read ({error.strerror}): check that it may be")
-            )
+        except DeviceError as error:  # a folder in it cannot be read
+            yield NamedImage(path, error)
         else:
             if empty:
                 yield NamedImage(path, DeviceError(f"folder {path} holds no image: add some or leave it out"))

@@ -15,6 +15,7 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, ClassStatistics
 from firmware_host.engines.protocol import Array, HeadState
+from firmware_host.shared.names import restored_names
 from firmware_host.state.buffer import ReplayBuffer
 
 __all__ = ["CLASS_AXES", "Snapshot", "from_arrays", "head_key", "to_arrays"]
@@ -30,8 +31,8 @@ class Snapshot:
     `generator`: state of the random numbers (`numpy.random.Generator.bit_generator.state`); `buffer`: features kept for
     replay, if any; `pending`: images taught one at a time that wait for a full batch, feature [p, d] as the backbone
     stores it and label [p]; `rolled_back`: how many training steps were taken back so far; `doubted`: [C], labels
-    of each class that were doubted in a row. One read from a file may lack tensors of the head that came into being
-    after it was written.
+    of each class that were doubted in a row; `taught`: which images of an inbox were learned (`inbox.lesson_key`). One
+    read from a file may lack tensors of the head that came into being after it was written.
     """
 
     head: HeadState
@@ -42,6 +43,7 @@ class Snapshot:
     pending: tuple[Array, Array] | None = None
     rolled_back: int = 0
     doubted: Array | None = None
+    taught: frozenset[int] = frozenset()
 
     @property
     def steps(self) -> int:
@@ -63,6 +65,8 @@ def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
         arrays.update({"pending.feature": snapshot.pending[0], "pending.label": snapshot.pending[1]})
     if snapshot.doubted is not None:
         arrays["doubted"] = snapshot.doubted
+    if snapshot.taught:
+        arrays["taught"] = np.array(sorted(snapshot.taught), np.uint64)
     meta = {"classes": list(snapshot.classes), "generator": snapshot.generator, "rolled_back": snapshot.rolled_back}
     return {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))}
 
@@ -83,12 +87,13 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     return Snapshot(
         head,
         ClassStatistics(mean, count, scatter),
-        tuple(meta["classes"]),
+        restored_names(meta["classes"]),
         dict(meta["generator"]),
         ReplayBuffer.from_arrays(kept) if kept else None,
         pending,
         int(meta.get("rolled_back", 0)),
         arrays.get("doubted"),
+        frozenset(arrays["taught"].tolist()) if "taught" in arrays else frozenset(),
     )
 
 

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.shared.folders import describe
+from firmware_host.shared.names import distinct_names
+from keras_cbpnet.data.files import user_errors
 from keras_cbpnet.data.images import ImageFiles, StoredImages
 from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.errors import UserError
@@ -38,6 +41,7 @@ class Dataset:
         domain_test: int64, as `domain_train`; None also where all domains are tested on the same images. Every class
             has images in every domain, of each part that has domains.
         image_size: (height, width) that `images` gives them at; None for that of `x_train`.
+        notes: What lies beside the data and is not used.
     """
 
     x_train: StoredImages
@@ -49,6 +53,13 @@ class Dataset:
     domain_train: NDArray[np.int64] | None = None
     domain_test: NDArray[np.int64] | None = None
     image_size: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Returns a line that says how many images of which classes there are, and what is not used."""
+        images = np.bincount(self.y_train, minlength=len(self.class_names))
+        training = describe("training data", dict(zip(self.class_names, images.tolist(), strict=True)))
+        return "; ".join((training, f"{len(self.y_test)} images to test on", *self.notes))
 
     def images(self, part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Returns the images `rows` of `part`, `train` or `test`, uint8 [n, H, W, 3], at `image_size`."""
@@ -160,12 +171,8 @@ def stratified_split(
 
 
 def _check_names(kind: str, names: tuple[str, ...]) -> None:
-    for name in names:
-        if not name or name != name.strip() or "\n" in name or "\r" in name:
-            raise UserError(f"{kind} name {name!r} is empty or has blanks around it or a line break; rename the {kind}")
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise UserError(f"{kind} name '{duplicates[0]}' appears more than once; names must be different")
+    with user_errors():
+        distinct_names(names, kind)
 
 
 def _check_images(part: str, images: StoredImages) -> None:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.shared.folders import class_files, listed
+from firmware_host.shared.names import class_name, distinct_names
 from keras_cbpnet.data.dataset import Dataset, stratified_split
-from keras_cbpnet.data.files import has_parts, require_folder, subfolders
-from keras_cbpnet.data.folder import class_folders, labelled_files
+from keras_cbpnet.data.files import split_layout, user_errors
 from keras_cbpnet.data.images import ImageFiles
 from keras_cbpnet.data.preprocessing import ImageSize
 from keras_cbpnet.errors import UserError
@@ -38,15 +39,16 @@ def load_domains(path: str, image_size: ImageSize) -> Dataset:
         UserError: Path, domains or classes missing, a class that is not in every domain, an empty class, or a visible
             file that is not an image.
     """
-    root = require_folder(path, CONTENTS)
-    if has_parts(root):
-        train, test = _scan(root / "train"), _scan(root / "test")
+    layout = split_layout(path, CONTENTS, levels=2)
+    if layout.parts:
+        train, test = (_scan(layout.parts[part]) for part in ("train", "test"))
         for kind, mine, theirs in (("domain", train.names, test.names), ("class", train.classes, test.classes)):
             if mine != theirs:
                 odd = sorted(set(mine) ^ set(theirs))[0]
-                raise UserError(f"{kind} '{odd}' is in only one of {root}/train and {root}/test; both need all of them")
+                folders = f"{layout.parts['train']} and {layout.parts['test']}"
+                raise UserError(f"{kind} '{odd}' is in only one of {folders}; both need all of them")
     else:
-        whole = _scan(root)
+        whole = _scan(layout.root)
         groups = tuple(f"{domain}/{name}" for domain in whole.names for name in whole.classes)
         rows = stratified_split(whole.domains * len(whole.classes) + whole.labels, groups)
         train, test = (whole.take(part) for part in rows)
@@ -59,6 +61,7 @@ def load_domains(path: str, image_size: ImageSize) -> Dataset:
         domain_names=train.names,
         domain_train=train.domains,
         domain_test=test.domains,
+        notes=layout.notes,
     )
 
 
@@ -76,22 +79,28 @@ class _Domains(NamedTuple):
 
 
 def _scan(root: Path) -> _Domains:
-    if not root.is_dir():
-        raise UserError(f"no folder {root}; add it, or give a folder with {CONTENTS}")
-    names = subfolders(root)
-    if not names:
+    domains: dict[str, dict[str, list[str]]] = {}  # the files of each class of each domain
+    folder_of: dict[str, str] = {}
+    with user_errors():
+        folders = listed(root).folders
+        distinct_names(folders, "domain")
+        for folder in folders:
+            name = class_name(folder, "domain")
+            domains[name], folder_of[name] = class_files(root / folder), folder
+    if not domains:
         raise UserError(f"folder {root} has no domains; give a folder with {CONTENTS}")
-    classes = class_folders(root / names[0])
-    files, labels, domains = [], [], []
-    for index, name in enumerate(names):
-        odd = sorted(set(classes) ^ set(class_folders(root / name)))
-        if odd:
+    names = tuple(sorted(domains))
+    classes = tuple(domains[names[0]])
+    files: list[str] = []
+    counts = []  # of images, by domain and class
+    for name in names:
+        if odd := sorted(set(classes) ^ set(domains[name])):
             raise UserError(
-                f"class '{odd[0]}' is in only one of {root / names[0]} and {root / name}; "
+                f"class '{odd[0]}' is in only one of {root / folder_of[names[0]]} and {root / folder_of[name]}; "
                 "all domains need the same classes"
             )
-        mine, my_labels = labelled_files(root / name, classes)
-        files += mine
-        labels.append(my_labels)
-        domains.append(np.full(len(mine), index, np.int64))
-    return _Domains(names, classes, files, np.concatenate(labels), np.concatenate(domains))
+        for members in domains[name].values():
+            files += members
+            counts.append(len(members))
+    cells = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    return _Domains(names, classes, files, cells % len(classes), cells // len(classes))

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from firmware_host.bundle import DeviceError
+from firmware_host.shared.folders import Layout, find_layout
 from keras_cbpnet.errors import UserError
 
 __all__ = [
     "datasets_folder",
-    "has_parts",
-    "image_files",
     "read_lines",
     "require_download",
     "require_folder",
-    "subfolders",
+    "split_layout",
+    "user_errors",
 ]
-
-NOT_IMAGES = frozenset({"desktop.ini", "thumbs.db"})  # what file managers leave behind, besides hidden files
 
 
 def datasets_folder() -> Path:
     """Returns the folder Keras keeps data sets in."""
-    home = os.environ.get("KERAS_HOME")
-    return (Path(home) if home else Path.home() / ".keras") / "datasets"
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    if home.startswith("~"):  # a user without a name, and no HOME
+        raise UserError("the home folder is unknown; set HOME, or KERAS_HOME to the folder of data sets")
+    return Path(home) / "datasets"
 
 
 def require_download(root: Path, name: str, url: str) -> None:
@@ -34,32 +37,38 @@ def require_download(root: Path, name: str, url: str) -> None:
 
 def require_folder(path: str, contents: str) -> Path:
     """Returns the existing folder `path`, given by the user; the error says what it should hold."""
-    root = Path(path).expanduser()
+    root = Path(os.path.expanduser(path))
     if not path or not root.is_dir():
         raise UserError(f"no folder '{path}'; give an existing folder with {contents}")
     return root
 
 
-def has_parts(root: Path) -> bool:
-    """Returns whether `root` is already split into train/ and test/ folders (one with folders in it is enough)."""
-    return any((root / part).is_dir() and subfolders(root / part) for part in ("train", "test"))
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turns what the code shared with the device refuses into a `UserError` of the same text."""
+    try:
+        yield
+    except DeviceError as error:
+        raise UserError(str(error)) from error
 
 
-def subfolders(root: Path) -> tuple[str, ...]:
-    """Returns the names of the visible folders in `root`, sorted."""
-    return tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+def split_layout(path: str, contents: str, levels: int = 1) -> Layout:
+    """Returns how the folder `path` is laid out, with either both parts or none.
 
-
-def image_files(folder: Path) -> list[str]:
-    """Returns the visible files in `folder` and the folders below it, sorted.
+    Args:
+        path: Of a folder, given by the user.
+        contents: What it should hold, for the message.
+        levels: Folders above the images: 1, of classes, or 2, of domains and classes.
 
     Raises:
-        UserError: There is none.
+        UserError: It is missing, has one part alone, cannot be read, or in two ways.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and _counts(path.relative_to(folder)))
-    if not files:
-        raise UserError(f"class folder {folder} has no images; add some or remove the folder")
-    return [os.fspath(file) for file in files]  # a Path takes several times the memory
+    with user_errors():
+        layout = find_layout(require_folder(path, contents), levels)
+    for part in ("train", "test"):
+        if layout.parts and part not in layout.parts:
+            raise UserError(f"no folder {layout.root / part}; add it, or give a folder with {contents}")
+    return layout
 
 
 def read_lines(file: Path) -> list[str]:
@@ -76,7 +85,3 @@ def read_lines(file: Path) -> list[str]:
     if not lines:
         raise UserError(f"{file} is empty; unpack its archive again")
     return lines
-
-
-def _counts(path: Path) -> bool:
-    return path.name.lower() not in NOT_IMAGES and not any(part.startswith(".") for part in path.parts)

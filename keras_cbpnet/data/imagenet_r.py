@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from firmware_host.shared.folders import listed
 from keras_cbpnet.data.dataset import Dataset
-from keras_cbpnet.data.files import datasets_folder, require_download
-from keras_cbpnet.data.folder import class_folders, load_class_folders
+from keras_cbpnet.data.files import datasets_folder, require_download, user_errors
+from keras_cbpnet.data.folder import load_class_folders
 from keras_cbpnet.data.preprocessing import ImageSize
 from keras_cbpnet.errors import UserError
 
@@ -31,7 +32,8 @@ def load_imagenet_r(image_size: ImageSize, seed: int = 0) -> Dataset:
     """
     root = datasets_folder() / "imagenet-r"
     require_download(root, "ImageNet-R", URL)
-    found = len(class_folders(root))
+    with user_errors():
+        found = len(listed(root).folders)
     if found != CLASSES:
         raise UserError(f"{root} has {found} class folders, ImageNet-R has {CLASSES}; unpack imagenet-r.tar again")
     return load_class_folders(root, image_size, seed)

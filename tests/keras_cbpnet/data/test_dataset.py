@@ -158,7 +158,7 @@ def test_domains(domain_test):
         ({"domain_names": ()}, "0 domain names; give domain_train"),
         ({"domain_names": (), "domain_train": None}, "domain_test without domain_train"),
         ({"domain_names": ("day", "day")}, "domain name 'day' appears more than once"),
-        ({"domain_names": ("day", "")}, "domain name '' is empty"),
+        ({"domain_names": ("day", "")}, "domain name '' must be one line of text"),
         ({"domain_train": HALVES[1:]}, r"domain_train has dtype int64 and shape \(23,\); 24 images need one"),
         ({"domain_train": HALVES.astype(np.int32)}, "domain_train has dtype int32"),
         ({"domain_train": HALVES * 2}, r"domain_train contains domain 2; 2 domains have numbers 0\.\.1"),
