@@ -14,6 +14,7 @@ from pathlib import Path
 
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.presets import check_weights, get_preset
 
 
@@ -116,6 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train, resuming from the work folder's checkpoint if there is one, and write the weights."""
     args = build_parser().parse_args(argv)
     check(args)
+    use_keras()
     from keras_cbpnet.pretraining.course import pretrain
 
     result = pretrain(args)

@@ -45,9 +45,13 @@ class Table(Mapping[str, Any]):
         Raises:
             UserError: the table has no such name; the message lists those that it has.
         """
+        self.check(name)
+        return self[name]
+
+    def check(self, name: str) -> None:
+        """Refuse a name that the table does not have, as `find`, and import nothing."""
         if name not in self:
             raise UserError(f"unknown {self.kind} {name!r}; choose one of {', '.join(self)}")
-        return self[name]
 
 
 METHODS = Table(  # `--method`: subclasses of methods.method.Method

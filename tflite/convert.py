@@ -16,6 +16,7 @@ from keras_cbpnet import cli  # noqa: E402
 from keras_cbpnet.config import read_config  # noqa: E402
 from keras_cbpnet.errors import UserError  # noqa: E402
 from keras_cbpnet.export.recipes import DEFAULT, RECIPES, recipes_help  # noqa: E402
+from keras_cbpnet.keras_settings import use_keras  # noqa: E402
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.optimizer is not None and args.target != "micro":
         raise UserError(f"--optimizer {args.optimizer} is for --target micro; a Linux device learns by Adam")
     # Imported late: TensorFlow takes seconds, a mistyped option should not.
+    use_keras("tensorflow")
     from keras_cbpnet.export.bundle import export_bundle
     from keras_cbpnet.export.steps import Order
 

@@ -7,9 +7,10 @@ import math
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data.sources import find_source
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.presets import check_weights, get_preset
-from keras_cbpnet.tables import METHODS, SELECTIONS, STREAMS
+from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
 
 __all__ = ["check"]
 
@@ -46,7 +47,10 @@ def check(config: TrainConfig) -> None:
     find_source(config.dataset)
     if config.whiten not in ("none", "task"):
         find_source(config.whiten)
-    STREAMS.find(config.stream)
+    STREAMS.check(config.stream)
+    RULES.check(config.plasticity.partition(":")[0])
+    SELECTIONS.check(config.prompt_selection)
+    METHODS.check(config.method)
+    use_keras("tensorflow")  # rules and methods import it
     parse_rule(config.plasticity)
-    SELECTIONS.find(config.prompt_selection)
     METHODS.find(config.method)().check(config)
