@@ -31,20 +31,22 @@ MAX_ERROR_RATIO = 1.25  # measured: 0.92 to 1.03 between x86-64 and aarch64, on 
 def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, Any]:
     """Run the bundle on its golden inputs, from its start state; what the device has learned is not touched.
 
-    Returns ok, runtime, and
-        reference: the recorded runtime that the backbone agrees with best, among those with all prompts equal if any;
-        backbone_max_quanta: largest difference of a feature from it, in steps of the integer feature; for a float32
-            one in steps of the most that int8 weights moved the recorded one, at least 1e-4;
-        feature_error_ratio: root mean square departure of the features from those of the model without rounding,
-            golden.npz's `expected`, divided by the same of the reference; None where golden.npz has none;
-        prompts_equal: whether the same prompts are chosen;
-        head_max_error: largest absolute difference of start state, probabilities, losses and state after training, and
-            of the logits, which `prototype` scales: theirs is divided by max(1, |logit_scale|), back to cosines;
-        replaced_equal: whether the same units are reset;
-        images, steps: how many were compared.
-
-    A number that is not finite comes as None. `ok`: at most 1 quantum or a ratio of at most 1.25, a head error of at
-    most 1e-5, prompts and reset units equal.
+    Returns:
+        `ok` and `runtime`, and
+            reference: the recorded runtime that the backbone agrees with best, among those with all prompts equal if
+                any;
+            backbone_max_quanta: largest difference of a feature from it, in steps of the integer feature; for a float32
+                one in steps of the most that int8 weights moved the recorded one, at least 1e-4;
+            feature_error_ratio: root mean square departure of the features from those of the model without rounding,
+                golden.npz's `expected`, divided by the same of the reference; None where golden.npz has none;
+            prompts_equal: whether the same prompts are chosen;
+            head_max_error: largest absolute difference of start state, probabilities, losses and state after training,
+                and of the logits, which `prototype` scales: theirs is divided by max(1, |logit_scale|), back to
+                cosines;
+            replaced_equal: whether the same units are reset;
+            images, steps: how many were compared.
+        A number that is not finite comes as None. `ok`: at most 1 quantum or a ratio of at most 1.25, a head error of
+        at most 1e-5, prompts and reset units equal.
 
     Raises:
         BundleError: golden.npz lacks any of it, as that of another program does.
