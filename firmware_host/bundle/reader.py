@@ -111,7 +111,7 @@ class Bundle:
         return {**self.state_shapes, **({"calm": ()} if "surprise" in self.head else {})}
 
     def file(self, name: str) -> Path:
-        """Path of one of the bundle's files."""
+        """Return the path of one of the bundle's files."""
         return self.path / name
 
     def arrays(self, name: str, prefix: str = "") -> dict[str, np.ndarray[Any, Any]]:

@@ -173,7 +173,7 @@ class NumpyHead:
         return {"w1": x.T @ d_pre, "b1": d_pre.sum(axis=0), "w2": hidden.T @ d_out, "b2": d_out.sum(axis=0)}
 
     def _update(self, gradients: Mapping[str, Array], learning_rate: np.float32) -> None:
-        """SGD, or Adam (Kingma and Ba 2015): the tensors of a hidden unit are corrected by the age of that unit."""
+        """Step by SGD or Adam (Kingma and Ba 2015); a hidden unit has its age for the bias correction."""
         s = self.state
         s["step"] = s["step"] + np.ones((), F32)
         s["age"] += F32(1)

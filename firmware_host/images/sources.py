@@ -31,7 +31,7 @@ class NamedImage(NamedTuple):
 
 
 def is_one_file(paths: Sequence[str]) -> bool:
-    """Whether these name one image and no more: then a bad one is the end, and not one among many."""
+    """Return whether these name one image and no more: then a bad one is the end, and not one among many."""
     return len(paths) == 1 and paths[0] != STANDARD_INPUT and not os.path.isdir(paths[0])
 
 

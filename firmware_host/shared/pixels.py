@@ -35,7 +35,7 @@ def draft(file: PillowImage, size: tuple[int, int]) -> None:
 
 
 def has_alpha(image: PillowImage) -> bool:
-    """Whether some of the image may be transparent."""
+    """Return whether some of the image may be transparent."""
     return image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
 
 

@@ -98,6 +98,6 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
 
 
 def head_key(bundle: Bundle) -> str:
-    """SHA-256 over what a head's tensors mean, beside the backbone: the block, its size and its constants."""
+    """Return the SHA-256 over what a head's tensors mean: the block, its size and its constants."""
     names = ("block", "units", "logit_scale", "feature_mean", "feature_scale")
     return hashlib.sha256(json.dumps([bundle.head[name] for name in names]).encode()).hexdigest()

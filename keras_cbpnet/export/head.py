@@ -56,29 +56,29 @@ class HeadModule(tf.Module):
             self.state[name].assign(value)
 
     def infer(self, feature: Any) -> dict[str, Any]:
-        """`feature` [1, d] -> `logits` [1, C], `probabilities` [1, C]."""
+        """Infer: `feature` [1, d] -> `logits` [1, C], `probabilities` [1, C]."""
         return self.equations.infer(self._values(), feature)
 
     def observe(self, feature: Any, label: Any) -> dict[str, Any]:
-        """`feature` [B, d], `label` int32 [B] -> `ok` []."""
+        """Observe: `feature` [B, d], `label` int32 [B] -> `ok` []."""
         state = self._values()
         new = self.equations.observe(state, feature, label)
         self._assign({name: new[name] for name in ("class_mean", "class_count")})
         return {"ok": tf.reduce_sum(new["class_count"]) * 0.0 + 1.0}
 
     def train(self, feature: Any, label: Any, class_mask: Any, learning_rate: Any, fresh: Any) -> dict[str, Any]:
-        """One training step -> `loss` [], `accuracy` [], `replaced` int32 []."""
+        """Do one training step -> `loss` [], `accuracy` [], `replaced` int32 []."""
         state = self._values()
         new, result = self.equations.train(state, feature, label, class_mask, learning_rate, fresh)
         self._assign({name: new[name] for name in new if new[name] is not state[name]})
         return {name: result[name] for name in ("loss", "accuracy", "replaced")}
 
     def get_state(self) -> dict[str, Any]:
-        """Every state tensor by name."""
+        """Return every state tensor by name."""
         return {name: tf.identity(value) for name, value in self._values().items()}
 
     def set_state(self, **state: Any) -> dict[str, Any]:
-        """Every state tensor by name -> `ok` []."""
+        """Set every state tensor by name -> `ok` []."""
         self._assign(state)
         return {"ok": state["step"] * 0.0 + 1.0}
 

@@ -36,7 +36,7 @@ class Attend(keras.layers.Layer):
             self.parts = {name: optional(True, name=name) for name in PARTS}
 
     def build(self, input_shape: Any, values_shape: Any = None) -> None:
-        """`input_shape`: of the scores, [B, H, N, M]; the number of keys decides."""
+        """Build for scores of shape [B, H, N, M]; the number of keys decides."""
         if input_shape[-1] <= MANY:
             self.parts.clear()
         for part in self.parts.values():

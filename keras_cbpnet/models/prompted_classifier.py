@@ -137,7 +137,7 @@ class PromptedClassifier(keras.Model):
         return np.concatenate(parts)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on (images [B, H, W, 3], labels int32 [B]).
+        """Do one step on (images [B, H, W, 3], labels int32 [B]).
 
         `images` may be a dictionary: `images`; `query` [B, D], where it is known; `replay_feature` [R, D] and
         `replay_label` [R], for the head alone.
@@ -164,11 +164,11 @@ class PromptedClassifier(keras.Model):
         return self._track(result["loss"], result["accuracy"], ops.cast(result["replaced"] >= 0, "float32"))
 
     def learn_features(self, feature: Any, label: Any) -> dict[str, Any]:
-        """One step of the head alone on `feature` [B, D] and `label` int32 [B]; result as `equations.Head.train`."""
+        """Train the head alone on `feature` [B, D] and `label` int32 [B]; result as `equations.Head.train`."""
         return self.head.learn(feature, label, ops.convert_to_tensor(self.loss_mask))
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """Loss (cross-entropy over the classes seen) and accuracy of (images [B, H, W, 3], labels int32 [B])."""
+        """Return loss (cross-entropy over the classes seen) and accuracy of (images [B, H, W, 3], labels int32 [B])."""
         images, label, _ = keras.utils.unpack_x_y_sample_weight(data)
         logits = self(images, training=False)
         loss = keras.losses.sparse_categorical_crossentropy(label, logits, from_logits=True)

@@ -96,7 +96,7 @@ def _recompute(model: Model, graph: Any, kept: set[int]) -> None:
     makers = {i: op for op in graph.operators for i in op.outputs}
 
     def chain(i: int) -> list[Any] | None:
-        """The operators that make tensor `i`, or None where something else has a part in it."""
+        """Return the operators that make tensor `i`, or None where something else has a part in it."""
         if i in kept or i not in makers:
             return []
         if model.kind(makers[i]) not in CHEAP:

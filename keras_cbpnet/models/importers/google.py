@@ -12,7 +12,7 @@ from keras_cbpnet.models.importers.scheme import Entry, Scheme, Table
 
 
 def merged(shape: tuple[int, ...], name: str, result: tuple[int, ...]) -> Entry:
-    """An array whose neighbouring axes, of heads and of their parts, become one."""
+    """Return the entry of an array whose neighbouring axes, of heads and of their parts, become one."""
     return Entry(shape, (name,), lambda array: [array.reshape(result)])
 
 

@@ -8,7 +8,7 @@ from keras_cbpnet.models.importers.scheme import Entry, Table
 
 
 def around(config: BackboneConfig, token: str, position: str, embedding: str, last: str) -> Table:
-    """What stands around the blocks, by the names of class token, positions, patch embedding and last norm."""
+    """Return the entries around the blocks, by the names of class token, positions, patch embedding and last norm."""
     c, d = config, config.width
     return {
         token: Entry((1, 1, d), ("embedding/class_token",)),
@@ -19,7 +19,7 @@ def around(config: BackboneConfig, token: str, position: str, embedding: str, la
 
 
 def norm(theirs: str, ours: str, width: int) -> Table:
-    """A layer normalization's `weight` and `bias`."""
+    """Return the entries of a layer normalization's `weight` and `bias`."""
     return {
         f"{theirs}.weight": Entry((width,), (f"{ours}/scale",)),
         f"{theirs}.bias": Entry((width,), (f"{ours}/offset",)),
@@ -27,7 +27,7 @@ def norm(theirs: str, ours: str, width: int) -> Table:
 
 
 def dense(theirs: str, ours: str, inputs: int, outputs: int) -> Table:
-    """A linear layer's `weight` and `bias`."""
+    """Return the entries of a linear layer's `weight` and `bias`."""
     return {
         f"{theirs}.weight": Entry((outputs, inputs), (f"{ours}/kernel",), lambda w: [w.T]),
         f"{theirs}.bias": Entry((outputs,), (f"{ours}/bias",)),
@@ -35,7 +35,7 @@ def dense(theirs: str, ours: str, inputs: int, outputs: int) -> Table:
 
 
 def patches(theirs: str, ours: str, width: int, size: int) -> Table:
-    """The patch embedding's `weight` and `bias`, a convolution of RGB."""
+    """Return the entries of the patch embedding's `weight` and `bias`, a convolution of RGB."""
     return {
         f"{theirs}.weight": Entry((width, 3, size, size), (f"{ours}/kernel",), lambda w: [w.transpose(2, 3, 1, 0)]),
         f"{theirs}.bias": Entry((width,), (f"{ours}/bias",)),
