@@ -1,4 +1,4 @@
-"""What is pinned of the shipped weights: `python tests/helpers/pin_weights.py` rewrites the pins.
+"""What is pinned of the shipped weights: `PYTHONPATH=.:tests python tests/helpers/pin_weights.py` rewrites the pins.
 
 A change of weights is a decision: run it, look at the difference, and commit both together.
 """
@@ -6,11 +6,11 @@ A change of weights is a decision: run it, look at the difference, and commit bo
 import hashlib
 import json
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
+from helpers.paths import TESTS
 
-PINS = Path(__file__).parents[1] / "shipped_weights.json"
+PINS = TESTS / "keras_cbpnet" / "models" / "shipped_weights.json"
 SHIPPED = ("vit_nano_32", "vit_micro_32")
 
 
