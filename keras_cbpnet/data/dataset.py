@@ -35,13 +35,13 @@ class Dataset:
         y_train: int64 [N], index into `class_names`.
         x_test: uint8, as `x_train`.
         y_test: int64, as `y_train`.
-        class_names: One name per class, all different; every class has training and test images.
-        domain_names: One name per domain (place, camera, style), all different; empty where there are none.
+        class_names: one name per class, all different; every class has training and test images.
+        domain_names: one name per domain (place, camera, style), all different; empty where there are none.
         domain_train: int64 [N], index into `domain_names`; None where there are no domains.
         domain_test: int64, as `domain_train`; None also where all domains are tested on the same images. Every class
             has images in every domain, of each part that has domains.
         image_size: (height, width) that `images` gives them at; None for that of `x_train`.
-        notes: What lies beside the data and is not used.
+        notes: what lies beside the data and is not used.
     """
 
     x_train: StoredImages
@@ -56,28 +56,28 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """Returns a line that says how many images of which classes there are, and what is not used."""
+        """Return a line that says how many images of which classes there are, and what is not used."""
         images = np.bincount(self.y_train, minlength=len(self.class_names))
         training = describe("training data", dict(zip(self.class_names, images.tolist(), strict=True)))
         return "; ".join((training, f"{len(self.y_test)} images to test on", *self.notes))
 
     def images(self, part: str, rows: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """Returns the images `rows` of `part`, `train` or `test`, uint8 [n, H, W, 3], at `image_size`."""
+        """Return the images `rows` of `part`, `train` or `test`, uint8 [n, H, W, 3], at `image_size`."""
         stored = self.stored(part)
         return resize_images(stored[rows], self.image_size or stored.shape[1:3])
 
     def stored(self, part: str) -> StoredImages:
-        """Returns the images of `part`, `train` or `test`, as they are stored."""
+        """Return the images of `part`, `train` or `test`, as they are stored."""
         return self.x_train if part == "train" else self.x_test
 
     def check(self, say: Callable[[str], None] = lambda line: None) -> None:
-        """Decodes every image file once, so that a damaged one is known before hours of work.
+        """Decode every image file once, so that a damaged one is known before hours of work.
 
         Args:
-            say: Takes a line of progress, about one for each tenth of many images.
+            say: takes a line of progress, about one for each tenth of many images.
 
         Raises:
-            UserError: A file is not an image, or damaged.
+            UserError: a file is not an image, or damaged.
         """
         for part in ("train", "test"):
             stored = self.stored(part)
@@ -85,22 +85,22 @@ class Dataset:
                 stored.check(partial(_say, say, part))
 
     def contents(self, part: str) -> bytes | memoryview:
-        """Returns bytes that tell the stored images of `part`, `train` or `test`, from any others.
+        """Return bytes that tell the stored images of `part`, `train` or `test`, from any others.
 
         Raises:
-            UserError: A file is not an image, or damaged.
+            UserError: a file is not an image, or damaged.
         """
         stored = self.stored(part)
         return stored.check() if isinstance(stored, ImageFiles) else np.ascontiguousarray(stored).data
 
     def with_training_rows(self, rows: NDArray[np.integer[Any]]) -> Dataset:
-        """Returns the data set with the training images `rows` alone, at least one a class, and without domains."""
+        """Return the data set with the training images `rows` alone, at least one a class, and without domains."""
         x = self.x_train.subset(rows) if isinstance(self.x_train, ImageFiles) else self.x_train[rows]
         few = {"x_train": x, "y_train": self.y_train[rows]}
         return replace(self, **few, domain_names=(), domain_train=None, domain_test=None)
 
     def resized(self) -> Dataset:
-        """Returns the data set with all its images in memory, at `image_size`."""
+        """Return the data set with all its images in memory, at `image_size`."""
         size = self.image_size or self.x_train.shape[1:3]
         x_train, x_test = (resize_images(x[:], size) for x in (self.x_train, self.x_test))
         return replace(self, x_train=x_train, x_test=x_test, image_size=None)
@@ -139,21 +139,21 @@ def _say(say: Callable[[str], None], part: str, line: str) -> None:
 def stratified_split(
     labels: NDArray[np.int64], class_names: Sequence[str], seed: int = SPLIT_SEED
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Splits every class 80/20 into training and test images, at least one each.
+    """Split every class 80/20 into training and test images, at least one each.
 
     The draw of a class depends on the seed, its name and its number of images only, so adding a class moves no image
     of another one.
 
     Args:
         labels: int64 [N], index into `class_names`.
-        class_names: One name per class.
-        seed: Seed of the draw.
+        class_names: one name per class.
+        seed: seed of the draw.
 
     Returns:
         Two ascending index arrays, training and test.
 
     Raises:
-        UserError: A class has fewer than two images.
+        UserError: a class has fewer than two images.
     """
     train, test = [], []
     for index, name in enumerate(class_names):
@@ -183,7 +183,7 @@ def _check_images(part: str, images: StoredImages) -> None:
 
 
 def _check_numbers(part: str, kind: str, numbers: NDArray[np.int64], images: int, names: tuple[str, ...]) -> None:
-    """Checks class or domain numbers: one per image, in range, every class or domain there."""
+    """Check class or domain numbers: one per image, in range, every class or domain there."""
     array, noun, plural = ("y", "label", "classes") if kind == "class" else ("domain", "domain", "domains")
     if numbers.dtype != np.int64 or numbers.shape != (images,):
         raise UserError(

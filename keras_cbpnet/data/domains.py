@@ -24,19 +24,19 @@ CONTENTS = "one folder per domain, in each the same folders of images, one per c
 
 
 def load_domains(path: str, image_size: ImageSize) -> Dataset:
-    """Loads images from DOMAIN/CLASS folders; domains and classes in the alphabetical order of their folders.
+    """Load images from DOMAIN/CLASS folders; domains and classes in the alphabetical order of their folders.
 
     Args:
-        path: A folder with one folder per domain and in each one folder per class, the same ones everywhere (every
+        path: a folder with one folder per domain and in each one folder per class, the same ones everywhere (every
             class of every domain split 80/20, the same way in every run), or with the two folders train/ and test/
             of such folders. Images may lie in folders within a class folder.
-        image_size: Side of the images in pixels, or (height, width).
+        image_size: side of the images in pixels, or (height, width).
 
     Returns:
         The data set, with domains.
 
     Raises:
-        UserError: Path, domains or classes missing, a class that is not in every domain, an empty class, or a visible
+        UserError: path, domains or classes missing, a class that is not in every domain, an empty class, or a visible
             file that is not an image.
     """
     layout = split_layout(path, CONTENTS, levels=2)

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def datasets_folder() -> Path:
-    """Returns the folder Keras keeps data sets in."""
+    """Return the folder Keras keeps data sets in."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     if home.startswith("~"):  # a user without a name, and no HOME
         raise UserError("the home folder is unknown; set HOME, or KERAS_HOME to the folder of data sets")
@@ -30,13 +30,13 @@ def datasets_folder() -> Path:
 
 
 def require_download(root: Path, name: str, url: str) -> None:
-    """Raises `UserError`, which says what to download and where to unpack it, unless the folder `root` is there."""
+    """Raise `UserError`, which says what to download and where to unpack it, unless the folder `root` is there."""
     if not root.is_dir():
         raise UserError(f"{name} is not in {root}; download {url} and unpack it in {root.parent}")
 
 
 def require_folder(path: str, contents: str) -> Path:
-    """Returns the existing folder `path`, given by the user; the error says what it should hold."""
+    """Return the existing folder `path`, given by the user; the error says what it should hold."""
     root = Path(os.path.expanduser(path))
     if not path or not root.is_dir():
         raise UserError(f"no folder '{path}'; give an existing folder with {contents}")
@@ -53,15 +53,15 @@ def user_errors() -> Iterator[None]:
 
 
 def split_layout(path: str, contents: str, levels: int = 1) -> Layout:
-    """Returns how the folder `path` is laid out, with either both parts or none.
+    """Return how the folder `path` is laid out, with either both parts or none.
 
     Args:
-        path: Of a folder, given by the user.
-        contents: What it should hold, for the message.
-        levels: Folders above the images: 1, of classes, or 2, of domains and classes.
+        path: of a folder, given by the user.
+        contents: what it should hold, for the message.
+        levels: folders above the images: 1, of classes, or 2, of domains and classes.
 
     Raises:
-        UserError: It is missing, has one part alone, cannot be read, or in two ways.
+        UserError: it is missing, has one part alone, cannot be read, or in two ways.
     """
     with user_errors():
         layout = find_layout(require_folder(path, contents), levels)
@@ -72,10 +72,10 @@ def split_layout(path: str, contents: str, levels: int = 1) -> Layout:
 
 
 def read_lines(file: Path) -> list[str]:
-    """Returns the lines of a data set's own list, without blanks around them and without empty lines.
+    """Return the lines of a data set's own list, without blanks around them and without empty lines.
 
     Raises:
-        UserError: The list is missing, empty or not text.
+        UserError: the list is missing, empty or not text.
     """
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]

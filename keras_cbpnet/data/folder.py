@@ -21,18 +21,18 @@ __all__ = ["load_class_folders", "load_folder"]
 
 
 def load_folder(path: str, image_size: ImageSize) -> Dataset:
-    """Loads images from class folders; classes in the alphabetical order of their folders.
+    """Load images from class folders; classes in the alphabetical order of their folders.
 
     Args:
-        path: A folder with one folder per class (split 80/20, the same way in every run), or with the two folders
+        path: a folder with one folder per class (split 80/20, the same way in every run), or with the two folders
             train/ and test/ (or val/), each with one folder per class. Images may lie in folders within a class folder.
-        image_size: Side of the images in pixels, or (height, width).
+        image_size: side of the images in pixels, or (height, width).
 
     Returns:
         The data set.
 
     Raises:
-        UserError: Path or classes missing, an empty class, or a visible file that is not an image.
+        UserError: path or classes missing, an empty class, or a visible file that is not an image.
     """
     layout = split_layout(path, "one folder of images per class")
     if not layout.parts:
@@ -47,7 +47,7 @@ def load_folder(path: str, image_size: ImageSize) -> Dataset:
 
 
 def load_class_folders(root: Path, image_size: ImageSize, seed: int = SPLIT_SEED) -> Dataset:
-    """Loads the class folders in `root`, every class split 80/20 into training and test images by `seed`."""
+    """Load the class folders in `root`, every class split 80/20 into training and test images by `seed`."""
     with user_errors():
         files = class_files(root)
     images, labels = _labelled(files, image_size)
@@ -56,6 +56,6 @@ def load_class_folders(root: Path, image_size: ImageSize, seed: int = SPLIT_SEED
 
 
 def _labelled(files: dict[str, list[str]], image_size: ImageSize) -> tuple[ImageFiles, NDArray[np.int64]]:
-    """Returns the images of classes, and their labels: int64 [N], index into `files`."""
+    """Return the images of classes, and their labels: int64 [N], index into `files`."""
     labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(members) for members in files.values()])
     return ImageFiles((file for members in files.values() for file in members), image_size), labels

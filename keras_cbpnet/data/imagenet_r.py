@@ -16,19 +16,19 @@ CLASSES = 200
 
 
 def load_imagenet_r(image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Loads the 30,000 images; classes have their WordNet numbers as names.
+    """Load the 30,000 images; classes have their WordNet numbers as names.
 
     It has no official split; the shares are those of DualPrompt (Wang et al., ECCV 2022), drawn class by class.
 
     Args:
-        image_size: Side of the images in pixels, or (height, width).
-        seed: Seed of the 80/20 split into training and test images.
+        image_size: side of the images in pixels, or (height, width).
+        seed: seed of the 80/20 split into training and test images.
 
     Returns:
         The data set.
 
     Raises:
-        UserError: The folder imagenet-r is missing or incomplete, or an image is damaged.
+        UserError: the folder imagenet-r is missing or incomplete, or an image is damaged.
     """
     root = datasets_folder() / "imagenet-r"
     require_download(root, "ImageNet-R", URL)
