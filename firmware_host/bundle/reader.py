@@ -117,7 +117,8 @@ class Bundle:
     def arrays(self, name: str, prefix: str = "") -> dict[str, np.ndarray[Any, Any]]:
         """Return the arrays of one of the bundle's .npz files whose names start with `prefix`, without it.
 
-        Raises BundleError when the file cannot be read as such.
+        Raises:
+            BundleError: the file cannot be read as such.
         """
         try:
             with np.load(self.file(name), allow_pickle=False) as arrays:
@@ -133,8 +134,12 @@ def read_bundle(path: str | Path) -> Bundle:
     A manifest with `manifest_sha256` is held to it, white space included. One without it (made by another program) may
     be formatted in any way, but may hold the contract's keys only, so that a damaged `manifest_sha256` does not pass.
 
-    Returns the Bundle. Raises BundleError, one line with the remedy, for a missing file, a changed byte in any file or
-    another schema version.
+    Returns:
+        The Bundle.
+
+    Raises:
+        BundleError,: one line with the remedy, for a missing file, a changed byte in any file or another schema
+            version.
     """
     folder = Path(path)
     if not folder.is_dir():

@@ -49,8 +49,9 @@ def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) ->
         split: `train` or `test`; which part to take where there are two.
         max_memory_mb: limit of the whole process in MiB, which the arrays of an .npz are checked against; None: none.
 
-    Raises DeviceError for no classes, a class without images, a folder that can be read in two ways or not at all,
-    a name that is none, or a file that is no such .npz or too large.
+    Raises:
+        DeviceError: for no classes, a class without images, a folder that can be read in two ways or not at all, a name
+            that is none, or a file that is no such .npz or too large.
     """
     if source.startswith("npz:"):
         return _read_npz(Path(source[len("npz:") :]), split, max_memory_mb)

@@ -84,8 +84,9 @@ def frames(
         count: end after so many frames taken; None: when the video ends, a camera never does.
         max_memory_mb: limit of the whole process in MiB, which a frame is checked against; None: none.
 
-    Raises DeviceError, before the first frame, for what is no such source, does not open or is too large, and when
-    OpenCV is not installed; later for a camera that stops.
+    Raises:
+        DeviceError,: before the first frame, for what is no such source, does not open or is too large, and when OpenCV
+            is not installed; later for a camera that stops.
     """
     if every < 1:
         raise DeviceError(f"every is {every}: use 1 or more")

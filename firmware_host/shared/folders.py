@@ -62,7 +62,8 @@ class Layout(NamedTuple):
 def listed(folder: str | os.PathLike[str]) -> Listed:
     """List a folder without what other programs left in it.
 
-    Raises DeviceError for a folder that cannot be read, and for a photo of which iCloud left a placeholder alone.
+    Raises:
+        DeviceError: for a folder that cannot be read, and for a photo of which iCloud left a placeholder alone.
     """
     found = Listed([], [])
     try:
@@ -84,7 +85,10 @@ def image_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the files in `folder` and its folders, sorted; one folder's names are held at a time.
 
     Links to folders are followed, each folder is visited once. A link that leads nowhere is yielded: whoever opens it
-    says so. Raises DeviceError as `listed`.
+    says so.
+
+    Raises:
+        DeviceError: as `listed`.
     """
     start = Path(folder).resolve()
     seen = {_identity(each) for each in (start, *start.parents)}  # a link to one of these leads in circles
@@ -106,7 +110,8 @@ def _walk(folder: Path, seen: set[Identity]) -> Iterator[Path]:
 def class_files(root: Path, kind: str = "class") -> dict[str, list[str]]:
     """Return the files of each class folder in `root` by its name, both sorted; one name in two forms is one class.
 
-    Raises DeviceError as `listed` and `distinct_names`, for a class without images and where there is no class.
+    Raises:
+        DeviceError: as `listed` and `distinct_names`, for a class without images and where there is no class.
     """
     folders: dict[str, list[str]] = {}
     for name in listed(root).folders:
@@ -130,7 +135,8 @@ def find_layout(root: Path, levels: int = 1) -> Layout:
             train/ and test/ (or val/) of such in any spelling, or with one folder that holds such parts.
         levels: 1 or 2.
 
-    Raises DeviceError where two readings are possible, one line that says which.
+    Raises:
+        DeviceError: where two readings are possible, one line that says which.
     """
     found = listed(root)
     inside = {name: listed(root / name) for name in found.folders}

@@ -20,7 +20,8 @@ def class_name(text: str, kind: str = "class") -> str:
         text: the name as it was found.
         kind: what it names, for the message.
 
-    Raises DeviceError for what is not one line of UTF-8 text without blanks around it, and for `.` and `..`.
+    Raises:
+        DeviceError: for what is not one line of UTF-8 text without blanks around it, and for `.` and `..`.
     """
     name = unicodedata.normalize("NFC", text) if isinstance(text, str) else ""
     if (
