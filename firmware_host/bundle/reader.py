@@ -107,7 +107,7 @@ class Bundle:
 
     @property
     def learned_shapes(self) -> dict[str, Shape]:
-        """Shape of every tensor that a device keeps of the head: its own, and `calm` where it can be surprised."""
+        """Shape of every tensor of the head that a device keeps: the contract's, and `calm` with drift detection."""
         return {**self.state_shapes, **({"calm": ()} if "surprise" in self.head else {})}
 
     def file(self, name: str) -> Path:

@@ -24,7 +24,7 @@ __all__ = ["STANDARD_INPUT", "LabelledImages", "read_data", "standard_input_path
 
 LAYOUT = "give a folder with one folder of images per class, or npz:PATH"
 STANDARD_INPUT = "-"
-LONGEST_LINE = 1 << 16  # bytes; what comes without line ends is no path and not held
+LONGEST_LINE = 1 << 16  # bytes; what comes without line ends is not a path and not kept in memory
 
 
 class LabelledImages(NamedTuple):
@@ -50,8 +50,8 @@ def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) ->
         max_memory_mb: limit of the whole process in MiB, which the arrays of an .npz are checked against; None: none.
 
     Raises:
-        DeviceError: for no classes, a class without images, a folder that can be read in two ways or not at all, a name
-            that is none, or a file that is no such .npz or too large.
+        DeviceError: for no classes, a class without images, a folder that can be read in two ways or not at all, an
+            invalid name, or an .npz file that lacks these arrays or is too large.
     """
     if source.startswith("npz:"):
         return _read_npz(Path(source[len("npz:") :]), split, max_memory_mb)

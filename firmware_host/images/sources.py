@@ -85,8 +85,8 @@ def frames(
         max_memory_mb: limit of the whole process in MiB, which a frame is checked against; None: none.
 
     Raises:
-        DeviceError,: before the first frame, for what is no such source, does not open or is too large, and when OpenCV
-            is not installed; later for a camera that stops.
+        DeviceError: before the first frame, for a source that is not one of these, does not open or is too large, and
+            when OpenCV is not installed; later for a camera that stops.
     """
     if every < 1:
         raise DeviceError(f"every is {every}: use 1 or more")
@@ -96,7 +96,7 @@ def frames(
     if kind not in ("camera", "video") or not place or (kind == "camera" and not CAMERA.fullmatch(place)):
         raise DeviceError(f"source is {source!r}: {SOURCE}")
     if kind == "video" and not Path(place).is_file():
-        raise DeviceError(f"video {place} does not exist or is no file: check the path")
+        raise DeviceError(f"video {place} does not exist or is not a file: check the path")
     cv2 = _opencv()
     with without_runtime_chatter(b""):  # our one line says it
         capture = cv2.VideoCapture(int(place) if kind == "camera" else place)

@@ -118,7 +118,7 @@ def class_files(root: Path, kind: str = "class") -> dict[str, list[str]]:
         folders.setdefault(class_name(name, kind), []).append(name)
     distinct_names(folders, kind)
     if not folders:
-        raise DeviceError(f"folder {root} has no classes: put the images of each class in a folder of its own there")
+        raise DeviceError(f"folder {root} has no classes: put the images of each class in a separate folder there")
     files = {}
     for name in sorted(folders):
         files[name] = [os.fspath(file) for each in folders[name] for file in image_files(root / each)]
@@ -151,14 +151,14 @@ def find_layout(root: Path, levels: int = 1) -> Layout:
     if split and not all(inside[name].images for name in split):
         raise DeviceError(
             f"{root / split[0]} looks like a part of the data, but other folders lie beside it ({_some(others)}): give "
-            f"{root / split[0]} alone, or move what is no class elsewhere"
+            f"{root / split[0]} alone, or move what is not a class elsewhere"
         )
     if parts and not others:
         flat = [name for name in found.folders if inside[name].images]
         if flat:
             raise DeviceError(
                 f"{root / flat[0]} looks like a part of the data, but holds images and no class folders: put the "
-                "images of each class in a folder of its own there"
+                "images of each class in a separate folder there"
             )
     if len(found.folders) == 1 and not inside[found.folders[0]].images and inside[found.folders[0]].folders:
         inner = root / found.folders[0]

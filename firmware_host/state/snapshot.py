@@ -30,7 +30,7 @@ class Snapshot:
     `head`: the head's tensors; `statistics`: class statistics for replay; `classes`: names in slot order;
     `generator`: state of the random numbers (`numpy.random.Generator.bit_generator.state`); `buffer`: features kept for
     replay, if any; `pending`: images taught one at a time that wait for a full batch, feature [p, d] as the backbone
-    stores it and label [p]; `rolled_back`: how many training steps were taken back so far; `doubted`: [C], labels
+    stores it and label [p]; `rolled_back`: how many training steps were rolled back so far; `doubted`: [C], labels
     of each class that were doubted in a row; `taught`: which images of an inbox were learned (`inbox.lesson_key`). One
     read from a file may lack tensors of the head that came into being after it was written.
     """

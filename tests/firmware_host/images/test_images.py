@@ -210,7 +210,7 @@ def test_folders_without_images_or_classes_are_refused(make, tmp_path):
     (root / "blue").mkdir()
     make.folder_of_images(tmp_path / "half" / "train")
     for name, message in {
-        "empty": "has no classes: put the images of each class in a folder of its own there",
+        "empty": "has no classes: put the images of each class in a separate folder there",
         "file": "is not a folder",
         "data": "blue has no images: add some or remove the folder",
         "half": "has no folder test: add it",

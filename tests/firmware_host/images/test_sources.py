@@ -304,7 +304,7 @@ def test_bad_sources(predict, opencv, monkeypatch, tmp_path):
         ("--source", "usb"): "source is 'usb': use camera:NUMBER (0 is the first) or video:FILE",
         ("--source", "camera:front"): "source is 'camera:front': use camera:NUMBER",
         ("--source", "video:"): "source is 'video:'",
-        ("--source", "video:none.avi"): "video none.avi does not exist or is no file: check the path",
+        ("--source", "video:none.avi"): "video none.avi does not exist or is not a file: check the path",
         ("--source", "video:closed.avi"): "video closed.avi does not open: give one that OpenCV reads",
         ("--source", "video:a.avi", "--every", 0): "every is 0: use 1 or more",
         ("--source", "video:a.avi", "--frames", 0): "frames is 0: use 1 or more",
