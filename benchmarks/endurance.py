@@ -4,7 +4,7 @@
 
 Images of all classes known, drawn at random, in rounds of 1,000 steps and 1,000 predictions: a part of the labels one
 at a time, the rest 32 at once, and a save at the end. Memory is the resident size after each round, once freed memory
-is given back; growth is against the first round. At the end new processes start from the saved state, and make
+is given back; growth is relative to the first round. At the end new processes start from the saved state, and make
 the same calls as the old one in turn with it: the slow-down is the ratio of their median calls, in processor time,
 which other programs disturb alike in both. Linux only, where memory can be read.
 """

@@ -67,7 +67,7 @@ def build_parser() -> cli.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse arguments that cannot be meant.
+    """Refuse invalid arguments.
 
     Raises:
         UserError: one line about the first of them.

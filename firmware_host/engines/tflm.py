@@ -94,7 +94,7 @@ class TflmHead:
         self._outputs = {name: outputs.index(name) for name in self._start if name in outputs}
         missing = sorted(set(names) - set(self._outputs) - {"class_mask"})
         if missing:
-            raise DeviceError(f"{path} keeps no {', '.join(missing)}: convert the run again")
+            raise DeviceError(f"{path} lacks {', '.join(missing)}: convert the run again")
         self._restart()
 
     def _restart(self) -> None:

@@ -47,7 +47,7 @@ def export_bundle(
         run: the run folder.
         config: its configuration.
         output: the bundle folder to write.
-        order: what the bundle is wanted as.
+        order: what kind of bundle is wanted.
         overwrite: whether an existing bundle may be replaced; until the new one is whole, the old one stays.
         progress: called with a line at every step.
         analyse: whether the report also tells what quantization costs where, and what training for it saved.
@@ -97,7 +97,7 @@ def _runtimes() -> Sequence[str]:
 
 
 def refusal(config: TrainConfig, target: str = "linux") -> str | None:
-    """Return why a run of `config` has no form on a device of `target`, or None if it has one."""
+    """Return why a run of `config` cannot become a bundle for `target`, or None if it can."""
     if not METHODS[config.method].in_bundle:
         possible = ", ".join(name for name, method in METHODS.items() if method.in_bundle)
         return f"a device cannot go on with --method {config.method}; it can with {possible}"

@@ -30,7 +30,7 @@ def replacing(output: Path) -> Iterator[Path]:
 
 
 def recover(output: Path) -> None:
-    """Put right what a process that was killed in `replacing` left: the older folder comes back where none is there."""
+    """Repair what a process that was killed in `replacing` left: the older folder comes back where none is there."""
     part, old = _aside(output)
     if part.exists():
         shutil.rmtree(part)

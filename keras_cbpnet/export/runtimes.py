@@ -104,7 +104,7 @@ def time_backbones(
 ) -> dict[str, float]:
     """Return the milliseconds that each of `models` takes for `image`, uint8 [H, W, 3], under `runtime`, on one thread.
 
-    It is the best of `rounds` calls; the models take turns, so that whatever else the machine does meets all alike.
+    It is the best of `rounds` calls; the models take turns, so that other load on the machine affects all alike.
 
     Raises:
         RuntimeError: the runtime could not run a file.

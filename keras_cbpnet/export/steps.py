@@ -33,7 +33,7 @@ Progress = Callable[[str], None]
 
 
 class Order(NamedTuple):
-    """What a bundle is wanted as.
+    """What kind of bundle is wanted.
 
     Args:
         recipe: a name in `RECIPES`.
@@ -104,7 +104,7 @@ class Verified(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What is said of the files.
+    """The report on the files.
 
     Args:
         report: the contents of report.json.
@@ -176,13 +176,13 @@ def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], 
 def measure(
     source: Source, converted: Converted, verified: Verified, analyse: bool, runtimes: Sequence[str], progress: Progress
 ) -> Measured:
-    """Say what the files cost, lose and need.
+    """Measure what the files cost, lose and need.
 
     Args:
         source: the run.
         converted: its files.
         verified: what their verification found.
-        analyse: whether to tell too what quantization costs where, and what training for it saved.
+        analyse: whether to report also what quantization costs, place by place, and what training for it saved.
         runtimes: to run backbones with.
         progress: called with a line at every step.
     """

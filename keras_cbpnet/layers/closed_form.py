@@ -1,4 +1,4 @@
-"""What heads whose weights follow from sums over the images have in common."""
+"""Base of the heads whose weights are computed from sums over the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rotation of the tokens that spreads their outlier channels, so that 8 bits reach further.
+"""A rotation of the tokens that spreads their outlier channels, so that 8 bits resolve them better.
 
 A few channels of a Vision Transformer's tokens are many times larger than the others, and an int8 tensor has one step
 for all. The layer normalizations here divide a token of mean 0 by its length, which no rotation changes; so a rotation

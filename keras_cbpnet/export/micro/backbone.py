@@ -1,4 +1,4 @@
-"""backbone.tflite as TFLM likes it: the same operators on the same numbers, in less memory."""
+"""backbone.tflite in a form that suits TFLM: the same operators on the same numbers, in less memory."""
 
 from __future__ import annotations
 

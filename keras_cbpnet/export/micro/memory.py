@@ -176,7 +176,7 @@ def offsets(model: Model, graph: Any) -> list[int]:
         sum(sizes[i] for i, (begin, end) in lives.items() if begin <= moment <= end)
         for moment in range(len(graph.operators))
     )
-    for _ in range(TRIES):  # largest first is not always best: what reaches the top tries its luck earlier
+    for _ in range(TRIES):  # largest first is not always best: what reaches the top is placed earlier in the next try
         if _top(place, sizes) == least:
             break
         highest = [i for i in order if place[i] + sizes[i] == _top(place, sizes)]

@@ -1,4 +1,4 @@
-"""The converted head step as TFLM likes it: state in variable tensors, few operators, few bytes alive at once."""
+"""The converted head step for TFLM: state in variable tensors, few operators, few bytes alive at once."""
 
 from __future__ import annotations
 
