@@ -196,7 +196,7 @@ def render(result: dict[str, Any]) -> str:
     shown = rounds[0], rounds[len(rounds) // 2], rounds[-1]
     lines = [
         f"{whole['steps']:,} training steps and {whole['predictions']:,} predictions in one process "
-        f"({whole['runtime']}), {whole['saves']} saves, {whole['rolled_back']} steps taken back. Memory is the "
+        f"({whole['runtime']}), {whole['saves']} saves, {whole['rolled_back']} steps rolled back. Memory is the "
         "resident size; times are processor time of the median call, and the slow-down is that at the end against "
         f"new processes, in turn with them (median of {len(result['ratios'])}).",
         "",
