@@ -127,7 +127,7 @@ def _with_means(
 ) -> CBPHead:
     """Return the head of `model` with the class means of `images` with `prompts`."""
 
-    def behind(batch: NDArray[np.uint8]) -> Any:
+    def prompted(batch: NDArray[np.uint8]) -> Any:
         tokens, depth = model.backbone.embed(batch), prompts.query_depth
         query = None if depth is None else model.backbone.encode(tokens, depth=depth)
         return prompts.encode(model.backbone, tokens, query)[0]
@@ -138,6 +138,6 @@ def _with_means(
     for mine, theirs in zip(head.variables, trained.variables, strict=True):
         mine.assign(theirs)
     statistics = ClassStatistics.empty(head.slots, head.width)
-    statistics.update_all(model.batched(behind, images), slots)
+    statistics.update_all(model.batched(prompted, images), slots)
     head.observe_all(statistics)
     return head

@@ -112,10 +112,10 @@ def _advance(progress: _Progress, goal: int, steps: list[_Step], sizes: list[int
 
 def _memory(step: _Step, left: list[int], sizes: list[int]) -> tuple[int, int]:
     """Return the bytes that `step` adds while it runs, and after it."""
-    born = sum(sizes[i] for i in step.outputs)
+    made = sum(sizes[i] for i in step.outputs)
     dying = [sizes[i] for i in step.inputs if left[i] == 1]
-    reused = step.in_place and born > 0 and born in dying
-    return 0 if reused else born, born - sum(dying)
+    reused = step.in_place and made > 0 and made in dying
+    return 0 if reused else made, made - sum(dying)
 
 
 def _sizes(model: Model, graph: Any, variables: list[Variable]) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-BEHIND = {"norm1": ("query", "key", "value"), "norm2": ("expand",)}
+AFTER = {"norm1": ("query", "key", "value"), "norm2": ("expand",)}
 
 
 def fold_norms(arrays: Mapping[str, NDArray[np.float32]], depth: int) -> dict[str, NDArray[np.float32]]:
@@ -22,7 +22,7 @@ def fold_norms(arrays: Mapping[str, NDArray[np.float32]], depth: int) -> dict[st
     """
     folded = dict(arrays)
     for block in range(depth):
-        for norm, layers in BEHIND.items():
+        for norm, layers in AFTER.items():
             scale, offset = (folded.pop(f"block_{block}/{norm}/{part}").astype(float) for part in ("scale", "offset"))
             for layer in layers:
                 name = f"block_{block}/{layer}"
