@@ -2,6 +2,12 @@
 
 import sys
 
-from firmware_host.cli import main
+try:
+    from firmware_host.cli import main
+except ImportError as error:
+    if (error.name or "").partition(".")[0] != "numpy":
+        raise
+    print("error: NumPy cannot be imported: install it with pip install --upgrade numpy", file=sys.stderr)
+    sys.exit(2)
 
 sys.exit(main())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from firmware_host.bundle import DeviceError
 from firmware_host.commands import all_commands
+from firmware_host.shared.arguments import ArgumentParser, path_argument, seed_argument
+from firmware_host.shared.packages import missing_package
 from firmware_host.shared.runtimes import AUTO, runtime_names
+from firmware_host.shared.streams import nobody_reads, open_streams, printable
 
 __all__ = ["main"]
 
@@ -21,22 +22,16 @@ INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(ArgumentParser):
     """An argument parser whose errors come the same way as all others."""
 
     def error(self, message: str) -> NoReturn:
         raise DeviceError(f"{message} (see {self.prog} --help)")
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except where None is one that the help text explains."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 (self-test failed), 2 (bad input), 130 (interrupted)."""
+    open_streams()
     warnings = logging.StreamHandler(sys.stderr)
     warnings.setFormatter(logging.Formatter("warning: %(message)s"))
     logging.getLogger("firmware_host").addHandler(warnings)
@@ -54,14 +49,15 @@ def _run(argv: Sequence[str] | None) -> int:
             if output.error and not args.json:
                 _complain(output.text, output.exit_code)
             else:
-                print(json.dumps(output.record) if args.json else _printable(output.text), flush=True)
+                _print(json.dumps(output.record) if args.json else output.text)
             exit_code = max(exit_code, output.exit_code)
+            if output.more and nobody_reads():  # `... | head`
+                return CLOSED_PIPE
         return exit_code
     except DeviceError as error:
         return _complain(str(error), BAD_INPUT)
-    except BrokenPipeError:  # `... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return CLOSED_PIPE
+    except ImportError as error:
+        return _complain(missing_package(error), BAD_INPUT)
     except OSError as error:
         if error.filename is None:
             raise
@@ -70,10 +66,11 @@ def _run(argv: Sequence[str] | None) -> int:
         return _complain(f"interrupted, {str(interrupt) or 'nothing was saved'}", INTERRUPTED)
 
 
-def _printable(text: str) -> str:
-    """Return `text` with what stdout cannot show, such as a file name of another encoding, escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+def _print(text: str) -> None:
+    try:
+        print(printable(text), flush=True)
+    except OSError as error:
+        raise DeviceError(f"standard output cannot be written ({error.strerror}): give it another place") from error
 
 
 def _complain(message: str, exit_code: int) -> int:
@@ -83,23 +80,15 @@ def _complain(message: str, exit_code: int) -> int:
 
 def _parser() -> _Parser:
     parser = _Parser(
-        prog="python -m firmware_host",
-        description="Predict with a bundle and go on learning on the device.",
-        formatter_class=_HelpFormatter,
-        allow_abbrev=False,
+        prog="python -m firmware_host", description="Predict with a bundle and go on learning on the device."
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     common = _common()
     for command in all_commands():
-        added = subparsers.add_parser(
-            command.name,
-            parents=[common],
-            help=command.help,
-            description=command.help,
-            formatter_class=_HelpFormatter,
-            allow_abbrev=False,
+        added = subparsers.add_parser(command.name, parents=[common], help=command.help, description=command.help)
+        added.add_argument(
+            "bundle", metavar="BUNDLE", type=path_argument, help="the folder that tflite/convert.py wrote"
         )
-        added.add_argument("bundle", metavar="BUNDLE", help="the folder that tflite/convert.py wrote")
         command.add_arguments(added)
         added.set_defaults(run=command.run)
     return parser
@@ -107,11 +96,18 @@ def _parser() -> _Parser:
 
 def _common() -> _Parser:
     common = _Parser(add_help=False)
-    common.add_argument("--state", metavar="DIR", help="folder of the learned state (default: BUNDLE.state beside it)")
+    common.add_argument(
+        "--state",
+        metavar="DIR",
+        type=path_argument,
+        help="folder of the learned state (default: BUNDLE.state beside it)",
+    )
     common.add_argument(
         "--runtime", choices=runtime_names(), default=AUTO, help="what computes; numpy is for the head only"
     )
     common.add_argument("--threads", type=int, default=1, help="threads of the interpreter")
-    common.add_argument("--seed", type=int, help="of the random numbers (default: go on from the state, 0 at first)")
+    common.add_argument(
+        "--seed", type=seed_argument, help="of the random numbers (default: go on from the state, 0 at first)"
+    )
     common.add_argument("--json", action="store_true", help="print JSON, one object a line")
     return common

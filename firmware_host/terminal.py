@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-__all__ = ["ProgressLine", "without_runtime_chatter"]
+__all__ = ["ProgressLine", "ask", "without_runtime_chatter"]
 
 REDRAW_S = 0.1
 
@@ -45,24 +46,62 @@ class ProgressLine:
         self._open = open_line
 
 
+def ask(question: str) -> bool:
+    """Ask whoever sits at the terminal; only y or yes is a yes."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 @contextmanager
 def without_runtime_chatter(start: bytes = b"INFO:") -> Iterator[None]:
-    """Hold back the lines with this start that C++ writes to stderr, as an interpreter does on opening, no others."""
-    sys.stderr.flush()
+    """Hold back the lines with this start that C++ writes to stderr, as an interpreter does on opening, no others.
+
+    Where there is no room to hold them, or no stderr, nothing is held back.
+    """
+    _flush(sys.stderr)
     try:
         kept = os.dup(2)
     except OSError:  # no stderr at all
         yield
         return
-    with tempfile.TemporaryFile() as captured:
-        os.dup2(captured.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            captured.seek(0)
-            for line in captured.read().splitlines(keepends=True):
-                if line.strip() and not line.startswith(start):
-                    os.write(2, line)
+    captured = _room()
+    if captured is None:
+        os.close(kept)
+        yield
+        return
+    os.dup2(captured, 2)
+    try:
+        yield
+    finally:
+        _flush(sys.stderr)
+        os.dup2(kept, 2)
+        os.close(kept)
+        with os.fdopen(captured, "rb") as file:
+            file.seek(0)
+            _write_lines(line for line in file if line.strip() and not line.startswith(start))
+
+
+def _room() -> int | None:
+    """Return a file without a name: in memory where the system can (Linux), for a card may be full or read-only."""
+    if hasattr(os, "memfd_create"):
+        with contextlib.suppress(OSError):  # an old kernel
+            return os.memfd_create("stderr")
+    try:
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+    except OSError:
+        return None
+
+
+def _write_lines(lines: Iterable[bytes]) -> None:
+    try:
+        for line in lines:
+            os.write(2, line)
+    except OSError:  # nobody reads them
+        return
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:
+        stream.flush()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from firmware_host.device import Device
+from firmware_host.shared.arguments import data_argument
 from firmware_host.terminal import without_runtime_chatter
 
 __all__ = [
@@ -33,13 +34,15 @@ DEFAULT_MAX_MEMORY_MB = 512
 class Output(NamedTuple):
     """One thing to print: a record (`--json`) or its text; `exit_code` says whether the command succeeded.
 
-    The text of an `error` goes to stderr.
+    The text of an `error` goes to stderr. `more`: whether more may follow, which is not worth computing when nobody
+    reads it.
     """
 
     record: dict[str, Any]
     text: str
     exit_code: int = 0
     error: bool = False
+    more: bool = False
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +69,9 @@ class Command:
 def add_source(parser: argparse.ArgumentParser, instead_of: str) -> None:
     """Add --source and what belongs to it; `instead_of` is the argument that it replaces."""
     parser.add_argument(
-        "--source", help=f"camera:NUMBER (0 is the first) or video:FILE instead of {instead_of}; needs OpenCV"
+        "--source",
+        type=data_argument,
+        help=f"camera:NUMBER (0 is the first) or video:FILE instead of {instead_of}; needs OpenCV",
     )
     parser.add_argument("--every", metavar="N", type=int, default=1, help="of --source, take each N-th frame")
     parser.add_argument("--frames", metavar="N", type=int, help="of --source, end after N frames (default: all)")

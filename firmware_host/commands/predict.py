@@ -20,6 +20,7 @@ from firmware_host.commands.common import (
 from firmware_host.images import load_image
 from firmware_host.images.labelled import read_data
 from firmware_host.images.sources import NamedImage, frames, is_one_file, named_images
+from firmware_host.shared.arguments import data_argument
 from firmware_host.terminal import ProgressLine
 
 __all__ = ["COMMANDS"]
@@ -39,24 +40,27 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
         except DeviceError as error:
             if args.source is None and is_one_file(args.images):
                 raise
-            yield Output({"image": name, "error": str(error)}, str(error), BAD_IMAGE, error=True)
+            yield Output({"image": name, "error": str(error)}, str(error), BAD_IMAGE, error=True, more=True)
             continue
         label, probability, latency_ms = device.predict(pixels)
         record = {"image": name, "label": label, "probability": probability, "latency_ms": latency_ms}
-        yield Output(record, f"{name}: {label} ({probability:.1%}, {latency_ms:.2f} ms)")
+        yield Output(record, f"{name}: {label} ({probability:.1%}, {latency_ms:.2f} ms)", more=True)
 
 
 def _evaluate(args: argparse.Namespace) -> Iterator[Output]:
     """Accuracy on the images of DATA, over all classes known."""
-    images, labels = read_data(args.data, "test", args.max_memory)
+    data = read_data(args.data, "test", args.max_memory)
     device = open_device(args)
     progress = ProgressLine(sys.stderr)
     try:
-        record = device.evaluate(images, labels, progress)
+        record = device.evaluate(data.images, data.labels, progress)
     finally:
         progress.close()
     rows = [f"  {name}: {accuracy:.1%}" for name, accuracy in record["per_class"].items()]
-    yield Output(record, "\n".join([f"accuracy {record['accuracy']:.1%} on {record['images']} images", *rows]))
+    yield Output(
+        record,
+        "\n".join([data.describe(args.data), f"accuracy {record['accuracy']:.1%} on {record['images']} images", *rows]),
+    )
 
 
 def _images_to_predict(args: argparse.Namespace) -> Iterator[NamedImage]:
@@ -74,6 +78,7 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         metavar="IMAGE",
         nargs="*",
+        type=data_argument,
         help="image file, folder (all files in it), or - for paths on standard input, one a line",
     )
     add_source(parser, "IMAGE")
@@ -81,7 +86,7 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("data", metavar="DATA", type=data_argument, help=DATA_HELP)
     add_max_memory(parser)
 
 
