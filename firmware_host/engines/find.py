@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
+import io
 import sys
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.backbone import Backbone
@@ -40,9 +45,10 @@ def find_runtime(name: str = AUTO) -> Runtime:
             reasons.append(f"{candidate} does not load after {entry.not_after} in one process: use a separate process")
             continue
         try:
-            interpreter = importlib.import_module(str(entry.module)).Interpreter
+            with contextlib.redirect_stderr(io.StringIO()):  # NumPy 2 writes a page about a module built for NumPy 1
+                interpreter = importlib.import_module(str(entry.module)).Interpreter
         except Exception as error:  # a wheel for another NumPy or processor fails with whatever it likes
-            reasons.append(f"{candidate} does not import ({' '.join(str(error).split())})")
+            reasons.append(_reason(candidate, entry, error))
             continue
         return Runtime(candidate, interpreter, entry) if name == AUTO else Runtime(name, interpreter, RUNTIMES[name])
     raise DeviceError(
@@ -78,5 +84,16 @@ def _engine(runtime: Runtime) -> Any:
     return importlib.import_module(runtime.entry.engine)
 
 
+def _reason(name: str, entry: RuntimeEntry, error: Exception) -> str:
+    if entry.numpy_1 and np.lib.NumpyVersion(np.__version__) >= "2.0.0" and importlib.util.find_spec(_package(entry)):
+        return f'{name} needs NumPy 1, here is NumPy {np.__version__}: pip install "numpy<2"'
+    return f"{name} does not import ({' '.join(str(error).split())})"
+
+
+def _package(entry: RuntimeEntry) -> str:
+    return str(entry.module).partition(".")[0]
+
+
 def _install(names: tuple[str, ...]) -> str:
-    return "install " + " or ".join(f'"keras-cbpnet[{RUNTIMES[name].extra}]"' for name in names)
+    extras = (f'pip install "keras-cbpnet[{RUNTIMES[name].extra}]"' for name in names)
+    return " or ".join(extras)

@@ -24,6 +24,7 @@ class RuntimeEntry(NamedTuple):
         automatic: whether `auto` takes it; the host verifies bundles with all of these.
         heads: whether it runs the head; if not, NumPy does.
         not_after: a module in whose process it cannot be loaded any more.
+        numpy_1: whether it was built for NumPy 1 and does not import under NumPy 2.
         exact_sgd: whether its default delegate computes a head with the optimizer `sgd` rightly.
         engine: the module that opens a backbone and a head with it.
     """
@@ -33,6 +34,7 @@ class RuntimeEntry(NamedTuple):
     automatic: bool = False
     heads: bool = True
     not_after: str | None = None
+    numpy_1: bool = False
     exact_sgd: bool = True
     engine: str = "firmware_host.engines.interpreter"
 
@@ -41,7 +43,7 @@ RUNTIMES: Mapping[str, RuntimeEntry] = {  # `auto` takes the first that there is
     # LiteRT 2.3's default delegate computes a head with sgd wrongly from the second step on.
     "ai_edge_litert": RuntimeEntry("ai_edge_litert.interpreter", "device", automatic=True, exact_sgd=False),
     "tflite_runtime": RuntimeEntry(
-        "tflite_runtime.interpreter", "device-legacy", automatic=True, not_after="tensorflow"
+        "tflite_runtime.interpreter", "device-legacy", automatic=True, not_after="tensorflow", numpy_1=True
     ),
     "numpy": RuntimeEntry(None, "device", heads=False),
     # what a microcontroller runs, for the files of --target micro

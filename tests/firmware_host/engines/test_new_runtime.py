@@ -67,7 +67,7 @@ def test_the_command_line_offers_it(dummy, bundle, capsys):
 
 def test_one_that_is_not_installed_says_how(dummy, monkeypatch):
     monkeypatch.setitem(sys.modules, "dummy_lite.interpreter", None)
-    with pytest.raises(DeviceError, match=r'dummy does not import .*; install "keras-cbpnet\[device\]", or choose'):
+    with pytest.raises(DeviceError, match=r'dummy does not import .*; pip install "keras-cbpnet\[device\]", or choose'):
         find_runtime("dummy")
 
 
