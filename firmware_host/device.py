@@ -16,13 +16,15 @@ from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.engines.backbone import Backbone
 from firmware_host.engines.find import find_runtime, open_backbone, open_head
 from firmware_host.engines.protocol import Array
+from firmware_host.evaluation import accuracy, check_lengths
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
 from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
 from firmware_host.learning.transaction import Transaction
 from firmware_host.learning.working_state import WorkingState, generator_state, start_snapshot
-from firmware_host.state import StateFolder, default_folder
+from firmware_host.shared.names import known_name
+from firmware_host.state import StateFolder, state_path
 
 __all__ = ["DEFAULT_EPOCHS", "Device", "Prediction"]
 
@@ -78,7 +80,7 @@ class Device:
         a runtime that is not there.
         """
         opened = read_bundle(bundle)
-        folder = StateFolder(Path(state) if state is not None else default_folder(opened.path), opened)
+        folder = StateFolder(state_path(opened.path, state), opened)
         learned = folder.read()
         chosen = find_runtime(runtime)
         backbone = open_backbone(opened, chosen, threads)
@@ -167,7 +169,7 @@ class Device:
         last save. Raises DeviceError for bad input and when the state folder is in use.
         """
         settings = self._settings(replay, epochs, learning_rate, save_every)
-        _check_lengths(images, labels)
+        check_lengths(images, labels)
         working, due = self._working, save_every
         with self._taking_in(images, labels, progress) as (transaction, raw, label):
 
@@ -223,36 +225,42 @@ class Device:
 
         Raises DeviceError for an image that is none, and for labels that the device does not know.
         """
-        _check_lengths(images, labels)
-        unknown = sorted(set(labels) - set(self.classes))
-        if unknown:
-            raise DeviceError(
-                f"unknown label {', '.join(repr(name) for name in unknown)}: the device knows "
-                f"{', '.join(self.classes) or 'none'}; teach it with learn, or leave these images out"
-            )
-        hits: dict[str, list[bool]] = {name: [] for name in self.classes}
-        for done, (image, name) in enumerate(zip(images, labels), 1):
-            hits[name].append(self.predict(image).label == name)
-            if progress:
-                progress("evaluating", done, len(labels))
-        per_class = {name: sum(right) / len(right) for name, right in hits.items() if right}
-        return {"accuracy": sum(map(sum, hits.values())) / len(labels), "images": len(labels), "per_class": per_class}
+        check_lengths(images, labels)
+        return accuracy(self, images, labels, progress)
 
     def add_class(self, name: str) -> int:
         """Give `name` the next spare slot and return it; it can be predicted once images of it were learned.
 
         Raises DeviceError when the name is taken or no slot is left.
         """
-        if name in self.classes:
+        if known_name(name, self.classes) in self.classes:
             raise DeviceError(f"class {name!r} is known already: choose another name")
         self._folder.check_free()
         self._working.name([name])
         return len(self.classes) - 1
 
+    def check_class(self, name: str) -> None:
+        """Raise DeviceError when `name` is neither known nor could be added."""
+        self._working.named([name])
+
+    @property
+    def taught(self) -> frozenset[int]:
+        """Which images of an inbox were learned, by their `lesson_key`: part of what is saved, for the caller's use."""
+        return self._working.taught
+
+    @taught.setter
+    def taught(self, keys: frozenset[int]) -> None:
+        self._working.taught = keys
+
     def forget_class(self, name: str) -> None:
         """Forget a class and give its slot back; raises DeviceError when it is not known."""
         self._folder.check_free()
         self._working.forget(name)
+
+    def rename_class(self, old: str, new: str) -> None:
+        """Give a class another name; raises DeviceError when `old` is not known or `new` is no name or is taken."""
+        self._folder.check_free()
+        self._working.rename(old, new)
 
     def save(self) -> Path:
         """Write what was learned into the older slot of the state folder and return the file's path.
@@ -291,10 +299,3 @@ class Device:
             if progress:
                 progress("reading", index + 1, len(images))
         return raw
-
-
-def _check_lengths(images: Sequence[ImageLike], labels: Sequence[str]) -> None:
-    if len(images) != len(labels):
-        raise DeviceError(f"{len(images)} images and {len(labels)} labels: give one label per image")
-    if len(labels) == 0:
-        raise DeviceError("no images: give at least one")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 from firmware_host.bench import bench
 from firmware_host.bundle import Bundle, read_bundle
@@ -12,7 +11,7 @@ from firmware_host.commands.common import Command, Output
 from firmware_host.commands.state import state_record
 from firmware_host.engines.find import find_runtime
 from firmware_host.selftest import selftest
-from firmware_host.state import Snapshot, StateFolder, default_folder
+from firmware_host.state import Snapshot, StateFolder, state_path
 from firmware_host.terminal import without_runtime_chatter
 
 __all__ = ["COMMANDS"]
@@ -21,7 +20,7 @@ __all__ = ["COMMANDS"]
 def _info(args: argparse.Namespace) -> Iterator[Output]:
     """The manifest, and what was learned since."""
     bundle = read_bundle(args.bundle)
-    folder = StateFolder(Path(args.state) if args.state is not None else default_folder(bundle.path), bundle)
+    folder = StateFolder(state_path(bundle.path, args.state), bundle)
     learned = folder.read()
     state = None if learned is None else state_record(folder, learned)
     yield Output({**bundle.manifest, "state": state}, _info_text(bundle, folder, learned))

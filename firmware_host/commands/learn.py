@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.commands.common import (
@@ -19,24 +23,38 @@ from firmware_host.commands.common import (
 )
 from firmware_host.device import DEFAULT_EPOCHS, Device
 from firmware_host.images import ImageLike, load_image
-from firmware_host.images.labelled import LabelledImages, read_data
+from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_data
 from firmware_host.images.sources import frames, good_images, named_images
-from firmware_host.learning.learner import Progress
+from firmware_host.inbox import Lesson, lesson_key, lessons_in, move_aside
+from firmware_host.learning.working_state import nearest
 from firmware_host.process_memory import peak_memory_mb
-from firmware_host.terminal import ProgressLine
+from firmware_host.shared.arguments import command_line, data_argument, name_argument, path_argument
+from firmware_host.shared.names import known_name
+from firmware_host.shared.streams import is_terminal
+from firmware_host.terminal import ProgressLine, ask
 
 __all__ = ["COMMANDS"]
 
 
 def _learn(args: argparse.Namespace) -> Iterator[Output]:
     """Learn the images of DATA and save the state."""
-    images, labels = _images_to_learn(args)
+    _check(args)
     progress = ProgressLine(sys.stderr)
+    data, lessons = None, []
+    if args.set_aside is not None:
+        lessons = list(lessons_in(Path(args.data)))
+    else:
+        data = _images_to_learn(args)
+        lessons = [Lesson(_name(index, image), image, label) for index, (image, label) in enumerate(zip(*data[:2]))]
     with open_device(args) as device:
+        before = device.classes
+        if args.label is not None:
+            _confirm_new(args, device)
         try:
             if args.one_by_one:
-                record = _learn_one_by_one(device, images, labels, args, progress)
+                record = yield from _learn_one_by_one(device, lessons, args, progress)
             else:
+                images, labels = [each.image for each in lessons], [each.label for each in lessons]
                 rate, every = args.learning_rate, args.save_every
                 record = device.learn(images, labels, args.replay, args.epochs, rate, progress, every)
         except KeyboardInterrupt:
@@ -46,32 +64,114 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
             progress.close()
         saved = device.save()
         written = device.written
+        new = [name for name in device.classes if name not in before]
+        spare = device.bundle.slots - len(device.classes)
     loss = "unknown" if record["loss"] is None else f"{record['loss']:.4f}"
+    found = "" if data is None else f"{data.describe(args.data or args.source)}\n"
     text = (
-        f"learned {record['images']} images in {record['steps']} steps, loss {loss}, "
+        f"{found}learned {record['images']} images in {record['steps']} steps, loss {loss}, "
         f"{record['replaced']} units reborn, {record['rolled_back']} steps taken back; saved in {saved}; "
         f"{written['bytes_written_per_hour']:,.0f} bytes written per hour"
     )
-    record.update(written, state=str(saved.parent), peak_memory_mb=peak_memory_mb())
+    if new:
+        text += (
+            f"\nnew classes: {', '.join(new)}; {spare} slots are free; a mistake is taken back with: "
+            + command_line("python", "-m", "firmware_host", "state", args.bundle, "forget", new[0])
+            + ("" if args.state is None else f" --state {command_line(args.state)}")
+        )
+    record.update(written, new_classes=new, state=str(saved.parent), peak_memory_mb=peak_memory_mb())
     yield Output(record, text)
 
 
 def _learn_one_by_one(
-    device: Device, images: Sequence[ImageLike], labels: Sequence[str], args: argparse.Namespace, progress: Progress
-) -> dict[str, Any]:
-    """Teach image by image, saving on the way; the loss is that of the last label that was not taken back."""
+    device: Device, lessons: Sequence[Lesson], args: argparse.Namespace, progress: ProgressLine
+) -> Generator[Output, None, dict[str, Any]]:
+    """Teach image by image, saving on the way, and yield the bad ones; return the record.
+
+    Its loss is that of the last label that was not taken back.
+    """
     total: dict[str, Any] = {"images": 0, "steps": 0, "replaced": 0, "rolled_back": 0}
-    loss, due = None, args.save_every
-    for image, label in zip(images, labels):
-        record = device.teach(image, label, args.replay, args.learning_rate)
+    loss, due, refused = None, args.save_every, 0
+    taught, seen = set(device.taught), set()
+    for done, lesson in enumerate(lessons, 1):
+        try:
+            if lesson.error is not None:
+                raise lesson.error
+            key = None if args.set_aside is None else lesson_key(Path(lesson.name), Path(args.data))
+            if key is not None and key in taught:
+                seen.add(key)
+                continue
+            pixels = load_image(lesson.image, device.bundle.image_size, args.max_memory)  # (H, W, 3)
+            device.check_class(lesson.label)
+        except (DeviceError, OSError) as error:
+            if len(lessons) == 1 and args.set_aside is None:
+                raise
+            refused += 1
+            progress.close()
+            yield _refused(lesson, error, args)
+            continue
+        record = device.teach(pixels, lesson.label, args.replay, args.learning_rate)
         total = {name: value + record[name] for name, value in total.items()}
         loss = loss if record["loss"] is None else record["loss"]
+        if key is not None:
+            taught.add(key)
+            seen.add(key)
         if args.save_every and total["steps"] >= due:
+            device.taught = frozenset(taught)
             device.save()
             due = total["steps"] + args.save_every
-        if progress:
-            progress("learning", total["images"], len(labels))
-    return {**total, "loss": loss}
+        progress("learning", done, len(lessons))
+    if args.set_aside is not None:
+        device.taught = frozenset(seen)  # those of the inbox before it are not needed any more
+    elif refused == len(lessons):
+        raise DeviceError(f"none of {refused} images could be learned: see the lines above")
+    return {**total, "loss": loss, "refused": refused, "known": len(seen) - total["images"] if seen else 0}
+
+
+def _refused(lesson: Lesson, error: Exception, args: argparse.Namespace) -> Output:
+    """Move a bad image aside, if wanted, and say so."""
+    reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    record = {"image": lesson.name, "error": reason, "moved_to": None}
+    what = "left out"
+    if args.set_aside is not None and not Path(lesson.name).is_dir():
+        try:
+            record["moved_to"] = str(move_aside(Path(lesson.name), Path(args.data), args.set_aside))
+            what = f"moved to {record['moved_to']}"
+        except OSError as moving:
+            what = f"left where it is, for it cannot be moved to {args.set_aside} ({moving.strerror})"
+    return Output(record, f"{reason}; {what}", error=True)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.set_aside is None:
+        return
+    if not args.one_by_one:
+        raise DeviceError(f"--set-aside {args.set_aside} is for --one-by-one: give both")
+    if args.data is None or args.label is not None or not Path(args.data).is_dir():
+        raise DeviceError(
+            f"--set-aside {args.set_aside} is for a folder with one folder of images per class, got DATA {args.data}"
+            + ("" if args.label is None else f" --label {args.label}")
+        )
+    if Path(args.data).resolve() in (args.set_aside.resolve(), *args.set_aside.resolve().parents):
+        raise DeviceError(f"--set-aside {args.set_aside} is in DATA {args.data}: give a folder outside it")
+
+
+def _confirm_new(args: argparse.Namespace, device: Device) -> None:
+    """See to it that a new class is meant: a slip of the pen would take a slot."""
+    if args.new or known_name(args.label, device.classes) in device.classes:
+        return
+    device.check_class(args.label)
+    near = nearest(args.label, device.classes)
+    known = f"known are {', '.join(device.classes) or 'none'}" + (f"; do you mean {near!r}?" if near else "")
+    if args.data != STANDARD_INPUT and not args.json and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        if ask(f"class {args.label!r} is new ({known}). Learn it as a new class?"):
+            return
+        raise DeviceError(f"class {args.label!r} is not learned: give one of the known, or --new")
+    raise DeviceError(f"class {args.label!r} is new ({known}): correct --label, or give --new to learn a new class")
+
+
+def _name(index: int, image: ImageLike) -> str:
+    return f"image {index}" if isinstance(image, np.ndarray) else os.fspath(image)
 
 
 def _images_to_learn(args: argparse.Namespace) -> LabelledImages:
@@ -98,11 +198,15 @@ def _images_to_learn(args: argparse.Namespace) -> LabelledImages:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", nargs="?", help=DATA_HELP)
+    parser.add_argument("data", metavar="DATA", nargs="?", type=data_argument, help=DATA_HELP)
     parser.add_argument(
         "--label",
         metavar="NAME",
+        type=name_argument,
         help="every image is of this class: DATA is a file, a folder or - (paths), or --source",
+    )
+    parser.add_argument(
+        "--new", action="store_true", help="of --label, NAME may be a new class (on a terminal you are asked)"
     )
     add_source(parser, "DATA")
     parser.add_argument(
@@ -113,6 +217,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--one-by-one", action="store_true", help="in the order given, as labels come on a device in use; no epochs"
+    )
+    parser.add_argument(
+        "--set-aside",
+        metavar="DIR",
+        type=path_argument,
+        help="of --one-by-one, for an inbox: move what cannot be learned out of DATA into DIR, and learn each image of "
+        "DATA once, however often the same is started",
     )
     parser.add_argument(
         "--save-every", metavar="N", type=int, default=0, help="training steps between two saves; 0: one at the end"

@@ -1,40 +1,53 @@
-"""`python -m firmware_host state BUNDLE [ACTION]`: what was learned, shown, kept elsewhere, compared, brought back."""
+"""`python -m firmware_host state BUNDLE [ACTION]`: what was learned, shown, kept, compared, changed."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError, read_bundle
-from firmware_host.commands.common import Command, Output
+from firmware_host.commands.common import Command, Output, open_device
+from firmware_host.device import Device
+from firmware_host.shared.arguments import given_path
 from firmware_host.shared.files import write_atomically
-from firmware_host.state import Snapshot, StateFolder, default_folder, read_file, snapshot_for, to_bytes
+from firmware_host.shared.names import known_name
+from firmware_host.state import Snapshot, StateFolder, read_file, snapshot_for, state_path, to_bytes
 
 __all__ = ["COMMANDS", "state_record"]
 
-ACTIONS = ("show", "export", "import", "diff", "reset")
-WITH_FILE = ("export", "import", "diff")
+ACTIONS = {  # what follows BUNDLE and the action
+    "show": (),
+    "export": ("FILE",),
+    "import": ("FILE",),
+    "diff": ("FILE",),
+    "reset": (),
+    "forget": ("NAME",),
+    "rename": ("OLD", "NEW"),
+}
 
 
 def _state(args: argparse.Namespace) -> Iterator[Output]:
-    """Show, export, import, compare or reset what was learned."""
-    if args.bundle in ACTIONS and args.action not in ACTIONS:  # `state export BUNDLE FILE` is meant as well
-        args.bundle, args.action = args.action, args.bundle
-    action, file = args.action, args.file
+    """Show, export, import, compare, reset or change what was learned."""
+    words = [str(args.bundle), *(args.action or ["show"])]
+    if words[0] in ACTIONS and words[1] not in ACTIONS:  # `state export BUNDLE FILE` is meant as well
+        words[:2] = words[1::-1]
+    path, action, given = words[0], words[1], words[2:]
     if action not in ACTIONS:
         raise DeviceError(f"state has no action {action!r}: use one of {', '.join(ACTIONS)}")
-    if args.bundle is None or (file is None) != (action not in WITH_FILE):
-        raise DeviceError(f"state {action}: write `state BUNDLE {action}{' FILE' * (action in WITH_FILE)}`")
+    if path in ACTIONS or len(given) != len(ACTIONS[action]):
+        raise DeviceError(f"state {action}: write `state {' '.join(('BUNDLE', action, *ACTIONS[action]))}`")
+    args.bundle = given_path(path, "BUNDLE")
+    if action in CHANGES:
+        yield CHANGES[action](args, *given)
+        return
     bundle = read_bundle(args.bundle)
-    folder = StateFolder(Path(args.state) if args.state is not None else default_folder(bundle.path), bundle)
+    folder = StateFolder(state_path(bundle.path, args.state), bundle)
     try:
-        yield {"show": _show, "export": _export, "import": _import, "diff": _diff, "reset": _reset}[action](
-            folder, bundle, None if file is None else Path(file)
-        )
+        yield KEPT[action](folder, bundle, *(given_path(file, "FILE") for file in given))
     finally:
         folder.close()
 
@@ -53,7 +66,7 @@ def state_record(folder: StateFolder, learned: Snapshot) -> dict[str, Any]:
     }
 
 
-def _show(folder: StateFolder, bundle: Bundle, _: Path | None) -> Output:
+def _show(folder: StateFolder, bundle: Bundle) -> Output:
     learned = folder.read()
     if learned is None:
         return Output({"path": str(folder.path), "classes": None}, f"nothing learned yet in {folder.path}")
@@ -69,8 +82,7 @@ def _show(folder: StateFolder, bundle: Bundle, _: Path | None) -> Output:
     return Output(record, "\n".join([text, *rows]))
 
 
-def _export(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
-    file = _given(file)
+def _export(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
     learned = _learned(folder)
     if file.exists():
         raise DeviceError(f"{file} exists: give another file, nothing is overwritten")
@@ -82,16 +94,14 @@ def _export(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
     return Output(record, f"exported to {file} ({len(content):,} bytes)")
 
 
-def _import(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
-    file = _given(file)
+def _import(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
     learned = snapshot_for(bundle, read_file(file))
     path = folder.replace(learned)
     record = {"file": str(file), **state_record(folder, learned)}
     return Output(record, f"imported {file} into {path}; what was there before is kept beside it")
 
 
-def _diff(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
-    file = _given(file)
+def _diff(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
     here = _learned(folder)
     there = snapshot_for(bundle, read_file(file))
     images = {}
@@ -115,7 +125,7 @@ def _diff(folder: StateFolder, bundle: Bundle, file: Path | None) -> Output:
     return Output(record, "\n".join([head, *shown]))
 
 
-def _reset(folder: StateFolder, bundle: Bundle, _: Path | None) -> Output:
+def _reset(folder: StateFolder, bundle: Bundle) -> Output:
     if not folder.path.is_dir():
         raise DeviceError(f"nothing learned yet in {folder.path}: there is nothing to reset")
     kept = [str(path) for path in folder.reset()]
@@ -131,19 +141,52 @@ def _learned(folder: StateFolder) -> Snapshot:
     return learned
 
 
-def _given(file: Path | None) -> Path:
-    if file is None:  # _state has seen to it
-        raise DeviceError("no FILE: give one")
-    return file
+def _forget(args: argparse.Namespace, name: str) -> Output:
+    def change(device: Device) -> str:
+        device.forget_class(known_name(name, device.classes))
+        return f"forgot {name!r}"
+
+    return _changed(args, change)
+
+
+def _rename(args: argparse.Namespace, old: str, new: str) -> Output:
+    def change(device: Device) -> str:
+        device.rename_class(known_name(old, device.classes), new)
+        return f"renamed {old!r} to {new!r}"
+
+    return _changed(args, change)
+
+
+def _changed(args: argparse.Namespace, change: Callable[[Device], str]) -> Output:
+    """Change what the device knows and save it; the save before it stays in the other slot."""
+    args.max_memory = None
+    with open_device(args) as device:
+        done = change(device)
+        saved = device.save()
+        spare = device.bundle.slots - len(device.classes)
+        record = {"path": str(saved.parent), "classes": list(device.classes), "spare_slots": spare}
+        known = ", ".join(device.classes) or "none"
+    return Output(
+        record, f"{done}; saved in {saved}; classes now: {known}; {spare} of {device.bundle.slots} slots are free"
+    )
+
+
+KEPT: dict[str, Callable[..., Output]] = {
+    "show": _show, "export": _export, "import": _import, "diff": _diff, "reset": _reset
+}  # fmt: skip
+CHANGES: dict[str, Callable[..., Output]] = {"forget": _forget, "rename": _rename}  # they need an interpreter
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", metavar="ACTION", nargs="?", default="show", help="action: " + ", ".join(ACTIONS))
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="file of export, import and diff: a state kept elsewhere"
+        "action",
+        metavar="ACTION",
+        nargs="*",
+        help="; ".join(" ".join((action, *words)) for action, words in ACTIONS.items())
+        + " (FILE: a state kept elsewhere; NAME, OLD, NEW: classes; default: show)",
     )
 
 
 COMMANDS = (
-    Command("state", "display, export, import, comparison or reset of what was learned", _state, _add_arguments),
+    Command("state", "show, export, import, compare, reset or change what was learned", _state, _add_arguments),
 )

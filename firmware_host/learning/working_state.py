@@ -5,6 +5,7 @@ Dimensions: n images, d features, C class slots.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
+from firmware_host.shared.names import distinct_names, known_name
 from firmware_host.state import Snapshot
 from firmware_host.state.buffer import ReplayBuffer
 
-__all__ = ["WorkingState", "generator_state", "start_snapshot"]
+__all__ = ["WorkingState", "generator_state", "nearest", "start_snapshot"]
 
 
 class WorkingState:
@@ -46,6 +48,7 @@ class WorkingState:
             None if self.pending is None else (self.pending[0].copy(), self.pending[1].copy()),
             self.rolled_back,
             self.doubted.copy(),
+            self.taught,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -59,13 +62,22 @@ class WorkingState:
         self.rolled_back = snapshot.rolled_back
         none = np.zeros(self.bundle.slots, np.int64)
         self.doubted = none if snapshot.doubted is None else snapshot.doubted.copy()  # (C,)
+        self.taught = snapshot.taught
 
     def name(self, names: Sequence[str]) -> None:
-        """Give every new name the next spare slot; raises DeviceError when one is no name or no slot is left."""
-        classes = tuple(dict.fromkeys((*self.classes, *names)))
-        for name in classes[len(self.classes) :]:
-            if not isinstance(name, str) or not name or name.splitlines() != [name]:
-                raise DeviceError(f"class name {name!r} must be one line of text: rename it")
+        """Give every new name the next spare slot; raises DeviceError as `named`."""
+        self.classes = self.named(names)
+
+    def named(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the classes with every new name after them.
+
+        Raises DeviceError when one is no name, can hardly be told from a known one, or no slot is left.
+        """
+        named = dict.fromkeys(known_name(name, self.classes) for name in names)
+        unknown = [name for name in named if name not in self.classes]
+        if not unknown:
+            return self.classes
+        classes = distinct_names(unknown, known=self.classes)
         if len(classes) > self.bundle.slots:
             new = len(classes) - len(self.classes)
             raise DeviceError(
@@ -74,11 +86,11 @@ class WorkingState:
                 f"convert the run again with --slots {len(classes)} or more (python tflite/convert.py RUN --slots "
                 f"{len(classes)} --output NEW) and take along what was learned (`state NEW import FILE`)"
             )
-        self.classes = classes
+        return classes
 
     def slots_of(self, labels: Sequence[str]) -> Array:
         """Return the slot of every name, int32 [n]."""
-        return np.array([self.classes.index(name) for name in labels], np.int32)
+        return np.array([self.classes.index(known_name(name, self.classes)) for name in labels], np.int32)
 
     def unmask(self, slots: Array) -> None:
         """Let classes compete in predictions."""
@@ -124,9 +136,7 @@ class WorkingState:
 
         What it added to the covariance shared by all classes stays. Raises DeviceError when it is not known.
         """
-        if name not in self.classes:
-            raise DeviceError(f"class {name!r} is not known: the device knows {', '.join(self.classes) or 'none'}")
-        slot = self.classes.index(name)
+        slot = self._slot(name)
         state = self.head.get_state()
         for tensor, axis in self.bundle.class_axes.items():
             state[tensor] = _without(state[tensor], slot, axis)
@@ -142,6 +152,31 @@ class WorkingState:
             feature, label = self.pending
             keep = label != slot
             self.pending = feature[keep], (label - (label > slot))[keep].astype(np.int32)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a class another name; raises DeviceError when it is not known, or the new one is no name or is taken."""
+        slot = self._slot(old)
+        others = (*self.classes[:slot], *self.classes[slot + 1 :])
+        name = known_name(new, others)
+        if name in others:
+            raise DeviceError(f"class {name!r} is known already: choose another name")
+        name = distinct_names([name], known=others)[-1]
+        self.classes = (*self.classes[:slot], name, *self.classes[slot + 1 :])
+
+    def _slot(self, name: str) -> int:
+        name = known_name(name, self.classes)
+        if name not in self.classes:
+            near = nearest(name, self.classes)
+            raise DeviceError(
+                f"class {name!r} is not known: the device knows {', '.join(self.classes) or 'none'}"
+                + (f"; do you mean {near!r}?" if near else "")
+            )
+        return self.classes.index(name)
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the one of the `known` names that `name` may be a slip of the pen for, if any."""
+    return next(iter(difflib.get_close_matches(name, known, 1)), None)
 
 
 def _without(values: Array, slot: int, axis: int) -> Array:

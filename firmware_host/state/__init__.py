@@ -1,7 +1,7 @@
 """What the device has learned: complete and checked, in two slots of a folder that are written in turn."""
 
 from firmware_host.state.encoding import STATE_SCHEMA_VERSION, to_bytes
-from firmware_host.state.folder import StateFolder, default_folder, read_file
+from firmware_host.state.folder import StateFolder, default_folder, read_file, state_path
 from firmware_host.state.growth import snapshot_for
 from firmware_host.state.snapshot import Snapshot
 
@@ -12,5 +12,6 @@ __all__ = [
     "default_folder",
     "read_file",
     "snapshot_for",
+    "state_path",
     "to_bytes",
 ]

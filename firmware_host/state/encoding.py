@@ -20,6 +20,7 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.protocol import Array
+from firmware_host.state.running import Running, boot
 from firmware_host.state.snapshot import Snapshot, from_arrays, head_key, to_arrays
 
 __all__ = [
@@ -41,25 +42,33 @@ CHECKSUM_LENGTH = 64 + 1  # and the end of the line
 Content = tuple[dict[str, Array], dict[str, Any]]  # the arrays of a file, and what its `meta` says
 
 
+NEVER = Running()
+
+
 class DamagedError(ValueError):
     """A state file that is not whole; the message says how that was seen."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """How much was written into a state folder, over its whole life: bytes, saves, and since when (Unix time)."""
+    """How much was written into a state folder, over its whole life: bytes, saves, and since when (Unix time).
+
+    `running` counts the same by a clock that does not jump, from the first save that had one.
+    """
 
     bytes: int = 0
     saves: int = 0
     since: float = 0.0
-
-    def per_hour(self, now: float) -> float:
-        """Return the bytes written per hour since the first save; less than an hour counts as one."""
-        return self.bytes / max((now - self.since) / 3600.0, 1.0)
+    running: Running = NEVER
 
     def plus(self, size: int, now: float) -> Written:
-        """Return the same with one more save of `size` bytes."""
-        return Written(self.bytes + size, self.saves + 1, self.since if self.saves else now)
+        """Return the same with one more save of `size` bytes, at this moment of `running_seconds`."""
+        since = self.since if self.saves else time.time()
+        return Written(self.bytes + size, self.saves + 1, since, self.running.plus(size, now, boot()))
+
+    def per_hour(self, now: float) -> float:
+        """Return the bytes written per hour in which the device was running; less than an hour counts as one."""
+        return self.running.per_hour(now, boot())
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,14 @@ def encode(snapshot: Snapshot, bundle: Bundle, generation: int, written: Written
         "bundle": bundle.model_identity,
         "backbone": bundle.manifest["sha256"]["backbone.tflite"],
         "head": head_key(bundle),
+        "boot": boot(),
     }
     arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
-    arrays["written"] = np.zeros(3)  # [bytes, saves, since]; the size of the file is known once it is there
+    arrays["written"] = np.zeros(3)  # [bytes, saves, since]; the size of the file is known once they are there
+    arrays["running"] = np.zeros(3)  # [bytes, seconds, at], see Running
     written = written.plus(len(_npz(arrays)) + LINE_LENGTH, now)
     arrays["written"] = np.array([written.bytes, written.saves, written.since])
+    arrays["running"] = np.array(written.running.numbers())
     body = _npz(arrays) + b"\ncbpnet state schema %06d generation %020d sha256 " % (STATE_SCHEMA_VERSION, generation)
     return body + hashlib.sha256(body).hexdigest().encode() + b"\n", written
 
@@ -129,7 +141,9 @@ def decode(content: bytes, path: Path) -> StateFile:
     for older in range(version, STATE_SCHEMA_VERSION):
         arrays, meta = UPGRADES[older](arrays, meta)
     total, saves, since = arrays.pop("written").tolist()
-    return StateFile(path, arrays, meta, generation, Written(int(total), int(saves), since))
+    counted, seconds, at = arrays.pop("running", np.zeros(3)).tolist()
+    running = Running(int(counted), seconds, str(meta.get("boot", "")), at)
+    return StateFile(path, arrays, meta, generation, Written(int(total), int(saves), since, running))
 
 
 def generation_in(path: Path) -> int:

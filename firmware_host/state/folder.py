@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.shared.arguments import given_path
 from firmware_host.shared.files import sync_folder, write_atomically
 from firmware_host.state.encoding import REMEDY, DamagedError, StateFile, Written, decode, encode, generation_in
 from firmware_host.state.lock import LOCK_FILE, FolderLock, lock_folder
+from firmware_host.state.running import running_seconds
 from firmware_host.state.snapshot import Snapshot
 
-__all__ = ["StateFolder", "default_folder", "read_file"]
+__all__ = ["StateFolder", "default_folder", "read_file", "state_path"]
 
 SLOTS = ("state.a.npz", "state.b.npz")
 VERSION_1 = "state.npz"  # the one file of schema version 1
@@ -29,6 +30,11 @@ def default_folder(bundle: Path) -> Path:
     """Return the folder beside the bundle where its state is kept: the bundle's path with `.state` appended."""
     path = bundle.resolve()
     return path.with_name(path.name + ".state")
+
+
+def state_path(bundle: Path, state: str | os.PathLike[str] | None) -> Path:
+    """Return the folder that a user named, or else the one beside the bundle; raises DeviceError for an empty name."""
+    return default_folder(bundle) if state is None else given_path(state, "state")
 
 
 def read_file(path: Path) -> StateFile:
@@ -47,13 +53,13 @@ class StateFolder:
     Args:
         path: the folder; it is made at the first write.
         bundle: the bundle that the state belongs to.
-        clock: gives the Unix time, for the bytes written per hour.
+        clock: gives the seconds that the system has been running, for the bytes written per hour.
     """
 
-    def __init__(self, path: Path, bundle: Bundle, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, bundle: Bundle, clock: Callable[[], float] = running_seconds) -> None:
         self.path = path
         self.bundle = bundle
-        self._clock = clock
+        self._running_seconds = clock
         self._generation = 0
         self._written = Written()
         self._lock: FolderLock | None = None
@@ -67,8 +73,8 @@ class StateFolder:
 
     @property
     def bytes_per_hour(self) -> float:
-        """Bytes written per hour since the folder's first save; less than an hour counts as one."""
-        return self._written.per_hour(self._clock())
+        """Bytes written per hour of a running device since the folder's first save; less than an hour counts as one."""
+        return self._written.per_hour(self._running_seconds())
 
     def read(self) -> Snapshot | None:
         """Return what was learned, of the newest whole slot; None when the folder holds nothing yet.
@@ -151,7 +157,7 @@ class StateFolder:
             self._lock = None
 
     def _write(self, snapshot: Snapshot) -> Path:
-        content, written = encode(snapshot, self.bundle, self._generation + 1, self._written, self._clock())
+        content, written = encode(snapshot, self.bundle, self._generation + 1, self._written, self._running_seconds())
         slots = [self.path / name for name in SLOTS]
         path = min(slots, key=generation_in)  # one that is not there comes before all
         migrated = self.path / VERSION_1

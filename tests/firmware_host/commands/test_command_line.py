@@ -216,7 +216,7 @@ def test_bad_data(refuse, make, bundle, tmp_path):
         make.folder_of_images(tmp_path / "one", names=("red",), each=1)
         (tmp_path / "one" / "red").rename(many / name)
     for command in ("learn", "evaluate"):
-        assert "holds no class" in refuse(command, tmp_path / "empty")
+        assert "has no classes" in refuse(command, tmp_path / "empty")
         assert "is not a folder" in refuse(command, tmp_path / "none")
         assert "does not exist" in refuse(command, f"npz:{tmp_path / 'none.npz'}")
     line = refuse("learn", many)

@@ -256,7 +256,7 @@ def learn(bundle, capfd):
 def test_a_class_is_shown_to_the_camera(learn, predict, opencv, monkeypatch, make, tmp_path):
     blue = np.full((48, 64, 3), (220, 30, 30), np.uint8)  # BGR
     monkeypatch.setattr(Video, "frames", [blue] * 30)
-    code, [result], _ = learn("--source", "camera:0", "--label", "blue", "--frames", 4, "--every", 5)
+    code, [result], _ = learn("--source", "camera:0", "--label", "blue", "--new", "--frames", 4, "--every", 5)
     assert (code, result["images"]) == (0, 4)
     assert [video.released for video in Video.opened] == [True]
     root = make.folder_of_images(tmp_path / "data", names=("blue", "red"), each=2)
@@ -265,10 +265,10 @@ def test_a_class_is_shown_to_the_camera(learn, predict, opencv, monkeypatch, mak
 
 def test_a_folder_of_one_class(learn, predict, standard_input, make, bundle, tmp_path):
     root = make.folder_of_images(tmp_path / "data", names=("blue", "white"), each=3)
-    code, [result], _ = learn(root / "blue", "--label", "cold")
+    code, [result], _ = learn(root / "blue", "--label", "cold", "--new")
     assert (code, result["images"]) == (0, 3)
     standard_input("".join(f"{path}\n" for path in (root / "white").iterdir()).encode())
-    code, [result], _ = learn("-", "--label", "warm")
+    code, [result], _ = learn("-", "--label", "warm", "--new")
     assert (code, result["images"]) == (0, 3)
     assert [record["label"] for record in predict(root)[1]] == ["cold"] * 3 + ["warm"] * 3
 

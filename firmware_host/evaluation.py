@@ -1,0 +1,42 @@
+"""How often a device is right, over all classes and by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from firmware_host.bundle import DeviceError
+from firmware_host.images import ImageLike
+from firmware_host.learning.learner import Progress
+from firmware_host.shared.names import known_name
+
+if TYPE_CHECKING:
+    from firmware_host.device import Device
+
+__all__ = ["accuracy", "check_lengths"]
+
+
+def accuracy(device: Device, images: Sequence[ImageLike], labels: Sequence[str], progress: Progress) -> dict[str, Any]:
+    """Return what `Device.evaluate` returns; raises DeviceError as it does."""
+    labels = [known_name(label, device.classes) for label in labels]
+    unknown = sorted(set(labels) - set(device.classes))
+    if unknown:
+        raise DeviceError(
+            f"unknown label {', '.join(repr(name) for name in unknown)}: the device knows "
+            f"{', '.join(device.classes) or 'none'}; teach it with learn, or leave these images out"
+        )
+    hits: dict[str, list[bool]] = {name: [] for name in device.classes}
+    for done, (image, name) in enumerate(zip(images, labels), 1):
+        hits[name].append(device.predict(image).label == name)
+        if progress:
+            progress("evaluating", done, len(labels))
+    per_class = {name: sum(right) / len(right) for name, right in hits.items() if right}
+    return {"accuracy": sum(map(sum, hits.values())) / len(labels), "images": len(labels), "per_class": per_class}
+
+
+def check_lengths(images: Sequence[ImageLike], labels: Sequence[str]) -> None:
+    """Raise DeviceError unless there is a label for each of at least one image."""
+    if len(images) != len(labels):
+        raise DeviceError(f"{len(images)} images and {len(labels)} labels: give one label per image")
+    if len(labels) == 0:
+        raise DeviceError("no images: give at least one")
