@@ -138,7 +138,7 @@ def merge(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def render(record: dict[str, Any]) -> str:
-    """Return the table of a result: a row a method, a column a number of tasks, best first."""
+    """Return the table of a result: one row per method, one column per number of tasks, best first."""
     columns = sorted(record["tasks"], key=int)
     found = {row: [record["tasks"][tasks].get(row) for tasks in columns] for row in record["rows"]}
     measured = {row: next((i, -cell["mean"]) for i, cell in enumerate(cells) if cell) for row, cells in found.items()}

@@ -4,7 +4,7 @@
     python -m benchmarks.digits --seeds 0,1,2,3,4 --json benchmarks/results/digits.json    # the README's numbers
 
 scikit-learn's 1,797 handwritten digits in 5 tasks of 2: the host learns 3 of them with quantization in the loop, the
-run becomes a bundle, the device package learns the other 2 from PNG files. Some minutes a seed on 2 cores.
+run becomes a bundle, the device package learns the other 2 from PNG files. Some minutes per seed on 2 cores.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python -m benchmarks.micro --seeds 0,1,2 --json benchmarks/results/micro.json
 
-A run a seed with vit_micro_32: the host learns 3 of 5 tasks, the device package the other 2 from PNG files, once with
-the Linux bundle under the first TFLite runtime installed and once with the bundle for microcontrollers under TFLM, by
-Adam as on Linux and by SGD. Memory is that of the first seed's SGD bundle, and of one for vit_nano_32. With Arm's Vela
-on the PATH it also says what an Ethos-U would do.
+One run per seed with vit_micro_32: the host learns 3 of 5 tasks, the device package the other 2 from PNG files, once
+with the Linux bundle under the first TFLite runtime installed and once with the bundle for microcontrollers under TFLM,
+by Adam as on Linux and by SGD. Memory is that of the first seed's SGD bundle, and of one for vit_nano_32. With Arm's
+Vela on the PATH it also says what an Ethos-U would do.
 """
 
 from __future__ import annotations

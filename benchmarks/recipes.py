@@ -4,7 +4,7 @@
     python -m benchmarks.recipes --data npz:cifar100.npz --tasks 10 --epochs 0 --head-epochs 5
     python -m benchmarks.recipes --data npz:cifar100.npz --preset deit_tiny_16_224 --weights FILE --per-class 20,5 ...
 
-One training a seed serves every recipe: `python -m keras_cbpnet.train` on the host's tasks, all of them, through fake
+One training per seed serves every recipe: `python -m keras_cbpnet.train` on the host's tasks, all of them, through fake
 quantizers. `int8_calibrated` is the same run as int8 without them, its ranges from the converter's calibration alone.
 The head is that of the run, on the features that the runtime gives. A command that was killed goes on in its --work
 folder.
@@ -130,7 +130,7 @@ def over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def render(record: dict[str, Any]) -> str:
-    """Return the table of a result: a row a recipe."""
+    """Return the table of a result: one row per recipe."""
     table = [["recipe", "average accuracy, %", f"points over {FLOAT}", "95 % confidence", "backbone, bytes"]]
     for recipe, found in record["recipes"].items():
         pair = record["paired"].get(recipe)

@@ -41,7 +41,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--runtime", default="auto", help="runtime of the device")
     add("--replay", default="statistics", help="replay: statistics, buffer:N or none")
     add("--seeds", type=cli.seed_list, default=[0, 1, 2], metavar="S,S,...", help="seeds of orders and wrong labels")
-    add("--classes", type=int, default=0, metavar="N", help="new classes a seed, drawn at random; 0: all")
+    add("--classes", type=int, default=0, metavar="N", help="new classes per seed, drawn at random; 0: all")
     add("--images", type=int, default=600, metavar="N", help="images of the mixed stream")
     add("--wrong", type=float, default=0.2, metavar="SHARE", help="share of wrong labels in the mixed stream")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
@@ -49,7 +49,7 @@ def build_parser() -> cli.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print a JSON object a line."""
+    """Measure and print one JSON object per line."""
     args = build_parser().parse_args(argv)
     arguments = list(sys.argv[1:] if argv is None else argv)
     commit = results.commit(ROOT)

@@ -85,7 +85,7 @@ class PromptConfig(Config):
         length: rows of the general prompt's prefixes.
         expert_length: rows of the expert prompts' prefixes.
         g_blocks: encoder blocks with the general prompt, which all tasks share.
-        e_blocks: encoder blocks with the expert prompt, one a task.
+        e_blocks: encoder blocks with the expert prompt, one per task.
         pool: number of expert prompts, at least the number of tasks.
         query_depth: encoder blocks of the prompt-free pass that selects the expert prompt; 0: all of them.
     """

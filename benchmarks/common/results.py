@@ -30,7 +30,7 @@ def collect(arguments: Sequence[str], commit: str | None, records: Sequence[dict
     Args:
         arguments: of the command line.
         commit: that was measured.
-        records: one a seed, as `pipeline.measure` returns it.
+        records: one per seed, as `pipeline.measure` returns it.
 
     Returns:
         command, commit, versions, machine, seeds, results, and mean and std (of the sample, n - 1; None for a single

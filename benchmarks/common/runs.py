@@ -101,7 +101,7 @@ def names_of(what: str, known: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 def measure(config: TrainConfig, seeds: Sequence[int], folder: Path) -> dict[str, Any]:
-    """Return what the metrics of `config` come to, one number a seed, and the seconds that the runs took now."""
+    """Return what the metrics of `config` come to, one number per seed, and the seconds that the runs took now."""
     begun = time.perf_counter()
     runs = [run(dataclasses.replace(config, seed=seed), folder / f"seed-{seed}") for seed in seeds]
     accuracy = [run["average_accuracy"] for run in runs]

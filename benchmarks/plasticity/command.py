@@ -162,7 +162,7 @@ class Runs:
 
 
 def measure(rules: Sequence[str], seeds: Sequence[int], runs: Runs) -> dict[str, Any]:
-    """Return each rule's last_100 and first_20 (one a seed), curve (mean over seeds), std, settings and seconds."""
+    """Return each rule's last_100 and first_20 (one per seed), curve (mean over seeds), std, settings and seconds."""
     found = {}
     with progress(len(rules) * len(seeds) * runs.tasks) as (step, say):
         for name in rules:

@@ -64,9 +64,9 @@ def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) ->
 
 
 def standard_input_paths() -> Iterator[str]:
-    """Yield the paths on standard input, one a line, as they come; raises DeviceError when it is closed."""
+    """Yield the paths on standard input, one per line, as they come; raises DeviceError when it is closed."""
     if sys.stdin is None:
-        raise DeviceError("standard input is closed: write paths into it, one a line, or give files")
+        raise DeviceError("standard input is closed: write paths into it, one per line, or give files")
     for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE), b"")):
         if number == 0:
             if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -91,7 +91,7 @@ def _read_listing(listing: Iterator[str]) -> LabelledImages:
         labels.append(names.setdefault(path.parent.name, class_name(path.parent.name)))
     distinct_names(dict.fromkeys(labels))
     if not images:
-        raise DeviceError("data - : standard input holds no path: give one a line, FOLDER/IMAGE")
+        raise DeviceError("data - : standard input holds no path: give one per line, FOLDER/IMAGE")
     return LabelledImages(images, labels)
 
 

@@ -94,7 +94,7 @@ class Dataset:
         return stored.check() if isinstance(stored, ImageFiles) else np.ascontiguousarray(stored).data
 
     def with_training_rows(self, rows: NDArray[np.integer[Any]]) -> Dataset:
-        """Return the data set with the training images `rows` alone, at least one a class, and without domains."""
+        """Return the data set with the training images `rows` alone, at least one per class, and without domains."""
         x = self.x_train.subset(rows) if isinstance(self.x_train, ImageFiles) else self.x_train[rows]
         few = {"x_train": x, "y_train": self.y_train[rows]}
         return replace(self, **few, domain_names=(), domain_train=None, domain_test=None)

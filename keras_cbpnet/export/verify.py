@@ -40,7 +40,7 @@ def check_weights(models: dict[str, bytes], recipe: str) -> None:
         if count := per_channel_dense(model):
             raise UserError(
                 f"{file} has {count} FULLY_CONNECTED operator(s) with per-channel int8 weights, on which "
-                "tflite-runtime 2.14 crashes on aarch64; convert dense layers with one scale a tensor"
+                "tflite-runtime 2.14 crashes on aarch64; convert dense layers with one scale per tensor"
             )
     if RECIPES[recipe].quantized_weights and (floating := float_weights(models["backbone.tflite"], SMALL_WEIGHTS)):
         raise UserError(

@@ -80,7 +80,7 @@ class Method:
         """Do what is due before every task."""
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
-        """Train the head alone on a task; yield a row of numbers an epoch.
+        """Train the head alone on a task; yield one row of numbers per epoch.
 
         Args:
             model: whose prompts have learned the task.

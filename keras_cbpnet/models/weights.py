@@ -1,4 +1,4 @@
-"""Backbone weights as plain arrays: one .npz, a name an array, half precision on disk."""
+"""Backbone weights as plain arrays: one .npz, one name per array, half precision on disk."""
 
 from __future__ import annotations
 

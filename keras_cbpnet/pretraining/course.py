@@ -230,7 +230,7 @@ def taught(name: str, teacher: Backbone, images: NDArray[np.uint8], grid: int, f
 
 
 class Follow(keras.callbacks.Callback):
-    """Gives the batches their epoch, writes the log; on a terminal a bar with the time left, elsewhere a line an epoch.
+    """Gives the batches their epoch, writes the log; a bar with the time left on a terminal, else a line per epoch.
 
     Args:
         course: that it follows.

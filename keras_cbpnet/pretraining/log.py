@@ -16,7 +16,7 @@ HOUSEKEEPING = ("output", "work", "overwrite", "json")  # arguments that do not 
 
 
 class Log:
-    """One JSON file beside the weights: arguments, and a record an epoch; rewritten whole.
+    """One JSON file beside the weights: arguments, and one record per epoch; rewritten whole.
 
     Args:
         file: to write.

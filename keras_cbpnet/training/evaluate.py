@@ -32,7 +32,7 @@ def plasticity(
     Args:
         model: after the task; a head without hidden units gives nothing.
         features: of the task's test images, [N, D].
-        rows: of numbers, one an epoch of the task.
+        rows: of numbers, one per epoch of the task.
     """
     if not isinstance(model.head, CBPHead) or model.head.config.units == 1:
         return {}

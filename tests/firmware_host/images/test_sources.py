@@ -163,7 +163,7 @@ def test_what_is_no_list_of_paths_is_not_held(predict, standard_input):
 
 def test_closed_standard_input(predict, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
-    assert predict("-")[2] == ["error: standard input is closed: write paths into it, one a line, or give files"]
+    assert predict("-")[2] == ["error: standard input is closed: write paths into it, one per line, or give files"]
 
 
 def test_a_result_comes_before_the_next_path_is_known(bundle, make, tmp_path):
