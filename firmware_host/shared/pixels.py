@@ -5,6 +5,7 @@ Dimensions: H, W pixels.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,14 +51,28 @@ def upright_rgb(file: PillowImage, size: tuple[int, int]) -> np.ndarray[Any, Any
     """
     from PIL import Image
 
-    exif = file.getexif()  # before the file is closed
-    file.load()  # a newer Pillow turns a TIFF here, and then takes that out of `exif`
-    turn = TURNS.get(exif.get(EXIF_ORIENTATION, 1))
+    turn = TURNS.get(_orientation(file))  # before the file is closed
+    file.load()
     turned = turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
     small = _rgb_of_size(file, size[::-1] if turned else size)
     if turn is not None:
         small = small.transpose(Image.Transpose[turn])
     return np.array(small, np.uint8)
+
+
+def _orientation(file: PillowImage) -> Any:
+    """Return the orientation that the metadata name, 1 (upright) where they are damaged: the image counts."""
+    from PIL import Image
+
+    if file.format == "TIFF":  # `load` turns it, in every Pillow; some still name the orientation afterwards
+        return 1
+    exif = Image.Exif()
+    try:
+        exif = file.getexif()
+    except Exception:  # Pillow 11.2 looks into the XMP too, which need not be UTF-8
+        with contextlib.suppress(Exception):
+            exif.load(file.info.get("exif", b""))
+    return exif.get(EXIF_ORIENTATION, 1)
 
 
 def _rgb_of_size(image: PillowImage, size: tuple[int, int]) -> PillowImage:

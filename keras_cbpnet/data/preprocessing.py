@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Union
 
@@ -13,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from firmware_host.shared.pixels import draft, resized, upright_rgb
+from firmware_host.shared.image_files import read_image_file
+from firmware_host.shared.pixels import resized
+from keras_cbpnet.data.files import user_errors
 from keras_cbpnet.errors import UserError
 
 __all__ = ["ImageSize", "height_and_width", "read_image", "resize_images"]
@@ -52,16 +53,7 @@ def read_image(path: str | os.PathLike[str], size: ImageSize) -> NDArray[np.uint
     """Read one image file upright as RGB, uint8 [height, width, 3], just as the device package does.
 
     Raises:
-        UserError: the file is not an image, or damaged.
+        UserError: the file is not an image, is damaged or too large; as the device package says it.
     """
-    height, width = height_and_width(size)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                draft(file, (height, width))
-                return upright_rgb(file, (height, width))
-    except Exception as error:  # decoders of damaged files raise what they like
-        raise UserError(
-            f"cannot read image {os.fspath(path)}: not an image, or damaged; replace or remove it"
-        ) from error
+    with user_errors():
+        return read_image_file(os.fspath(path), height_and_width(size))

@@ -25,7 +25,7 @@ TRAIN = {  # arguments (after --output new), what the line says
     "class without images": (["--dataset", "folder:hollow"], "class folder hollow/one has no images"),
     "no image": (
         ["--dataset", "folder:texts", "--tasks", "1", "--device-tasks", "0"],
-        "cannot read image texts/one/1.png",
+        "texts/one/1.png is not an image",
     ),
     "too few slots": (["--slots", "5"], "--slots 5 is too few for the 6 classes"),
     "device tasks": (["--device-tasks", "3"], "--device-tasks must be from 0 to 2, got 3"),

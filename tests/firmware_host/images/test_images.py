@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from firmware_host.bundle import DeviceError
 from firmware_host.images import load_image
 from firmware_host.images.labelled import read_data
+from firmware_host.shared import image_files
 
 SIZE = (8, 6)
 
@@ -162,12 +163,47 @@ def test_what_is_no_image_gets_one_line(pixels, tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_decompression_bomb_is_refused_not_warned_about(tmp_path, monkeypatch):
+def test_memory_is_the_limit_and_not_pixels(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    for side in (12, 40):  # a warning by default, and an error by default
-        Image.new("RGB", (side, side)).save(tmp_path / "big.png")
-        with pytest.raises(DeviceError, match=r"cannot be read .*pixels"):
-            load_image(tmp_path / "big.png", SIZE)
+    for side in (12, 40):  # Pillow would warn of one and refuse the other
+        Image.new("RGB", (side, side)).save(tmp_path / "large.png")
+        assert load_image(tmp_path / "large.png", SIZE).shape == (*SIZE, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    monkeypatch.setattr(image_files, "LARGEST", 1 << 20)
+    with pytest.raises(
+        DeviceError, match=r"large.png \(PNG, 40 x 40 pixels, mode RGB\) needs 8 MiB, more than 1"
+    ):
+        load_image(tmp_path / "large.png", SIZE)
+
+
+def test_a_tiff_is_turned_once(tmp_path, monkeypatch):
+    """Below Pillow 10.1 its metadata still name the orientation after `load` has turned it."""
+    corners = np.zeros((40, 30, 3), np.uint8)
+    corners[:20, :15] = 240
+    Image.fromarray(corners).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.tif", tiffinfo={0x0112: 6})
+
+    def getexif(self):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        return exif
+
+    monkeypatch.setattr(Image.Image, "getexif", getexif)
+    pixels = load_image(tmp_path / "a.tif", (4, 3))
+    assert pixels[0, 0].min() > 200
+    assert pixels[3, 2].max() < 30
+
+
+def test_metadata_that_pillow_cannot_read_do_not_cost_the_image(pixels, tmp_path, monkeypatch):
+    """Pillow 11.2 raises this for XMP that is not UTF-8; what the EXIF says of the orientation counts all the same."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+
+    def getexif(self):
+        raise UnicodeDecodeError("utf-8", b"caf\xe9", 3, 4, "invalid continuation byte")
+
+    monkeypatch.setattr(Image.Image, "getexif", getexif)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png", SIZE), pixels[::-1, ::-1])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ LOAD = """
 import json, sys
 from PIL import Image
 Image.init()
-from firmware_host.images import loading as images
+from firmware_host.images import load_image
+from firmware_host.shared import image_files as images
 from firmware_host.bundle import DeviceError
 from firmware_host.process_memory import MIB, peak_memory_mb, resident_memory_mb
 need, check = [], images.check_fits
@@ -36,7 +37,7 @@ def spy(what, size, limit):
 images.check_fits = spy
 before = resident_memory_mb()
 try:
-    images.load_image(sys.argv[1], (8, 8), float(sys.argv[2]))
+    load_image(sys.argv[1], (8, 8), float(sys.argv[2]))
     error = None
 except DeviceError as refusal:
     error = str(refusal)
