@@ -23,7 +23,7 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 
 class _Parser(ArgumentParser):
-    """An argument parser whose errors come the same way as all others."""
+    """An argument parser whose errors are DeviceErrors, like all others."""
 
     def error(self, message: str) -> NoReturn:
         raise DeviceError(f"{message} (see {self.prog} --help)")
@@ -80,14 +80,14 @@ def _complain(message: str, exit_code: int) -> int:
 
 def _parser() -> _Parser:
     parser = _Parser(
-        prog="python -m firmware_host", description="Predict with a bundle and go on learning on the device."
+        prog="python -m firmware_host", description="Predictions from a bundle, and further learning on the device."
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     common = _common()
     for command in all_commands():
         added = subparsers.add_parser(command.name, parents=[common], help=command.help, description=command.help)
         added.add_argument(
-            "bundle", metavar="BUNDLE", type=path_argument, help="the folder that tflite/convert.py wrote"
+            "bundle", metavar="BUNDLE", type=path_argument, help="bundle folder that tflite/convert.py wrote"
         )
         command.add_arguments(added)
         added.set_defaults(run=command.run)
@@ -103,11 +103,13 @@ def _common() -> _Parser:
         help="folder of the learned state (default: BUNDLE.state beside it)",
     )
     common.add_argument(
-        "--runtime", choices=runtime_names(), default=AUTO, help="what computes; numpy is for the head only"
+        "--runtime", choices=runtime_names(), default=AUTO, help="interpreter that computes; numpy runs the head only"
     )
     common.add_argument("--threads", type=int, default=1, help="threads of the interpreter")
     common.add_argument(
-        "--seed", type=seed_argument, help="of the random numbers (default: go on from the state, 0 at first)"
+        "--seed",
+        type=seed_argument,
+        help="seed of the random numbers (default: the saved generator goes on; 0 in a new state)",
     )
-    common.add_argument("--json", action="store_true", help="print JSON, one object a line")
+    common.add_argument("--json", action="store_true", help="JSON output, one object per line")
     return common

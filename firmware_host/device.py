@@ -46,7 +46,7 @@ class Device:
     Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle itself never
     changes. From the first change on, no other process can write into the state folder until `close()`; a device is
     its own context manager. `max_memory_mb` limits what reading an image file may take the whole process to, in MiB;
-    None leaves it to Pillow's own limit on pixels.
+    None leaves it to Pillow's limit on pixels.
     """
 
     def __init__(self, backbone: Backbone, working: WorkingState, runtime: str, folder: StateFolder) -> None:
@@ -103,7 +103,7 @@ class Device:
 
     @property
     def rolled_back(self) -> int:
-        """Training steps taken back so far because they broke the head."""
+        """Training steps rolled back so far because they broke the head."""
         return self._working.rolled_back
 
     @property
@@ -129,8 +129,8 @@ class Device:
     def predict(self, image: ImageLike) -> Prediction:
         """Return the Prediction for one image (path, or uint8 RGB [h, w, 3] of any size).
 
-        The latency is that of backbone and head, without reading the file. Raises DeviceError when it is no image or
-        nothing has been learned yet.
+        The latency is that of backbone and head, without reading the file. Raises DeviceError when it is not an image
+        or nothing has been learned yet.
         """
         if not self.classes:
             raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
@@ -152,7 +152,7 @@ class Device:
         progress: learner.Progress = None,
         save_every: int = 0,
     ) -> dict[str, Any]:
-        """Learn images with their class names, all at hand at once; a new name takes the next spare slot.
+        """Learn images with their class names, all of them at once; a new name takes the next spare slot.
 
         Args:
             images: paths, or uint8 RGB arrays [h, w, 3].
@@ -164,7 +164,7 @@ class Device:
             progress: called with (what, done, total) as it goes.
             save_every: training steps between two saves on the way; 0: nothing is on disk before `save()`.
 
-        Returns steps, images, replaced (units reborn), loss (mean of the last epoch) and rolled_back (steps taken back
+        Returns steps, images, replaced (units reset), loss (mean of the last epoch) and rolled_back (steps undone
         because they broke the head). Either all of it happens or, on an error or an interrupt, none of it since the
         last save. Raises DeviceError for bad input and when the state folder is in use.
         """
@@ -198,7 +198,7 @@ class Device:
 
         The class can be predicted at once. Training steps follow on batches of the last images and replayed ones: more
         while the class is new, few once it is settled, none where the label is doubted (the head is sure of another
-        class; the fourth in a row is believed). What breaks the head is taken back, counted and logged.
+        class; the fourth in a row is believed). What breaks the head is rolled back, counted and logged.
         Returns steps, images, replaced, loss (None without a step) and rolled_back.
         """
         settings = self._settings(replay, 1, learning_rate)
@@ -209,7 +209,7 @@ class Device:
             if lesson.fault is not None:
                 transaction.take_back()
                 working.rolled_back += lesson.rolled_back
-                logger.warning("an image of class %r is taken back: %s", label, lesson.fault)
+                logger.warning("an image of class %r is rolled back: %s", label, lesson.fault)
         return {
             "images": 1,
             "steps": lesson.steps,
@@ -223,7 +223,7 @@ class Device:
     ) -> dict[str, Any]:
         """Return accuracy (0..1 over all images), images, and per_class (accuracy by class name).
 
-        Raises DeviceError for an image that is none, and for labels that the device does not know.
+        Raises DeviceError for what is not an image, and for labels that the device does not know.
         """
         check_lengths(images, labels)
         return accuracy(self, images, labels, progress)
@@ -258,7 +258,7 @@ class Device:
         self._working.forget(name)
 
     def rename_class(self, old: str, new: str) -> None:
-        """Give a class another name; raises DeviceError when `old` is not known or `new` is no name or is taken."""
+        """Give a class another name; raises DeviceError when `old` is not known or `new` is invalid or taken."""
         self._folder.check_free()
         self._working.rename(old, new)
 

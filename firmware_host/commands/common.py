@@ -1,4 +1,4 @@
-"""What the commands share: what one is, what it prints, arguments of several, and how one opens the device."""
+"""What the commands share: their form, what they print, common arguments, and how the device is opened."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = [
 BAD_IMAGE = 2  # exit code: bad input
 REQUIRED = "the following arguments are required: {what} or --source (see python -m firmware_host {command} --help)"
 DATA_HELP = (
-    "a folder with one folder of images per class (or train/ and test/ of such), - for paths CLASS/IMAGE on standard "
-    "input, or npz:PATH"
+    "folder with one folder of images per class (or train/ and test/ folders of them), - for paths CLASS/IMAGE on "
+    "standard input, or npz:PATH"
 )
 DEFAULT_MAX_MEMORY_MB = 512
 
@@ -71,10 +71,12 @@ def add_source(parser: argparse.ArgumentParser, instead_of: str) -> None:
     parser.add_argument(
         "--source",
         type=data_argument,
-        help=f"camera:NUMBER (0 is the first) or video:FILE instead of {instead_of}; needs OpenCV",
+        help=f"source of images: camera:NUMBER (0 is the first) or video:FILE instead of {instead_of}; needs OpenCV",
     )
-    parser.add_argument("--every", metavar="N", type=int, default=1, help="of --source, take each N-th frame")
-    parser.add_argument("--frames", metavar="N", type=int, help="of --source, end after N frames (default: all)")
+    parser.add_argument(
+        "--every", metavar="N", type=int, default=1, help="step between the frames taken from --source: every N-th"
+    )
+    parser.add_argument("--frames", metavar="N", type=int, help="number of frames to take from --source (default: all)")
 
 
 def add_max_memory(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +86,7 @@ def add_max_memory(parser: argparse.ArgumentParser) -> None:
         metavar="MIB",
         type=int,
         default=DEFAULT_MAX_MEMORY_MB,
-        help="of the whole process in MiB; an image that would not fit is refused before it is decoded",
+        help="memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded",
     )
 
 

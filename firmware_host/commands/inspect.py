@@ -18,7 +18,7 @@ __all__ = ["COMMANDS"]
 
 
 def _info(args: argparse.Namespace) -> Iterator[Output]:
-    """The manifest, and what was learned since."""
+    """Yield the manifest, and what was learned since."""
     bundle = read_bundle(args.bundle)
     folder = StateFolder(state_path(bundle.path, args.state), bundle)
     learned = folder.read()
@@ -27,7 +27,7 @@ def _info(args: argparse.Namespace) -> Iterator[Output]:
 
 
 def _selftest(args: argparse.Namespace) -> Iterator[Output]:
-    """Whether this machine computes what the bundle was verified with."""
+    """Yield whether this machine computes what the bundle was verified with."""
     bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
     with without_runtime_chatter():
         record = selftest(bundle, runtime, args.threads)
@@ -39,12 +39,12 @@ def _selftest(args: argparse.Namespace) -> Iterator[Output]:
     if not record["prompts_equal"]:
         text += "; other prompts are chosen"
     if not record["replaced_equal"]:
-        text += "; other units are reborn"
+        text += "; other units are reset"
     yield Output(record, text, 0 if record["ok"] else 1)
 
 
 def _bench(args: argparse.Namespace) -> Iterator[Output]:
-    """Milliseconds and memory, in the bundle's start state."""
+    """Yield milliseconds and memory, in the bundle's start state."""
     bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
     with without_runtime_chatter():
         record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0)

@@ -70,12 +70,12 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
     found = "" if data is None else f"{data.describe(args.data or args.source)}\n"
     text = (
         f"{found}learned {record['images']} images in {record['steps']} steps, loss {loss}, "
-        f"{record['replaced']} units reborn, {record['rolled_back']} steps taken back; saved in {saved}; "
+        f"{record['replaced']} units reset, {record['rolled_back']} steps rolled back; saved in {saved}; "
         f"{written['bytes_written_per_hour']:,.0f} bytes written per hour"
     )
     if new:
         text += (
-            f"\nnew classes: {', '.join(new)}; {spare} slots are free; a mistake is taken back with: "
+            f"\nnew classes: {', '.join(new)}; {spare} slots are free; undo a mistake with: "
             + command_line("python", "-m", "firmware_host", "state", args.bundle, "forget", new[0])
             + ("" if args.state is None else f" --state {command_line(args.state)}")
         )
@@ -88,7 +88,7 @@ def _learn_one_by_one(
 ) -> Generator[Output, None, dict[str, Any]]:
     """Teach image by image, saving on the way, and yield the bad ones; return the record.
 
-    Its loss is that of the last label that was not taken back.
+    Its loss is that of the last label that was not rolled back.
     """
     total: dict[str, Any] = {"images": 0, "steps": 0, "replaced": 0, "rolled_back": 0}
     loss, due, refused = None, args.save_every, 0
@@ -157,7 +157,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _confirm_new(args: argparse.Namespace, device: Device) -> None:
-    """See to it that a new class is meant: a slip of the pen would take a slot."""
+    """Make sure that a new class is meant: a typing error would take a slot."""
     if args.new or known_name(args.label, device.classes) in device.classes:
         return
     device.check_class(args.label)
@@ -175,7 +175,7 @@ def _name(index: int, image: ImageLike) -> str:
 
 
 def _images_to_learn(args: argparse.Namespace) -> LabelledImages:
-    """Return the images of DATA or --source; a frame is resized at once, so that none is held at its own size."""
+    """Return the images of DATA or --source; a frame is resized at once, so that none is kept at its original size."""
     if args.source is None and args.data is None:
         raise DeviceError(REQUIRED.format(what="DATA", command="learn"))
     if args.source is None and args.label is None:
@@ -203,10 +203,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label",
         metavar="NAME",
         type=name_argument,
-        help="every image is of this class: DATA is a file, a folder or - (paths), or --source",
+        help="class of every image; DATA is then a file, a folder or - (paths), or --source is given",
     )
     parser.add_argument(
-        "--new", action="store_true", help="of --label, NAME may be a new class (on a terminal you are asked)"
+        "--new", action="store_true", help="permission for a new class in --label (on a terminal you are asked)"
     )
     add_source(parser, "DATA")
     parser.add_argument(
@@ -216,14 +216,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "kept as features; none: real images only",
     )
     parser.add_argument(
-        "--one-by-one", action="store_true", help="in the order given, as labels come on a device in use; no epochs"
+        "--one-by-one",
+        action="store_true",
+        help="one image at a time, in the order given, as labels arrive on a device in use; no epochs",
     )
     parser.add_argument(
         "--set-aside",
         metavar="DIR",
         type=path_argument,
-        help="of --one-by-one, for an inbox: move what cannot be learned out of DATA into DIR, and learn each image of "
-        "DATA once, however often the same is started",
+        help="folder for what cannot be learned, moved out of DATA (an inbox, with --one-by-one); an image of DATA is "
+        "learned once, however often the command is started again",
     )
     parser.add_argument(
         "--save-every", metavar="N", type=int, default=0, help="training steps between two saves; 0: one at the end"
@@ -233,4 +235,4 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_max_memory(parser)
 
 
-COMMANDS = (Command("learn", "learn labelled images and save the state", _learn, _add_arguments),)
+COMMANDS = (Command("learn", "training on labelled images, and saving of the state", _learn, _add_arguments),)

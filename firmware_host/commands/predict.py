@@ -27,7 +27,7 @@ __all__ = ["COMMANDS"]
 
 
 def _predict(args: argparse.Namespace) -> Iterator[Output]:
-    """A line an image, as soon as it is known; a bad image among many has a line of its own and stops no other."""
+    """Yield a line per image, as soon as it is known; a bad image among many gets an error line and stops no other."""
     images = _images_to_predict(args)
     device = open_device(args)
     if not device.classes:
@@ -48,7 +48,7 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
 
 
 def _evaluate(args: argparse.Namespace) -> Iterator[Output]:
-    """Accuracy on the images of DATA, over all classes known."""
+    """Yield the accuracy on the images of DATA, over all classes known."""
     data = read_data(args.data, "test", args.max_memory)
     device = open_device(args)
     progress = ProgressLine(sys.stderr)
@@ -79,7 +79,7 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         nargs="*",
         type=data_argument,
-        help="image file, folder (all files in it), or - for paths on standard input, one a line",
+        help="image file, folder (all files in it), or - for paths on standard input, one per line",
     )
     add_source(parser, "IMAGE")
     add_max_memory(parser)
@@ -91,6 +91,6 @@ def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = (
-    Command("predict", "name the class of each image, a line an image", _predict, _add_predict_arguments),
-    Command("evaluate", "measure the accuracy on labelled images", _evaluate, _add_evaluate_arguments),
+    Command("predict", "class of each image, one line per image", _predict, _add_predict_arguments),
+    Command("evaluate", "accuracy on labelled images", _evaluate, _add_evaluate_arguments),
 )

@@ -53,7 +53,7 @@ def _state(args: argparse.Namespace) -> Iterator[Output]:
 
 
 def state_record(folder: StateFolder, learned: Snapshot) -> dict[str, Any]:
-    """Return what there is to say of a state that was just read from `folder`."""
+    """Return what is printed of a state that was just read from `folder`."""
     return {
         "path": str(folder.path),
         "classes": list(learned.classes),
@@ -75,7 +75,7 @@ def _show(folder: StateFolder, bundle: Bundle) -> Output:
     record["images_per_class"] = {name: int(counts[slot]) for slot, name in enumerate(learned.classes)}
     rows = [f"  {name}: {count} images" for name, count in record["images_per_class"].items()]
     text = (
-        f"{record['images']} images, {record['steps']} steps ({record['rolled_back']} taken back), "
+        f"{record['images']} images, {record['steps']} steps ({record['rolled_back']} rolled back), "
         f"{record['buffer']} images kept for replay, in {folder.path}; save {record['saves']}, "
         f"{record['bytes_written_per_hour']:,.0f} bytes written per hour"
     )
@@ -182,11 +182,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         metavar="ACTION",
         nargs="*",
-        help="; ".join(" ".join((action, *words)) for action, words in ACTIONS.items())
+        help="action: "
+        + "; ".join(" ".join((action, *words)) for action, words in ACTIONS.items())
         + " (FILE: a state kept elsewhere; NAME, OLD, NEW: classes; default: show)",
     )
 
 
 COMMANDS = (
-    Command("state", "show, export, import, compare, reset or change what was learned", _state, _add_arguments),
+    Command(
+        "state", "display, export, import, comparison, reset or change of what was learned", _state, _add_arguments
+    ),
 )

@@ -71,7 +71,7 @@ class WorkingState:
     def named(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the classes with every new name after them.
 
-        Raises DeviceError when one is no name, can hardly be told from a known one, or no slot is left.
+        Raises DeviceError when one is not a valid name, can hardly be told from a known one, or no slot is left.
         """
         named = dict.fromkeys(known_name(name, self.classes) for name in names)
         unknown = [name for name in named if name not in self.classes]
@@ -154,7 +154,7 @@ class WorkingState:
             self.pending = feature[keep], (label - (label > slot))[keep].astype(np.int32)
 
     def rename(self, old: str, new: str) -> None:
-        """Give a class another name; raises DeviceError when it is not known, or the new one is no name or is taken."""
+        """Give a class another name; raises DeviceError when it is not known, or the new one is invalid or taken."""
         slot = self._slot(old)
         others = (*self.classes[:slot], *self.classes[slot + 1 :])
         name = known_name(new, others)

@@ -9,7 +9,7 @@ from firmware_host.shared.errors import DeviceError
 __all__ = ["missing_package", "need_pillow"]
 
 OURS = ("firmware_host", "keras_cbpnet")
-EXTRAS = {  # of this distribution; for every other package its own name mends it
+EXTRAS = {  # of this distribution; for every other package its own name is right
     "ai_edge_litert": "device",
     "cv2": "video",
     "keras": "train",
@@ -23,7 +23,7 @@ NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}  # of a module whose packag
 
 
 def missing_package(error: ImportError) -> str:
-    """Return the line about a package that does not import, with the pip command that mends it.
+    """Return the line about a package that does not import, with the pip command that repairs it.
 
     Raises `error` itself when the module is one of ours: that is a defect.
     """

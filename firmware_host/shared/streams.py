@@ -57,12 +57,12 @@ class _Raw(io.RawIOBase):
 
 
 def open_streams() -> None:
-    """See to it that a program may print: for the start of a command.
+    """Make sure that a program may print: for the start of a command.
 
     A closed descriptor 0, 1 or 2 leads to the null device, so that no file opened later gets its number, and messages
     of libraries do not end up in that file. What is printed to a pipe that nobody reads any more is dropped, and so is
     whatever stderr does not take: the work goes on. A character that the encoding lacks is written in plain letters or
-    escaped. Streams that somebody else put in the place of Python's own stay.
+    escaped. Streams that somebody else put in the place of Python's stay.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -85,12 +85,12 @@ def text_stream(descriptor: int, lenient: bool, encoding: str | None = None) -> 
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody sits at this stream; a closed one is nobody's."""
+    """Return whether somebody sits at this stream; a closed one is nobody's."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def nobody_reads() -> bool:
-    """Whether what was printed found a closed pipe: who prints line after line may as well end."""
+    """Return whether what was printed found a closed pipe, so that a loop of prints may end."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, _Raw) and raw.gone
 

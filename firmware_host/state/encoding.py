@@ -202,7 +202,7 @@ def _npz(arrays: Mapping[str, Array]) -> bytes:
 
 
 def _checksum_version_1(arrays: Mapping[str, Array]) -> str:
-    """SHA-256 over every array's name, type, shape and values, in the order of the names."""
+    """Return the SHA-256 over every array's name, type, shape and values, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])

@@ -147,7 +147,7 @@ class Life(RuleBasedStateMachine):
         before = self.device.rolled_back
         result = self.device.teach(image, name, replay)
         assert self.device.rolled_back - before == result["rolled_back"]
-        if not result["rolled_back"]:  # a label that would break the head is taken back as a whole
+        if not result["rolled_back"]:  # a label that would break the head is rolled back as a whole
             self.model.teach(name, feature_of(image))
 
     @rule(name=names)

@@ -184,7 +184,7 @@ def test_bad_usage(refused, bundle):
 def test_text_for_people(capsys, bundle, taught, tmp_path):
     taught()
     assert main(["state", str(bundle)]) == 0
-    assert "45 images, 6 steps (0 taken back), 5 images kept for replay" in capsys.readouterr().out
+    assert "45 images, 6 steps (0 rolled back), 5 images kept for replay" in capsys.readouterr().out
     assert main(["state", str(bundle), "export", str(tmp_path / "b.npz")]) == 0
     assert main(["state", str(bundle), "diff", str(tmp_path / "b.npz")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "equal"

@@ -209,7 +209,7 @@ def test_a_label_that_breaks_the_head_is_taken_back(make, open_device, monkeypat
     [blue], _ = make.images(["blue"], 1)
     result = device.teach(blue, "blue", "buffer:3")
     assert result == {"images": 1, "steps": 0, "replaced": 0, "loss": None, "rolled_back": STEPS_YOUNG}
-    assert caplog.messages == ["an image of class 'blue' is taken back: loss inf"]
+    assert caplog.messages == ["an image of class 'blue' is rolled back: loss inf"]
     untouched._working.rolled_back = STEPS_YOUNG
     assert_equal(device, untouched)
 
