@@ -36,7 +36,8 @@ class Lesson(NamedTuple):
 def lessons_in(root: Path) -> Iterator[Lesson]:
     """Yield what an inbox holds, in the order of the names; what cannot be listed stops nothing.
 
-    Raises DeviceError where there is no such folder.
+    Raises:
+        DeviceError: where there is no such folder.
     """
     found = listed(root)
     for name in found.files:
@@ -66,7 +67,8 @@ def lesson_key(file: Path, root: Path) -> int | None:
 def move_aside(path: Path, root: Path, place: Path) -> Path:
     """Move a file of the inbox `root` to the same place under `place`, where nothing is overwritten; return where to.
 
-    Raises OSError when it cannot be moved.
+    Raises:
+        OSError: it cannot be moved.
     """
     target = place / path.relative_to(root)
     target.parent.mkdir(parents=True, exist_ok=True)

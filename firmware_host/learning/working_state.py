@@ -71,7 +71,8 @@ class WorkingState:
     def named(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the classes with every new name after them.
 
-        Raises DeviceError when one is not a valid name, can hardly be told from a known one, or no slot is left.
+        Raises:
+            DeviceError: one is not a valid name, can hardly be told from a known one, or no slot is left.
         """
         named = dict.fromkeys(known_name(name, self.classes) for name in names)
         unknown = [name for name in named if name not in self.classes]
@@ -113,7 +114,8 @@ class WorkingState:
     def replay(self, rows: int, rng: np.random.Generator, buffered: bool) -> tuple[Array, Array]:
         """Draw rows of every class seen, equally often, from the statistics or, if kept and wanted, the buffer.
 
-        Returns feature [rows, d] float32 and label int32 [rows].
+        Returns:
+            feature [rows, d] float32 and label int32 [rows].
         """
         feature, label = self.statistics.sample(rng, rows)
         return self._from_buffer(feature, label, rng) if buffered else feature, label
@@ -134,7 +136,10 @@ class WorkingState:
     def forget(self, name: str) -> None:
         """Take a class out of everything and give its slot back; the classes after it move down by one.
 
-        What it added to the covariance shared by all classes stays. Raises DeviceError when it is not known.
+        What it added to the covariance shared by all classes stays.
+
+        Raises:
+            DeviceError: it is not known.
         """
         slot = self._slot(name)
         state = self.head.get_state()

@@ -82,7 +82,8 @@ def options_first(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> 
 def path_text(text: str, what: str = "path") -> str:
     """Return a path that a user gave, with `~` and `~user` as the home folder; what the shell does not always do.
 
-    Raises DeviceError for an empty one, as of a variable that is not set: it would be the working directory.
+    Raises:
+        DeviceError: for an empty one, as of a variable that is not set: it would be the working directory.
     """
     if not text.strip():
         raise DeviceError(f"{what} is empty: give a path (. is the working directory)")

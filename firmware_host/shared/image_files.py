@@ -40,7 +40,8 @@ def read_image_file(name: str, size: tuple[int, int], max_memory_mb: float | Non
         max_memory_mb: limit of the whole process in MiB, which the file is checked against before it is decoded; None:
             an image may take `LARGEST` bytes.
 
-    Raises DeviceError when it is not an image, is damaged or too large.
+    Raises:
+        DeviceError: it is not an image, is damaged or too large.
     """
     need_pillow()
     from PIL import UnidentifiedImageError

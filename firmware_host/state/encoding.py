@@ -125,7 +125,9 @@ def to_bytes(snapshot: Snapshot, bundle: Bundle, generation: int) -> bytes:
 def decode(content: bytes, path: Path) -> StateFile:
     """Read the bytes of a state file of any of READ_VERSIONS; `path` is for messages.
 
-    Raises DamagedError when they are not whole, DeviceError when they are of another schema version.
+    Raises:
+        DamagedError: they are not whole.
+        DeviceError: they are of another schema version.
     """
     line = LINE.fullmatch(content[-LINE_LENGTH:])
     if line is None:

@@ -79,8 +79,10 @@ class StateFolder:
     def read(self) -> Snapshot | None:
         """Return what was learned, of the newest whole slot; None when the folder holds nothing yet.
 
-        A damaged slot is logged, and kept aside under another name where the folder can be written. Raises DeviceError
-        when no slot is whole, or when the state is of another bundle or schema version.
+        A damaged slot is logged, and kept aside under another name where the folder can be written.
+
+        Raises:
+            DeviceError: no slot is whole, or the state is of another bundle or schema version.
         """
         newest = self.newest()
         if newest is None:
@@ -109,8 +111,8 @@ class StateFolder:
     def lock(self) -> None:
         """Become the one who writes here.
 
-        Raises DeviceError when another process is, when the folder cannot be written, or when somebody wrote after it
-        was read.
+        Raises:
+            DeviceError: another process is, when the folder cannot be written, or somebody wrote after it was read.
         """
         if self._lock is None:
             self._lock = lock_folder(self.path)
@@ -124,7 +126,8 @@ class StateFolder:
     def write(self, snapshot: Snapshot) -> Path:
         """Write `snapshot` into the older slot and return its path; a failure leaves both slots as they were.
 
-        Raises DeviceError as `lock` does, and when the disk is full.
+        Raises:
+            DeviceError: as `lock` does, and when the disk is full.
         """
         self.lock()
         return self._write(snapshot)
@@ -142,7 +145,8 @@ class StateFolder:
     def reset(self) -> list[Path]:
         """Keep every slot aside, so that nothing is learned any more; return the new names.
 
-        Raises DeviceError when another process writes here or the folder cannot be written.
+        Raises:
+            DeviceError: another process writes here or the folder cannot be written.
         """
         self._lock = self._lock or lock_folder(self.path)
         present = [path for path in (self.path / name for name in (VERSION_1, *SLOTS)) if path.exists()]
