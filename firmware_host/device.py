@@ -129,8 +129,8 @@ class Device:
     def predict(self, image: ImageLike) -> Prediction:
         """Return the Prediction for one image (path, or uint8 RGB [h, w, 3] of any size).
 
-        The latency is that of backbone and head, without reading the file. Raises DeviceError when it is not an image
-        or nothing has been learned yet.
+        The latency leaves out reading the file. Raises DeviceError for what is not an image, and while no class is
+        known.
         """
         if not self.classes:
             raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
