@@ -24,6 +24,7 @@ from benchmarks.common import results
 from benchmarks.common.stages import ROOT
 from firmware_host import Device
 from firmware_host.images.labelled import LabelledImages
+from firmware_host.images.loading import ImageLike
 from keras_cbpnet import cli
 from keras_cbpnet.data import load_dataset
 
@@ -113,7 +114,7 @@ def new_classes(bench: Bench, rng: np.random.Generator) -> list[dict[str, Any]]:
     records = []
     train, test, known = bench.train, bench.test, bench.known
     old = chosen(test, [row for row, name in enumerate(test.labels) if name in known])
-    counts = [old.labels.count(label) for label in known]
+    counts = [old[1].count(label) for label in known]
     before = bench.device("before").evaluate(*old)["accuracy"]
     for name in rng.permutation(sorted(set(train.labels) - set(known)))[: bench.args.classes or None]:
         device = bench.device(str(name))
@@ -157,9 +158,9 @@ def accuracy(device: Device, test: LabelledImages) -> float:
     return float(device.evaluate(*chosen(test, known))["accuracy"]) * len(known) / len(test.labels)
 
 
-def chosen(data: LabelledImages, rows: Any) -> LabelledImages:
-    """Return the images of some rows."""
-    return LabelledImages([data.images[row] for row in rows], [data.labels[row] for row in rows])
+def chosen(data: LabelledImages, rows: Any) -> tuple[list[ImageLike], list[str]]:
+    """Return the images of some rows and their labels."""
+    return [data.images[row] for row in rows], [data.labels[row] for row in rows]
 
 
 def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -129,8 +129,7 @@ class Device:
     def predict(self, image: ImageLike) -> Prediction:
         """Return the Prediction for one image (path, or uint8 RGB [h, w, 3] of any size).
 
-        The latency leaves out reading the file. Raises DeviceError for what is not an image, and while no class is
-        known.
+        The latency excludes reading the file. Raises DeviceError for what is not an image, and when no class is known.
         """
         if not self.classes:
             raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
