@@ -5,20 +5,17 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-import numpy as np
-
 from firmware_host.bundle import DeviceError
-from firmware_host.engines.protocol import Array
 from firmware_host.images import ImageLike
 from firmware_host.process_memory import check_fits
 from firmware_host.shared.folders import class_files, describe, find_layout
 from firmware_host.shared.names import class_name, distinct_names
+from firmware_host.shared.npz import read_npz
 
 __all__ = ["STANDARD_INPUT", "LabelledImages", "read_data", "standard_input_paths"]
 
@@ -106,52 +103,9 @@ def _read_folder(root: Path, split: str) -> LabelledImages:
 
 
 def _read_npz(path: Path, split: str, max_memory_mb: float | None) -> LabelledImages:
-    wanted = (f"x_{split}", f"y_{split}", "class_names")
-    if not path.is_file():
-        raise DeviceError(f"data {path} does not exist: give the path of an .npz file after npz:")
-    try:
+    def check_size(size: int) -> None:
         if max_memory_mb is not None:
-            check_fits(f"data {path}", _npz_bytes(path, wanted), max_memory_mb)
-        with np.load(os.fspath(path), allow_pickle=False) as arrays:
-            missing = [name for name in wanted if name not in arrays.files]
-            x, y, names = (None, None, None) if missing else (arrays[name] for name in wanted)
-    except DeviceError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy raise many kinds for one cause
-        reason = " ".join(str(error).split())
-        raise DeviceError(f"data {path} is not a readable .npz ({reason}): write it again with numpy.savez") from error
-    if x is None or y is None or names is None:
-        raise DeviceError(f"data {path} lacks {', '.join(missing)}: write x_{split}, y_{split} and class_names")
-    _check_npz(path, split, x, y, names)
-    return LabelledImages(list(x), [str(names[label]) for label in y])
+            check_fits(f"data {path}", size, max_memory_mb)
 
-
-def _npz_bytes(path: Path, wanted: tuple[str, ...]) -> int:
-    """Return the bytes that these arrays take when loaded, from their headers alone."""
-    size = 0
-    with zipfile.ZipFile(path) as archive:
-        members = set(archive.namelist())
-        for name in wanted:
-            if f"{name}.npy" in members:
-                with archive.open(f"{name}.npy") as file:
-                    one = np.lib.format.read_magic(file) == (1, 0)  # type: ignore[no-untyped-call]
-                    read = np.lib.format.read_array_header_1_0 if one else np.lib.format.read_array_header_2_0
-                    shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
-                size += int(np.prod(shape, dtype=object)) * dtype.itemsize
-    return size
-
-
-def _check_npz(path: Path, split: str, x: Array, y: Array, names: Array) -> None:
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[-1] != 3:
-        raise DeviceError(f"data {path}: x_{split} is {x.dtype} {list(x.shape)}: write uint8 RGB [N, height, width, 3]")
-    if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
-        raise DeviceError(
-            f"data {path}: y_{split} is {y.dtype} {list(y.shape)} for {len(x)} images: write one integer per image"
-        )
-    if names.dtype.kind != "U" or names.ndim != 1:
-        raise DeviceError(f"data {path}: class_names is {names.dtype} {list(names.shape)}: write a vector of strings")
-    if len(x) == 0:
-        raise DeviceError(f"data {path}: x_{split} holds no image: give at least one")
-    if y.min() < 0 or y.max() >= len(names):
-        worst = int(y.min() if y.min() < 0 else y.max())
-        raise DeviceError(f"data {path}: y_{split} contains {worst}, class_names has {len(names)} names: correct one")
+    found = read_npz(path, (split,), check_size)
+    return LabelledImages(list(found.x[split]), [found.names[label] for label in found.y[split]])

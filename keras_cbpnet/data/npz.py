@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import zipfile
+import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from firmware_host.shared.npz import read_npz
 from keras_cbpnet.data.dataset import Dataset
+from keras_cbpnet.data.files import user_errors
 from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
 from keras_cbpnet.errors import UserError
 
@@ -33,43 +31,15 @@ def load_npz(path: str, image_size: ImageSize) -> Dataset:
     Raises:
         UserError: file missing or unreadable, a key missing, or an array that is not as described.
     """
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not path or not file.is_file():
         raise UserError(f"no file '{path}'; give an existing .npz file with {', '.join(KEYS)}")
-    arrays = _read(file)
-    names = arrays["class_names"]
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise UserError(
-            f"class_names in {path} has dtype {names.dtype} and shape {names.shape}; "
-            "store a one-dimensional array of strings"
-        )
-    for key in ("y_train", "y_test"):
-        if arrays[key].dtype.kind not in "iu":
-            raise UserError(f"{key} in {path} has dtype {arrays[key].dtype}; labels must be integers")
+    with user_errors():
+        found = read_npz(file, ("train", "test"))
+    size = height_and_width(image_size)
     try:
         return Dataset(
-            arrays["x_train"],
-            arrays["y_train"].astype(np.int64),
-            arrays["x_test"],
-            arrays["y_test"].astype(np.int64),
-            tuple(str(name) for name in names),
-            image_size=height_and_width(image_size),
+            found.x["train"], found.y["train"], found.x["test"], found.y["test"], found.names, image_size=size
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-
-
-def _read(file: Path) -> dict[str, NDArray[Any]]:
-    try:
-        archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise UserError(f"{file} holds a single array; save a .npz file with {', '.join(KEYS)}")
-        with archive:
-            missing = [key for key in KEYS if key not in archive.files]
-            if missing:
-                raise UserError(f"{file} has no array '{missing[0]}'; it needs {', '.join(KEYS)}")
-            return {key: archive[key] for key in KEYS}
-    except UserError:
-        raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read {file}: damaged, not a .npz file, or pickled objects in it") from error

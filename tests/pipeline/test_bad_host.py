@@ -19,7 +19,7 @@ TRAIN = {  # arguments (after --output new), what the line says
     "preset without weights": (["--preset", "deit_tiny_16_224"], "is shipped without weights; give weights=PATH (--"),
     "unknown data set": (["--dataset", "letters"], "unknown data set 'letters'; choose one of digits"),
     "missing npz": (["--dataset", "npz:none.npz"], "no file 'none.npz'"),
-    "no npz": (["--dataset", "npz:text.npz"], "cannot read text.npz"),
+    "no npz": (["--dataset", "npz:text.npz"], "data text.npz is not a readable .npz ("),
     "missing folder": (["--dataset", "folder:none"], "no folder 'none'"),
     "folder without classes": (["--dataset", "folder:empty"], "folder empty has no classes"),
     "class without images": (["--dataset", "folder:hollow"], "class folder hollow/one has no images"),
