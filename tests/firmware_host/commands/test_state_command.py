@@ -35,9 +35,10 @@ def refused(call, make, tmp_path):
 
 @pytest.fixture
 def taught(make, bundle):
-    def taught(name="blue", each=5, state=None, on=bundle):
+    def taught(name="blue", each=5, state=None, on=bundle, label=None):
+        images, labels = make.images([name], each)
         with Device.open(on, state, runtime="numpy") as device:
-            device.learn(*make.images([name], each), epochs=2, replay="buffer:8")
+            device.learn(images, [label] * each if label else labels, epochs=2, replay="buffer:8")
             device.save()
         return on
 
@@ -175,10 +176,54 @@ def test_what_does_not_fit_is_refused(refused, make, with_slots, bundle, taught,
     assert "nothing learned yet" in refused("state", other, "export", tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_class_is_forgotten_and_its_slot_is_free_again(call, refused, bundle, taught, tmp_path, order):
+    taught(label="bleu")
+    assert "class 'blue' is not known: the device knows red, green, bleu; do you mean 'bleu'?" in refused(
+        "state", bundle, "forget", "blue", "--runtime", "numpy"
+    )
+    code, [record], _ = call("state", *[bundle, "forget"][::order], "bleu", "--runtime", "numpy")
+    assert (code, record["classes"], record["spare_slots"]) == (0, ["red", "green"], 2)
+    assert call("state", bundle)[1][0]["images_per_class"] == {"red": 20, "green": 20}
+    taught("blue", 4)
+    assert call("state", bundle)[1][0]["images_per_class"] == {"red": 20, "green": 20, "blue": 4}
+
+
+def test_a_class_is_renamed_and_keeps_what_it_learned(call, refused, make, bundle, taught, tmp_path):
+    taught(label="bleu")
+    before = StateFolder(tmp_path / "tiny.state", read_bundle(bundle)).read()
+    code, [record], _ = call("state", bundle, "rename", "bleu", "blue", "--runtime", "numpy")
+    assert (code, record["classes"]) == (0, ["red", "green", "blue"])
+    after = StateFolder(tmp_path / "tiny.state", read_bundle(bundle)).read()
+    np.testing.assert_array_equal(after.statistics.count, before.statistics.count)
+    np.testing.assert_array_equal(after.head["w1"], before.head["w1"])
+    images, labels = make.images(["blue"], 3, seed=8)
+    with Device.open(bundle, runtime="numpy") as device:
+        assert [device.predict(image).label for image in images] == labels
+    for name, what in (("green", "is known already"), ("Green", "can hardly be told apart"), ("", "must be one line")):
+        assert what in refused("state", bundle, "rename", "blue", name, "--runtime", "numpy")
+    assert "class 'pink' is not known" in refused("state", bundle, "rename", "pink", "rose", "--runtime", "numpy")
+
+
+def test_a_path_may_begin_with_the_home_folder_or_be_empty(call, refused, bundle, taught, tmp_path, monkeypatch):
+    taught()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert call("state", "~/tiny", "export", "~/backup.npz")[1][0]["file"] == str(tmp_path / "backup.npz")
+    assert call("state", "export", "~/tiny", "~/other.npz")[1][0]["file"] == str(tmp_path / "other.npz")
+    assert call("info", "~/tiny", "--state=~/tiny.state")[1][0]["state"]["images"] == 45
+    assert not (tmp_path / "~").exists()
+    assert "argument --state: it is empty: give a path" in refused("state", bundle, "--state", "")
+    assert "argument BUNDLE: it is empty" in refused("info", "")
+    assert "FILE is empty: give a path" in refused("state", bundle, "export", "")
+    assert "BUNDLE is empty: give a path" in refused("state", "show", "")
+
+
 def test_bad_usage(refused, bundle):
     assert "state has no action 'erase': use one of show, export" in refused("state", bundle, "erase")
     assert "write `state BUNDLE export FILE`" in refused("state", bundle, "export")
     assert "write `state BUNDLE reset`" in refused("state", bundle, "reset", "x")
+    assert "write `state BUNDLE rename OLD NEW`" in refused("state", bundle, "rename", "x")
 
 
 def test_text_for_people(capsys, bundle, taught, tmp_path):

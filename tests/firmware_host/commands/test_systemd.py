@@ -60,3 +60,17 @@ def test_what_a_power_cut_left_is_learned_at_the_next_start(start, make, tmp_pat
     assert seen(tmp_path) == [20, 20, 3, 0]
     assert start() is True
     assert seen(tmp_path) == [20, 20, 3, 2]
+
+
+def test_a_bad_image_does_not_stop_the_service(start, make, tmp_path):
+    make.folder_of_images(tmp_path / "inbox", names=("blue", "red"), each=3)
+    (tmp_path / "inbox" / "blue" / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    assert start(stop_before="ExecStartPost") is None  # power is cut after all was learned
+    assert seen(tmp_path) == [23, 20, 3, 0]
+    make.folder_of_images(tmp_path / "inbox", names=("white",), each=2)
+    assert start() is True
+    assert seen(tmp_path) == [23, 20, 3, 0]
+    assert [path.name for path in (tmp_path / "refused" / "blue").iterdir()] == ["cut.jpg"]
+    assert start() is True
+    assert seen(tmp_path) == [23, 20, 3, 2]
+    assert len(list((tmp_path / "learned").rglob("*.png"))) == 8
