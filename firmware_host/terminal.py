@@ -47,7 +47,7 @@ class ProgressLine:
 
 
 def ask(question: str) -> bool:
-    """Ask whoever sits at the terminal; only y or yes is a yes."""
+    """Ask the user at the terminal; only y or yes counts as yes."""
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

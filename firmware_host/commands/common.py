@@ -55,7 +55,7 @@ class Command:
 
     Args:
         name: what the user types.
-        help: one line for people.
+        help: one line for the user, which starts with a noun.
         run: takes the parsed arguments and yields what to print.
         add_arguments: adds its own arguments to a parser that has BUNDLE and those of every command.
     """

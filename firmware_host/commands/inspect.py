@@ -1,4 +1,4 @@
-"""`info`, `selftest` and `bench`: what a bundle is, whether it is right here, and how fast."""
+"""`info`, `selftest` and `bench`: what a bundle is, whether it computes correctly here, and how fast."""
 
 from __future__ import annotations
 

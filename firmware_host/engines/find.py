@@ -47,7 +47,7 @@ def find_runtime(name: str = AUTO) -> Runtime:
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # NumPy 2 writes a page about a module built for NumPy 1
                 interpreter = importlib.import_module(str(entry.module)).Interpreter
-        except Exception as error:  # a wheel for another NumPy or processor fails with whatever it likes
+        except Exception as error:  # a wheel for another NumPy or processor fails with any kind of error
             reasons.append(_reason(candidate, entry, error))
             continue
         return Runtime(candidate, interpreter, entry) if name == AUTO else Runtime(name, interpreter, RUNTIMES[name])

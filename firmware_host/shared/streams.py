@@ -85,7 +85,7 @@ def text_stream(descriptor: int, lenient: bool, encoding: str | None = None) -> 
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether somebody sits at this stream; a closed one is nobody's."""
+    """Return whether this stream is a terminal; a closed one is not."""
     return stream is not None and not stream.closed and stream.isatty()
 
 

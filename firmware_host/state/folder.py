@@ -1,7 +1,7 @@
 """The folder of a learned state: two slots written in turn, the newest whole one counts.
 
 A write is a new file, fsync, rename, fsync of the folder: after a power cut the folder holds the old state or the new
-one, and where storage itself lets go of one slot, the state before it is in the other.
+one, and where the storage itself loses one slot, the state before it is in the other.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ class StateFolder:
         return max(whole, key=lambda file: file.generation, default=None)
 
     def check_free(self) -> None:
-        """Lock a folder that was written before, so that whoever must wait hears it early; see `lock`."""
+        """Lock a folder that was written before, so that a process that must wait is told early; see `lock`."""
         if (self.path / LOCK_FILE).exists():
             self.lock()
 
     def lock(self) -> None:
-        """Become the one who writes here.
+        """Lock the folder for this process, the only one that may then write here.
 
         Raises:
             DeviceError: another process is, when the folder cannot be written, or somebody wrote after it was read.
@@ -143,7 +143,7 @@ class StateFolder:
         return path
 
     def reset(self) -> list[Path]:
-        """Keep every slot aside, so that nothing is learned any more; return the new names.
+        """Rename every slot, so that the folder holds no learned state any more; return the new names.
 
         Raises:
             DeviceError: another process writes here or the folder cannot be written.
@@ -155,7 +155,7 @@ class StateFolder:
         return kept
 
     def close(self) -> None:
-        """Let others write."""
+        """Release the lock, so that others may write."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
