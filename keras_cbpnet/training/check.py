@@ -1,8 +1,11 @@
-"""What is wrong with a run's configuration, found before any work; bad names need no Keras."""
+"""What is wrong with a run's configuration, found before any work, its images and its weights; names need no Keras."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data.sources import find_source
@@ -12,7 +15,13 @@ from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.presets import check_weights, get_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
 
-__all__ = ["check"]
+if TYPE_CHECKING:
+    from keras_cbpnet.data import Dataset, Task
+    from keras_cbpnet.models.prompted_classifier import PromptedClassifier
+
+__all__ = ["check", "check_finite", "check_images"]
+
+LOOKED_AT = 64  # images that are compared
 
 LEAST = {
     "epochs": 0,
@@ -54,3 +63,33 @@ def check(config: TrainConfig) -> None:
     use_keras("tensorflow")  # rules and methods import it
     parse_rule(config.plasticity)
     METHODS.find(config.method)().check(config)
+
+
+def check_images(data: Dataset) -> None:
+    """Refuse images that are all the same: nothing can be learned from them, and no scale be taken.
+
+    Raises:
+        UserError: up to 64 training images, spread over all of them, do not differ in any pixel.
+    """
+    count = len(data.y_train)
+    rows = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64))
+    images = data.images("train", rows)
+    if len(rows) > 1 and (images == images[0]).all():
+        raise UserError(
+            f"the training images are all alike ({len(rows)} of {count} were compared); give images that show the "
+            f"classes {', '.join(data.class_names[:3])}{', ...' if len(data.class_names) > 3 else ''}"
+        )
+
+
+def check_finite(model: PromptedClassifier, task: Task) -> None:
+    """Refuse to go on with a model whose training on `task` left the finite numbers.
+
+    Raises:
+        UserError: a weight is NaN or infinite.
+    """
+    for weight in model.weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            raise UserError(
+                f"the training diverged in task {task.index + 1}: {weight.path} is not finite; give a lower "
+                "--learning-rate or --prompt-learning-rate, and another --output"
+            )

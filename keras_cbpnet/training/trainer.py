@@ -23,13 +23,14 @@ from keras_cbpnet.models.calibration import CALIBRATION, calibrate
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.presets import get_preset
+from keras_cbpnet.seeds import folded
 from keras_cbpnet.tables import METHODS
-from keras_cbpnet.training.check import check
+from keras_cbpnet.training.check import check, check_finite, check_images
 from keras_cbpnet.training.evaluate import accuracies, plasticity
 from keras_cbpnet.training.features.cache import FrozenFeatures
 from keras_cbpnet.training.features.tasks import TaskFeatures
 from keras_cbpnet.training.report import write_report
-from keras_cbpnet.training.run import Run, check_folder
+from keras_cbpnet.training.run import Run, check_folder, writing
 from keras_cbpnet.training.whitening import whiten_by_data, whiten_by_task
 
 COMPILE_FROM = 4000  # steps of the head in a run, from which compiling them pays
@@ -70,8 +71,14 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     Raises:
         UserError: the configuration, the data or the folder are not usable; nothing is overwritten.
     """
-    config, data, other, tasks, model = prepare(config, output, progress)
-    run = Run(output, config)
+    prepared = prepare(config, output, progress)
+    with Run(output, prepared.config) as run:
+        return learn_tasks(prepared, run, progress, board)
+
+
+def learn_tasks(prepared: Prepared, run: Run, progress: Progress, board: bool) -> Row:
+    """Train on the tasks that `run` has not finished, and finish it; arguments and result as of `train`."""
+    config, data, other, tasks, model = prepared
     restored = run.restore(model)
     if restored:
         set_mode(model, "on")
@@ -79,7 +86,7 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
         adapt(model, config, tasks[0], other, progress)
     statistics, done = restored or (nothing_seen(model), {"tasks": 0, "accuracy": [], "history": [], "plasticity": []})
     features = task_features(model, config, data, progress)
-    events = keras.callbacks.TensorBoard(output / "tensorboard") if board else keras.callbacks.Callback()
+    events = keras.callbacks.TensorBoard(run.path / "tensorboard") if board else keras.callbacks.Callback()
     events.set_model(model)
 
     def record(row: Row) -> None:
@@ -92,6 +99,7 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
         again = config.stream == "drifting"  # a label is the name of something else now, the tasks before are gone
         past = nothing_seen(model) if again else statistics
         statistics = learn_task(model, task, past, features, config, record, progress)
+        check_finite(model, task)
         seen = [task] if again else tasks[: task.index + 1]
         tested = [features(each, "test") for each in seen]
         done["accuracy"].append(accuracies(model, tested, [each.y_test for each in seen]))
@@ -103,7 +111,8 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     events.on_train_end()
 
     metrics = results(model, tasks, features, config, done)
-    write_report(output / "report.html", {"name": output.name, **config.to_dict()}, metrics, done["history"])
+    with writing(run.path):
+        write_report(run.path / "report.html", {"name": run.path.name, **config.to_dict()}, metrics, done["history"])
     run.finish(model, statistics, metrics, done["history"])
     return metrics
 
@@ -118,7 +127,7 @@ def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
     """
     check(config)
     check_folder(output, config)
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(folded(config.seed))
     size = get_preset(config.preset).backbone.image_size
     data = open_dataset(config.dataset, size, config.seed)
     other = open_dataset(config.whiten, size) if config.whiten not in ("none", "task") else None
@@ -128,7 +137,9 @@ def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
     classes = 1 + max(slot for task in stream for slot in task.slots)
     if config.slots and config.slots < classes:
         raise UserError(f"--slots {config.slots} is too few for the {classes} classes of {config.dataset}")
+    progress(data.describe())
     data.check(progress)
+    check_images(data)
     config = dataclasses.replace(config, tasks=len(stream))
     tasks = stream[: len(stream) - config.device_tasks]
     model = build_model(config, classes)
@@ -186,7 +197,8 @@ def learn_task(
     Returns:
         The class statistics with the task's.
     """
-    keras.utils.set_random_seed(config.seed * 1000 + task.index)  # so that a resumed run goes on as it would have
+    # So that a resumed run goes on as it would have.
+    keras.utils.set_random_seed(folded(config.seed * 1000 + task.index))
     method = METHODS[config.method]()
     replay = config.replay == "statistics"
     if config.whiten == "task" and task.index == 0:

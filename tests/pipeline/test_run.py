@@ -115,7 +115,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(road, tmp_path, capsys):
 
     from keras_cbpnet.train import main
 
-    assert [path.name for path in sorted(road.killed.iterdir())] == ["checkpoint-0001", "config.json"]
+    assert [path.name for path in sorted(road.killed.iterdir())] == ["checkpoint-0001", "config.json", "lock"]
     again = tmp_path / "again"
     shutil.copytree(road.killed, again)
     assert main([*road.arguments, "--output", str(again)]) == 0

@@ -34,7 +34,7 @@ class Trained:
         keras.utils.set_random_seed(self.config.seed)
         self.built = build_model(self.config, 4)
         self.start = values(self.built)
-        self.built.load_weights(self.again / "checkpoint-0001" / "model.weights.h5")
+        self.built.load_weights(self.again / "checkpoint-0001" / "model.keras")
         self.first = values(self.built)
         train(self.config, self.again)
         self.built.load_weights(self.again / "model.keras")

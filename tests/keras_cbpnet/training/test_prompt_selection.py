@@ -231,7 +231,7 @@ def test_a_fixed_prompt_that_the_first_task_alone_trains(stream, tmp_path, monke
     train(config, run, tiny_stream.copied_at("task 1/2:", run, first))
     start = build_model(config, 4).prompts
     early = build_model(config, 4)
-    early.load_weights(next(first.glob("checkpoint-*")) / "model.weights.h5")
+    early.load_weights(next(first.glob("checkpoint-*")) / "model.keras")
     later = keras.models.load_model(run / "model.keras")
     np.testing.assert_array_equal(early.prompts.expert, later.prompts.expert)
     assert np.abs(np.asarray(later.prompts.expert) - np.asarray(start.expert)).max() > 0
