@@ -3,7 +3,7 @@
     python -m benchmarks.lives --features FILE.npz --seeds 0,1,2,3,4 --json benchmarks/results/lives.json
 
 FILE holds x_train [N, d], y_train, x_test, y_test: features of a frozen backbone, none of them whitened or scaled. A
-life is one stream of tasks over all classes in random order, no rehearsal, loss over the task's own classes;
+life is one stream of tasks over all classes in random order, rehearsal-free, loss over the task's own classes;
 then class means and slots are cleared for the next, and block and optimizer go on. From life to life every feature's
 gain and offset take a random step, as a camera that ages. Final average accuracy of each life, by rule.
 """

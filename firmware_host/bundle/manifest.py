@@ -57,7 +57,7 @@ HEAD_KEYS: dict[str, Kind] = {
     "feature_mean": (list,),
     "feature_scale": (list,),
 }
-SURPRISE_KEYS: dict[str, Kind] = {"calming": NUMBER, "calm": NUMBER}  # head.surprise, optional
+SURPRISE_KEYS: dict[str, Kind] = {"calming": NUMBER, "calm": NUMBER}  # head.surprise (drift detection), optional
 TENSORS: dict[str, tuple[tuple[int | None, ...], tuple[str, ...]]] = {  # sizes (None: any), types
     "image": ((1, None, None, 3), ("uint8",)),
     "feature": ((1, None), ("float32", "int8", "uint8")),

@@ -91,7 +91,7 @@ def _believe(working: WorkingState, value: Array, slot: int) -> bool:
 
 
 def _batch(working: WorkingState, feature: Array, label: Array, settings: LearnSettings) -> tuple[Array, Array]:
-    """Return a batch of replayed rows [B, d] and their slots [B], with real ones in the place of some."""
+    """Return a batch of replayed rows [B, d] and their slots [B], with real ones instead of some."""
     rng = working.rng
     slots = _shares(working, settings.batch)
     rows = working.expect(slots, settings.buffer > 0)

@@ -63,7 +63,7 @@ def read_image_file(name: str, size: tuple[int, int], max_memory_mb: float | Non
         raise DeviceError(
             f"{name} is not an image: give a file that Pillow reads as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         ) from None
-    except Exception as error:  # decoders of damaged files raise what they like
+    except Exception as error:  # decoders of damaged files raise any kind of error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DeviceError(f"image {name} cannot be read ({reason}): replace or remove it") from error
 
@@ -86,7 +86,7 @@ def _check_size(what: str, need: int, max_memory_mb: float | None) -> None:
 
 
 def _opened(name: str) -> PillowImage:
-    """Return the file with its header read; Pillow's own limit on pixels gives way to that on memory."""
+    """Return the file with its header read; a limit on memory replaces Pillow's limit on pixels."""
     from PIL import Image
 
     Image.init()

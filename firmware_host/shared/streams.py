@@ -62,7 +62,7 @@ def open_streams() -> None:
     A closed descriptor 0, 1 or 2 leads to the null device, so that no file opened later gets its number, and messages
     of libraries do not end up in that file. What is printed to a pipe that nobody reads any more is dropped, and so is
     whatever stderr does not take: the work goes on. A character that the encoding lacks is written in plain letters or
-    escaped. Streams that somebody else put in the place of Python's stay.
+    escaped. Streams that somebody else put in Python's place stay.
     """
     for descriptor in (0, 1, 2):
         try:

@@ -153,7 +153,7 @@ def ethos_u_row(model: bytes, config: str) -> dict[str, Any]:
 def vela_row(log: str, summary: str, left: list[str], config: str) -> dict[str, Any]:
     """Return the row for what Vela printed, its summary CSV and the operators of the file that it wrote.
 
-    The operators that Vela counts are those of its own graph.
+    The operators that Vela counts are those of its internal graph.
     """
     counts = {side: re.search(rf"^{side} operators = (\d+)", log, re.MULTILINE) for side in ("NPU", "CPU")}
     values = next(csv.DictReader(summary.splitlines()), None)

@@ -1,4 +1,4 @@
-"""Constants of a head's features, taken once from those of some images: mean and scale, or a whole whitening."""
+"""Constants of a head's features, taken once from some images: mean and scale, or a whole whitening transform."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Order of the operators and place of every tensor, so that the arena of a TFLM graph is small.
 
-TFLM runs operators in the file's order, and by itself gives every tensor memory of its own while it lives. A plan in
+TFLM runs operators in the file's order, and by itself gives every tensor its own memory while it lives. A plan in
 the file (metadata `OfflineMemoryAllocation`) may do better: an elementwise operator here writes over an operand that
 nobody reads again.
 """
