@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +24,20 @@ from keras_cbpnet.training.run import write_json
 
 ROWS = 400  # computed between two records on disk
 Say = Callable[[str], None]
+WARNED: set[str] = set()  # what this process has said once
 
 
 def cache_folder() -> Path:
-    """Return the folder of cached features: KERAS_CBPNET_CACHE, or keras_cbpnet in the user's cache folder."""
-    if named := os.environ.get("KERAS_CBPNET_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_cbpnet"
+    """Return the folder of cached features: KERAS_CBPNET_CACHE, or keras_cbpnet in the user's cache folder.
+
+    Raises:
+        FileNotFoundError: the user has no home folder.
+    """
+    named = os.environ.get("KERAS_CBPNET_CACHE")
+    folder = os.path.expanduser(named or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "keras_cbpnet"))
+    if folder.startswith("~"):
+        raise FileNotFoundError(errno.ENOENT, "no home folder is known", folder)
+    return Path(folder)
 
 
 class CachedFeatures:
@@ -63,8 +72,7 @@ class CachedFeatures:
         stored = self.data.stored(part)
         sizes = f"{stored.shape} {self.data.image_size}"
         identity = fingerprint(self.identity, sizes, self.data.contents(part))
-        file = cache_folder() / f"features-{identity}.npy"
-        file.parent.mkdir(parents=True, exist_ok=True)
+        shape = (len(stored), self.width)
 
         def compute(start: int, end: int) -> NDArray[np.float32]:
             return self.forward(part, np.arange(start, end))
@@ -72,7 +80,22 @@ class CachedFeatures:
         def say(line: str) -> None:
             self.say(f"{part} features: {line}")
 
-        return computed_once(file, identity, (len(stored), self.width), np.float32, compute, say)
+        file = None
+        try:
+            file = cache_folder() / f"features-{identity}.npy"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return computed_once(file, identity, shape, np.float32, compute, say)
+        except OSError as error:  # the cache is a convenience
+            self._warn(error)
+            return computed_in_memory(file, identity, shape, np.float32, compute, say)
+
+    def _warn(self, error: OSError) -> None:
+        """Say once that features are kept in memory."""
+        reason = ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
+        line = f"features are not cached ({reason}); set KERAS_CBPNET_CACHE to a folder with room to keep them"
+        if line not in WARNED:
+            WARNED.add(line)
+            self.say(f"warning: {line}")
 
 
 class FrozenFeatures(CachedFeatures):
@@ -137,29 +160,87 @@ def computed_once(
         dtype: of the array.
         compute: returns the rows from its first argument to before its second.
         say: takes a line of progress, one for each tenth.
+
+    Raises:
+        OSError: the file cannot be written, or the disk is full.
     """
     record, total = file.with_suffix(".json"), shape[0]
-    wanted = {"identity": identity, "shape": list(shape)}
+    if _rows_done(file, identity, shape, dtype) == total:
+        return np.load(file, mmap_mode="r")
     with file.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = _rows_done(file, record, wanted, dtype)
-        if done < total:
-            if not done:  # a new file, not the old one emptied: another process may still read that
-                record.unlink(missing_ok=True)
-                file.unlink(missing_ok=True)
-            array = np.lib.format.open_memmap(file, "r+" if done else "w+", dtype, shape)
-            for start in range(done, total, ROWS):
-                end = min(start + ROWS, total)
-                array[start:end] = compute(start, end)
-                array.flush()
-                write_json(record, {**wanted, "done": end})
-                if end == total or end * 10 // total > start * 10 // total:
-                    say(f"{end} of {total} images")
+        done = _rows_done(file, identity, shape, dtype)
+        if not done:  # a new file, not the old one emptied: another process may still read that
+            record.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+        with file.open("r+b" if done else "w+b") as stream:
+            start = _start_of_rows(stream, shape, dtype)
+            for row, rows in _blocks(done, shape, dtype, compute, say):
+                stream.seek(start + row * rows[0].nbytes)
+                stream.write(rows.tobytes())  # not through a map of the file, where a full disk would be a signal
+                stream.flush()
+                os.fsync(stream.fileno())
+                write_json(record, {**_described(identity, shape), "done": row + len(rows)})
         return np.load(file, mmap_mode="r")
 
 
-def _rows_done(file: Path, record: Path, wanted: Mapping[str, Any], dtype: Any) -> int:
-    """Return how many rows of `file` are there; 0 where it or its `record` is missing, damaged or of something else."""
+def computed_in_memory(
+    file: Path | None,
+    identity: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    compute: Callable[[int, int], NDArray[Any]],
+    say: Say = lambda line: None,
+) -> NDArray[Any]:
+    """Return the array of `computed_once`, whose arguments these are, where `file` cannot be written (None: no folder).
+
+    What is done in the file already is taken from there; an unfinished file is removed, which makes room.
+    """
+    array, done = np.empty(shape, dtype), 0
+    if file is not None:
+        with contextlib.suppress(OSError):
+            done = _rows_done(file, identity, shape, dtype)
+            array[:done] = np.load(file, mmap_mode="r")[:done] if done else 0
+            file.with_suffix(".json").unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+    for row, rows in _blocks(done, shape, dtype, compute, say):
+        array[row : row + len(rows)] = rows
+    return array
+
+
+def _blocks(
+    done: int, shape: tuple[int, ...], dtype: Any, compute: Callable[[int, int], NDArray[Any]], say: Say
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Compute the rows from `done` on; yield the first row's number with each block of them, and say how far it is."""
+    total = shape[0]
+    for start in range(done, total, ROWS):
+        end = min(start + ROWS, total)
+        yield start, np.ascontiguousarray(compute(start, end), dtype)
+        if end == total or end * 10 // total > start * 10 // total:
+            say(f"{end} of {total} images")
+
+
+def _start_of_rows(stream: BinaryIO, shape: tuple[int, ...], dtype: Any) -> int:
+    """Return where the rows begin in a .npy file; an empty one gets its header and its size."""
+    if stream.read(1):
+        stream.seek(0)
+        np.lib.format.read_magic(stream)
+        np.lib.format.read_array_header_1_0(stream)
+        return stream.tell()
+    described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, described)
+    start = stream.tell()
+    stream.truncate(start + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    return start
+
+
+def _described(identity: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"identity": identity, "shape": list(shape)}
+
+
+def _rows_done(file: Path, identity: str, shape: tuple[int, ...], dtype: Any) -> int:
+    """Return how many rows of `file` are there; 0 where it or its record is missing, damaged or of something else."""
+    record, wanted = file.with_suffix(".json"), _described(identity, shape)
     try:
         found = json.loads(record.read_text())
         done = found.pop("done")

@@ -1,6 +1,8 @@
 """What is frozen is computed once, whatever happens on the way."""
 
+import errno
 import json
+import os
 import threading
 from types import SimpleNamespace
 
@@ -9,7 +11,13 @@ import pytest
 
 from keras_cbpnet.data import Dataset
 from keras_cbpnet.training.features import cache
-from keras_cbpnet.training.features.cache import FrozenFeatures, cache_folder, computed_once, fingerprint
+from keras_cbpnet.training.features.cache import (
+    CachedFeatures,
+    FrozenFeatures,
+    cache_folder,
+    computed_once,
+    fingerprint,
+)
 
 # Dimensions: N images, D feature size.
 N, D = 10, 3
@@ -176,6 +184,99 @@ def test_the_folder_is_what_the_environment_says(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "xdg" / "keras_cbpnet"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / "home" / ".cache" / "keras_cbpnet"
+
+
+def test_a_user_without_a_home_folder_has_no_cache_folder(monkeypatch):
+    for name in ("XDG_CACHE_HOME", "KERAS_CBPNET_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user id without a name, and no HOME
+    with pytest.raises(FileNotFoundError, match="no home folder is known"):
+        cache_folder()
+    monkeypatch.setenv("KERAS_CBPNET_CACHE", "~/here")
+    with pytest.raises(FileNotFoundError, match="no home folder is known"):
+        cache_folder()
+
+
+# Where nothing can be cached ------------------------------------------------------------------------------------------
+
+
+class Cached(CachedFeatures):
+    """Features of ten images, EXPECTED, with what was said and asked for."""
+
+    def __init__(self):
+        self.source, self.lines = Source(), []
+        images, labels = np.zeros((N, 1, 1, 3), np.uint8), np.arange(N) % 2
+        data = Dataset(images, labels, images, labels, ("a", "b"))
+        super().__init__(data, "model", D, lambda part, rows: self.source(rows[0], rows[-1] + 1), self.lines.append)
+
+    def all(self, part="train"):
+        return self.rows(part, np.arange(N))
+
+
+@pytest.fixture
+def nothing_said(monkeypatch):
+    monkeypatch.setattr(cache, "WARNED", set())
+
+
+def full_after(monkeypatch, calls):
+    """A disk that is full after so many calls of fsync."""
+    done = []
+
+    def fsync(descriptor):
+        done.append(descriptor)
+        if len(done) > calls:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache.os, "fsync", fsync)
+
+
+def test_a_full_disk_costs_nothing_but_the_cache(monkeypatch, tmp_path, nothing_said):
+    monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path / "full"))
+    full_after(monkeypatch, 3)  # one block: its rows, its record, the record's name
+    features = Cached()
+    np.testing.assert_array_equal(features.all(), EXPECTED)
+    np.testing.assert_array_equal(features.all("test"), EXPECTED)
+    lost = [range(4, 8), range(4)]  # of each part, the block that found the disk full
+    assert sorted(features.source.asked) == sorted(row for rows in (range(N), range(N), *lost) for row in rows)
+    warnings = [line for line in features.lines if line.startswith("warning: ")]
+    assert warnings == [
+        "warning: features are not cached (No space left on device); "
+        "set KERAS_CBPNET_CACHE to a folder with room to keep them"
+    ]
+    assert [file.suffix for file in (tmp_path / "full").iterdir() if file.suffix in (".npy", ".json")] == []
+
+
+@pytest.mark.parametrize("kind", ["a file", "nowhere", "no home", "no locks"])
+def test_a_folder_that_cannot_be_used_is_one_line(kind, monkeypatch, tmp_path, nothing_said):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("KERAS_CBPNET_CACHE", str(folder))
+    if kind == "a file":
+        folder.write_text("")
+    elif kind == "nowhere":
+        monkeypatch.setenv("KERAS_CBPNET_CACHE", "/proc/nowhere/cache")
+    elif kind == "no home":
+        monkeypatch.setenv("KERAS_CBPNET_CACHE", "~/cache")
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    else:
+        monkeypatch.setattr(cache.fcntl, "flock", no_locks)
+    features = Cached()
+    np.testing.assert_array_equal(features.all(), EXPECTED)
+    assert features.source.asked == list(range(N))
+    warnings = [line for line in features.lines if line.startswith("warning: features are not cached (")]
+    assert len(warnings) == 1
+
+
+def no_locks(file, operation):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_what_is_cached_whole_is_read_where_nothing_can_be_written(monkeypatch, tmp_path, nothing_said):
+    monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path))
+    Cached().all()
+    monkeypatch.setattr(cache.fcntl, "flock", no_locks)
+    features = Cached()
+    np.testing.assert_array_equal(features.all(), EXPECTED)
+    assert (features.source.asked, features.lines) == ([], [])
 
 
 def test_a_fingerprint_tells_apart():
