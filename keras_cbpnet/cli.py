@@ -10,9 +10,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, Optional
+from typing import NoReturn, Optional
 
 from firmware_host.bundle import DeviceError
+from firmware_host.shared import arguments
+from firmware_host.shared.packages import missing_package
+from firmware_host.shared.streams import open_streams, text_stream
 from keras_cbpnet.errors import UserError
 
 __all__ = ["ArgumentParser", "hide_native_output", "progress_lines", "run", "seed_list"]
@@ -21,20 +24,8 @@ BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but not the meaningless `(default: None)` or an empty one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, "") else super()._get_help_string(action)
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` whose help shows defaults and whose errors are one line on stderr, exit code 2."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", _HelpFormatter)
-        kwargs.setdefault("allow_abbrev", False)  # an option added later must not change what a script means
-        super().__init__(*args, **kwargs)
+class ArgumentParser(arguments.ArgumentParser):
+    """The parser of host and device, whose errors are one line on stderr here, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         _print_error(f"{message} (see {self.prog} --help)")
@@ -46,10 +37,11 @@ def hide_native_output() -> None:
 
     For the main program of a process. KERAS_CBPNET_VERBOSE=1 leaves everything visible.
     """
+    open_streams()
     if os.environ.get("KERAS_CBPNET_VERBOSE"):
         return
     sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    sys.stderr = text_stream(os.dup(2), lenient=True, encoding=sys.stderr.encoding)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
@@ -59,10 +51,10 @@ def hide_native_output() -> None:
 def seed_list(text: str) -> list[int]:
     """Return the seeds in `0,1,2`."""
     try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
+        seeds = [arguments.seed_argument(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError:
         seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    if not seeds or len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of different numbers from 0 on, such as 0,1,2")
     return seeds
 
@@ -100,13 +92,18 @@ def run(main: Callable[..., Optional[int]], argv: Sequence[str] | None = None) -
 
     Returns:
         The exit code: main's own (None counts as 0); 2 for bad input (`UserError`, the bundle contract's errors, an
-        operating system error about a file or a full disk); 130 when interrupted. Any other exception is a defect and
-        passes through.
+        operating system error about a file or a full disk, a package that is missing); 130 when interrupted. Any other
+        exception is a defect and passes through.
     """
+    open_streams()
     try:
-        return main(argv) or 0
+        code = main(argv) or 0
+        sys.stdout.flush()  # a full disk behind it is told here, and not when the interpreter ends
+        return code
     except (UserError, DeviceError) as error:
         return _bad_input(str(error))
+    except ImportError as error:
+        return _bad_input(missing_package(error))
     except OSError as error:  # no permission, disk full, a file where a folder should be
         if error.filename is None and error.errno != errno.ENOSPC:
             raise

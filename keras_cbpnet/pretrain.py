@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
+from firmware_host.shared.arguments import data_argument, path_argument, seed_argument
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.keras_settings import use_keras
@@ -22,10 +22,16 @@ def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
     parser = cli.ArgumentParser(prog="python -m keras_cbpnet.pretrain", description=__doc__)
     parser.add_argument("--preset", default="vit_nano_32", help="backbone to train")
-    parser.add_argument("--data", required=True, metavar="SPEC", help="labelled images: npz:PATH, folder:PATH, ...")
-    parser.add_argument("--output", required=True, type=Path, help="weights file to write (.npz); the log beside it")
-    parser.add_argument("--work", type=Path, help="folder of checkpoint and cache; default: beside the output")
-    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="weights to begin with; default: random ones")
+    parser.add_argument(
+        "--data", required=True, type=data_argument, metavar="SPEC", help="labelled images: npz:PATH, folder:PATH, ..."
+    )
+    parser.add_argument(
+        "--output", required=True, type=path_argument, help="weights file to write (.npz); the log beside it"
+    )
+    parser.add_argument("--work", type=path_argument, help="folder of checkpoint and cache; default: beside the output")
+    parser.add_argument(
+        "--start", type=path_argument, metavar="WEIGHTS", help="weights to begin with; default: random ones"
+    )
     parser.add_argument("--epochs", type=int, default=12, help="passes over the training images")
     parser.add_argument("--batch", type=int, default=128, help="images of a step")
     parser.add_argument(
@@ -44,7 +50,7 @@ def build_parser() -> cli.ArgumentParser:
     )
     parser.add_argument("--views", type=int, default=0, help="training images to make, whole ones and windows; 0: all")
     parser.add_argument("--teacher", metavar="PRESET", help="backbone to learn from; its outputs are computed once")
-    parser.add_argument("--teacher-weights", type=Path, help="weights file of the teacher")
+    parser.add_argument("--teacher-weights", type=path_argument, help="weights file of the teacher")
     parser.add_argument(
         "--inherit",
         action="store_true",
@@ -60,7 +66,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--shrinkage", type=float, default=0.5, help="shrinkage of the covariance of the whitening transform"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
+    parser.add_argument("--seed", type=seed_argument, default=0, help="seed of weights, order and augmentation")
     parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing weights file")
     parser.add_argument("--json", action="store_true", help="JSON output of the result")
     return parser

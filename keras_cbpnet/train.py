@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware_host.bundle import BLOCKS
+from firmware_host.shared.arguments import command_line, data_argument, path_argument, seed_argument
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data.sources import shows_photographs, source_names
@@ -29,8 +30,8 @@ def build_parser() -> cli.ArgumentParser:
         choices=list(PRESETS),
         help=f"backbone (default: {default_preset(True)} for photographs, {default_preset(False)} for small images)",
     )
-    add("--weights", default=c.weights, metavar="PATH", help="weights file, for a preset that is shipped without one")
-    add("--dataset", default=c.dataset, help="data set: one of " + ", ".join(source_names()))
+    add("--weights", type=data_argument, metavar="PATH", help="weights file, for a preset that is shipped without one")
+    add("--dataset", type=data_argument, default=c.dataset, help="data set: one of " + ", ".join(source_names()))
     add("--method", choices=list(METHODS), default=c.method, help="method to train")
     add(
         "--plasticity",
@@ -71,14 +72,14 @@ def build_parser() -> cli.ArgumentParser:
         default=c.head_epochs,
         help="passes over each task's features after those, head alone",
     )
-    add("--seed", type=int, default=c.seed, help="seed of class order, weights and batches")
+    add("--seed", type=seed_argument, default=c.seed, help="seed of class order, weights and batches")
     add(
         "--seeds",
         type=cli.seed_list,
         metavar="S,S,...",
         help="seeds of several runs, each in a folder, with their mean",
     )
-    add("--output", type=Path, default=Path("runs/run"), help="run folder to write")
+    add("--output", type=path_argument, default=Path("runs/run"), help="run folder to write")
     add("--block", choices=list(BLOCKS), default=c.block, help="form of the head's block")
     add("--units", type=int, default=c.units, help="hidden units of the block")
     add("--slots", type=int, default=c.slots, help="class slots; 0: the data set's classes, up to a multiple of 16")
@@ -95,6 +96,7 @@ def build_parser() -> cli.ArgumentParser:
         "--whiten",
         nargs="?",
         const="task",
+        type=data_argument,
         default=c.whiten,
         metavar="SPEC",
         help="whitening transform: none, task (from the first task), or from a data set like that of pretraining",
@@ -120,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.set_defaults(**own)
         args = parser.parse_args(argv)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
-    config = TrainConfig(**{name: getattr(args, name) for name in names})
+    config = TrainConfig(**{name: value for name in names if (value := getattr(args, name)) is not None})
     check(config)
     if own:
         print(f"defaults of {args.preset}: " + ", ".join(f"{key} {own[key]}" for key in own), file=sys.stderr)
@@ -139,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = [name for name in ("average_accuracy", "forgetting", "first_20", "last_100") if name in metrics]
     print(f"{args.output}: " + ", ".join(f"{name.replace('_', ' ')} {text(metrics[name])}" for name in shown))
     if not args.seeds and in_bundle(config):
-        print(f"next: python tflite/convert.py {args.output}")
+        print("next:", command_line("python", "tflite/convert.py", args.output))
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from firmware_host.shared.arguments import command_line, path_argument  # noqa: E402
 from keras_cbpnet import cli  # noqa: E402
 from keras_cbpnet.config import read_config  # noqa: E402
 from keras_cbpnet.errors import UserError  # noqa: E402
@@ -22,8 +23,10 @@ from keras_cbpnet.keras_settings import use_keras  # noqa: E402
 def build_parser() -> cli.ArgumentParser:
     """Return the command line's parser."""
     parser = cli.ArgumentParser(prog="python tflite/convert.py", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder of keras_cbpnet.train")
-    parser.add_argument("--output", type=Path, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle")
+    parser.add_argument("run", type=path_argument, metavar="RUN", help="run folder of keras_cbpnet.train")
+    parser.add_argument(
+        "--output", type=path_argument, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle"
+    )
     parser.add_argument("--recipe", choices=tuple(RECIPES), default=DEFAULT, help=recipes_help())
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
     parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
@@ -76,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
         needs = f"arena of both {micro['arena_bytes'] / 1024:.0f} KiB, flash {micro['flash_bytes'] / 1024:.0f} KiB"
         print(f"TFLM arenas: {arenas}; on the board: {needs}")
-    print(f"next: python -m firmware_host selftest {output}")
+    print("next:", command_line("python", "-m", "firmware_host", "selftest", output))
     return 0
 
 

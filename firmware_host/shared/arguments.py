@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 SEEDS = 1 << 64  # as many as there are
+KINDS = ("npz", "folder", "domains", "video")  # of data and sources that are named KIND:PATH
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -106,7 +107,7 @@ def path_argument(text: str) -> Path:
 def data_argument(text: str) -> str:
     """The type of an argument that is a path, `-`, or `KIND:PATH` such as npz:FILE; the text with `~` expanded."""
     kind, colon, path = text.partition(":")
-    if colon and kind in ("npz", "folder", "domains", "video"):
+    if colon and kind in KINDS:
         return f"{kind}:{_argument(path, f'what follows {kind}:')}"
     return _argument(text)
 

@@ -17,6 +17,7 @@ from keras_cbpnet.head.equations import Head, masked
 from keras_cbpnet.head.standardise import mean_and_scale
 from keras_cbpnet.plasticity import format_rule, parse_rule
 from keras_cbpnet.plasticity.rule import Rule
+from keras_cbpnet.seeds import folded
 
 # Dimensions: S steps, B rows, d feature size, h hidden units, C class slots.
 
@@ -44,7 +45,7 @@ class CBPHead(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.seed = seed
+        self.seed = folded(seed, 31)  # TensorFlow takes it as int32
         self.rule = parse_rule(rule) if isinstance(rule, str) else rule
         config = config if isinstance(config, HeadConfig) else HeadConfig.from_dict(config or {})
         self.config = self.rule.settings(config)

@@ -25,6 +25,7 @@ from keras_cbpnet.pretraining.distillation import Pupil, teacher_tokens, whiten
 from keras_cbpnet.pretraining.inherit import inherit
 from keras_cbpnet.pretraining.log import Log
 from keras_cbpnet.pretraining.views import views
+from keras_cbpnet.seeds import folded
 from keras_cbpnet.training.features.cache import fingerprint
 
 WARMUP = 0.1  # share of the steps
@@ -53,7 +54,7 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     work = args.work or args.output.with_suffix(".work")
     log = Log(args.output.with_suffix(".json"), work, args)
 
-    keras.utils.set_random_seed(args.seed)
+    keras.utils.set_random_seed(folded(args.seed))
     backbone = Backbone(config, name="backbone")
     backbone.build()
     some = np.random.default_rng(args.seed).permutation(len(data.train))

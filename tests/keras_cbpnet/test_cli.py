@@ -1,8 +1,12 @@
 """Command lines: one-line errors, exit codes, help with defaults."""
 
 import errno
+import os
+import subprocess
+import sys
 
 import pytest
+from helpers.paths import ROOT
 
 from firmware_host.bundle import BundleError
 from keras_cbpnet.cli import ArgumentParser, run
@@ -79,3 +83,68 @@ def test_interrupt_is_130(capsys):
 def test_a_defect_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         run(raises(error), [])
+
+
+def test_a_package_that_is_missing_is_one_line_with_what_to_install(capsys):
+    assert run(raises(ModuleNotFoundError("No module named 'PIL'")), []) == 2
+    assert capsys.readouterr().err == (
+        "error: PIL cannot be imported (No module named 'PIL'): install it with pip install pillow\n"
+    )
+    assert run(raises(ModuleNotFoundError("No module named 'keras.src'", name="keras.src")), []) == 2
+    assert capsys.readouterr().err.endswith('install it with pip install "keras-cbpnet[train]"\n')
+    with pytest.raises(ImportError):  # a defect
+        run(raises(ImportError("cannot import name 'x'", name="keras_cbpnet.cli")), [])
+
+
+SCRIPT = """
+import sys
+from keras_cbpnet import cli
+
+def main(argv):
+    with cli.progress_lines(total=1) as progress:
+        for step in range(3):
+            progress(f"epoch {step}")
+    open(sys.argv[1], "w").write("done")
+    print("0.5 ± 0.1\\n" * 20000)
+    return int(sys.argv[2])
+
+cli.hide_native_output()
+sys.exit(cli.run(main))
+"""
+
+
+@pytest.mark.parametrize(
+    "streams",
+    ["2>&-", "1>&-", "<&- 1>&- 2>&-", "| true", "2>&1 >/dev/null | true", "| head -n 1", "2>/dev/full >/dev/null"],
+)
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_exit_code_is_that_of_the_work(tmp_path, streams, code):
+    line = f'"$0" -c "$1" "$2" {code} {streams}; echo "code ${{PIPESTATUS[0]}}" >&3'
+    done = subprocess.run(
+        ["bash", "-c", f"exec 3>code; {line}", sys.executable, SCRIPT, "file"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (tmp_path / "code").read_text() == f"code {code}\n"
+    assert (tmp_path / "file").read_text() == "done"
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    if "head" in streams:
+        assert done.stdout == "0.5 +/- 0.1\n"
+
+
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path):
+    line = '"$0" -c "$1" file 0 >/dev/full'
+    done = subprocess.run(
+        ["bash", "-c", line, sys.executable, SCRIPT],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["epoch 0", "epoch 1", "epoch 2", "error: No space left on device"]
