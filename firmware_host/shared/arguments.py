@@ -87,7 +87,7 @@ def path_text(text: str, what: str = "path") -> str:
         DeviceError: for an empty one, as of a variable that is not set: it would be the working directory.
     """
     if not text.strip():
-        raise DeviceError(f"{what} is empty: give a path (. is the working directory)")
+        raise DeviceError(f"{what} is empty: give a path")
     expanded = os.path.expanduser(text)
     if expanded == "~" or expanded.startswith("~/"):
         raise DeviceError(f"{what} {text} is in the home folder, which is not known here: give it in full")
