@@ -98,14 +98,15 @@ def measure(config: TrainConfig, folder: Path, recipe: str, runtime: str) -> dic
         return dict(json.loads(kept.read_text()))
     import keras
 
-    from keras_cbpnet.data import make_stream, open_dataset
+    from keras_cbpnet.data import make_stream
+    from keras_cbpnet.data.record import open_data_of_run
     from keras_cbpnet.export import samples
     from keras_cbpnet.export.backbone import convert_backbone
     from keras_cbpnet.export.runtimes import run_backbone
     from keras_cbpnet.layers.fake_quant import float32
 
     model = keras.models.load_model(folder / "model.keras")
-    data = open_dataset(config.dataset, model.backbone.config.image_size, config.seed)
+    data = open_data_of_run(folder, config.dataset, model.backbone.config.image_size, config.seed)
     tasks = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
     with contextlib.nullcontext() if recipe == "int8" else float32(model):
         file = convert_backbone(model, RECIPES[recipe], samples.representative(tasks, config.seed))

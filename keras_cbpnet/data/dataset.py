@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -92,6 +93,18 @@ class Dataset:
         """
         stored = self.stored(part)
         return stored.check() if isinstance(stored, ImageFiles) else np.ascontiguousarray(stored).data
+
+    def hashes(self, part: str) -> NDArray[np.uint8]:
+        """Return the SHA-256 of each stored image of `part`, `train` or `test`, uint8 [N, 32]; no file is decoded.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        stored = self.stored(part)
+        if isinstance(stored, ImageFiles):
+            return stored.hashes()
+        digests = b"".join(hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in stored)
+        return np.frombuffer(digests, np.uint8).reshape(len(stored), -1)
 
     def with_training_rows(self, rows: NDArray[np.integer[Any]]) -> Dataset:
         """Return the data set with the training images `rows` alone, at least one per class, and without domains."""

@@ -20,6 +20,7 @@ from keras_cbpnet.errors import UserError
 __all__ = ["ImageFiles", "Rows", "StoredImages"]
 
 KEPT = 2**29  # bytes of decoded images up to which they are kept in memory: 3,500 of 224 px, 170,000 of 32 px
+HASH = 32  # bytes of a SHA-256
 LINE = 1000  # images between two lines of progress, at least
 
 Rows = Union["NDArray[np.integer[Any]]", "NDArray[np.bool_]", slice]
@@ -50,7 +51,8 @@ class ImageFiles:
         few = int(np.prod(self.shape)) <= KEPT
         self._kept = np.empty(self.shape, np.uint8) if few else None  # takes memory as it is filled
         self._known = np.zeros(len(self.files), np.bool_)  # which rows of it are filled
-        self._digest = b""
+        self._hashes: NDArray[np.uint8] | None = None
+        self._checked = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -80,15 +82,27 @@ class ImageFiles:
         Raises:
             UserError: a file is not an image, or damaged.
         """
-        if not self._digest:
-            digest, step = hashlib.sha256(), max(LINE, -(-len(self) // 10))
+        hashes, step = self._hashes, max(LINE, -(-len(self) // 10))
+        if not self._checked:
             for row, file in enumerate(self.files):
                 self._read(row)
-                digest.update(bytes.fromhex(sha256_of_file(Path(file))))
+                if self._hashes is None:  # while the file is at hand
+                    hashes = np.empty((len(self), HASH), np.uint8) if hashes is None else hashes
+                    hashes[row] = _hash(file)
                 if (row + 1) % step == 0:
                     say(f"{row + 1} of {len(self)} images checked")
-            self._digest = digest.digest()
-        return self._digest
+            self._hashes, self._checked = hashes, True
+        return hashlib.sha256(self.hashes().tobytes()).digest()
+
+    def hashes(self) -> NDArray[np.uint8]:
+        """Return the SHA-256 of each file's bytes, uint8 [N, 32]; none is decoded.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        if self._hashes is None:
+            self._hashes = np.stack([_hash(file) for file in self.files])
+        return self._hashes
 
     def _read(self, row: int) -> NDArray[np.uint8]:
         if self._kept is None:
@@ -97,6 +111,13 @@ class ImageFiles:
             self._kept[row] = read_image(self.files[row], self.shape[1:3])
             self._known[row] = True
         return np.asarray(self._kept[row])
+
+
+def _hash(file: str) -> NDArray[np.uint8]:
+    try:
+        return np.frombuffer(bytes.fromhex(sha256_of_file(Path(file))), np.uint8)
+    except OSError as error:
+        raise UserError(f"image {file} cannot be read ({error.strerror}); replace or remove it") from error
 
 
 StoredImages = Union["NDArray[np.uint8]", ImageFiles]

@@ -66,7 +66,7 @@ def export_bundle(
     if order.rounds_activations and not config.qat:
         progress("this run was trained without --qat: ranges come from calibration alone")
 
-    source = load_source(run, config)
+    source = load_source(run, config, progress)
     converted = convert(source, order, progress)
     verified = verify_files(source, converted, runtimes, progress)
     measured = measure(source, converted, verified, analyse, runtimes, progress)
@@ -98,7 +98,7 @@ def _runtimes() -> Sequence[str]:
 
 def refusal(config: TrainConfig, target: str = "linux") -> str | None:
     """Return why a run of `config` cannot become a bundle for `target`, or None if it can."""
-    if not METHODS[config.method].in_bundle:
+    if not METHODS.find(config.method).in_bundle:
         possible = ", ".join(name for name, method in METHODS.items() if method.in_bundle)
         return f"a device cannot go on with --method {config.method}; it can with {possible}"
     rule = parse_rule(config.plasticity)

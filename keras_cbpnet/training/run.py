@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from firmware_host.bundle import ClassStatistics
 from firmware_host.shared.files import write_atomically
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig, read_config
+from keras_cbpnet.data.record import RECORD
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.locks import LOCK, give_back, in_use, take_lock
 
@@ -81,6 +82,19 @@ class Run:
         if not (path / "config.json").exists():
             with writing(path):
                 write_json(path / "config.json", {"version": __version__, **config.to_dict()})
+
+    def keep(self, record: Mapping[str, Any], say: Callable[[str], None] = lambda line: None) -> None:
+        """Write what tells the run's data from any others, unless an earlier training did.
+
+        Args:
+            record: of the data.
+            say: takes a line of warning about checkpoints that nothing ties to these data.
+        """
+        if not (self.path / RECORD).exists():
+            if self._checkpoints():
+                say(f"warning: {self.path} does not say which images it was trained on so far; are these the same?")
+            with writing(self.path):
+                write_json(self.path / RECORD, record)
 
     def __enter__(self) -> Run:
         return self

@@ -13,6 +13,7 @@ import numpy as np
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Dataset, Task, make_stream, open_dataset
+from keras_cbpnet.data.record import check_data, record_of
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import float32, set_mode
 from keras_cbpnet.methods.batches import TaskBatches
@@ -47,6 +48,7 @@ class Prepared(NamedTuple):
         other: the data set that whitens the features, where one is named.
         tasks: those that the host trains.
         model: untrained.
+        record: of the data; see `record_of`.
     """
 
     config: TrainConfig
@@ -54,6 +56,7 @@ class Prepared(NamedTuple):
     other: Dataset | None
     tasks: list[Task]
     model: PromptedClassifier
+    record: Row
 
 
 def train(config: TrainConfig, output: Path, progress: Progress = lambda line: None, board: bool = False) -> Row:
@@ -73,12 +76,13 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     """
     prepared = prepare(config, output, progress)
     with Run(output, prepared.config) as run:
+        run.keep(prepared.record, progress)
         return learn_tasks(prepared, run, progress, board)
 
 
 def learn_tasks(prepared: Prepared, run: Run, progress: Progress, board: bool) -> Row:
     """Train on the tasks that `run` has not finished, and finish it; arguments and result as of `train`."""
-    config, data, other, tasks, model = prepared
+    config, data, other, tasks, model, _ = prepared
     restored = run.restore(model)
     if restored:
         set_mode(model, "on")
@@ -130,6 +134,7 @@ def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
     keras.utils.set_random_seed(folded(config.seed))
     size = get_preset(config.preset).backbone.image_size
     data = open_dataset(config.dataset, size, config.seed)
+    check_data(output, config.dataset, data)
     other = open_dataset(config.whiten, size) if config.whiten not in ("none", "task") else None
     stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
     if not 0 <= config.device_tasks < len(stream):
@@ -137,15 +142,15 @@ def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
     classes = 1 + max(slot for task in stream for slot in task.slots)
     if config.slots and config.slots < classes:
         raise UserError(f"--slots {config.slots} is too few for the {classes} classes of {config.dataset}")
-    progress(data.describe())
     data.check(progress)
     check_images(data)
+    progress(data.describe())
     config = dataclasses.replace(config, tasks=len(stream))
     tasks = stream[: len(stream) - config.device_tasks]
     model = build_model(config, classes)
     steps = config.head_epochs * sum(len(task.y_train) for task in tasks) // config.batch
     model.head.compiled = steps > COMPILE_FROM
-    return Prepared(config, data, other, tasks, model)
+    return Prepared(config, data, other, tasks, model, record_of(config.dataset, data))
 
 
 def adapt(

@@ -30,7 +30,7 @@ def tasks(road):
 
 
 def test_the_promised_files_and_no_others(road):
-    promised = {"config.json", "model.keras", "metrics.json", "report.html", "log.csv", "statistics.npz"}
+    promised = {"config.json", "model.keras", "metrics.json", "report.html", "log.csv", "statistics.npz", "data.json"}
     assert {path.name for path in road.run.iterdir()} == promised
     assert json.loads((road.run / "config.json").read_text())["dataset"] == f"npz:{road.npz}"
     assert "<svg" in (road.run / "report.html").read_text()
@@ -115,7 +115,12 @@ def test_a_killed_training_ends_as_if_it_had_not_been(road, tmp_path, capsys):
 
     from keras_cbpnet.train import main
 
-    assert [path.name for path in sorted(road.killed.iterdir())] == ["checkpoint-0001", "config.json", "lock"]
+    assert [path.name for path in sorted(road.killed.iterdir())] == [
+        "checkpoint-0001",
+        "config.json",
+        "data.json",
+        "lock",
+    ]
     again = tmp_path / "again"
     shutil.copytree(road.killed, again)
     assert main([*road.arguments, "--output", str(again)]) == 0

@@ -124,3 +124,19 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file.* cannot be written .Not a directory"):
         Run(tmp_path / "file" / "run", CONFIG)
+
+
+def test_what_data_a_run_has_is_written_once(tmp_path):
+    lines = []
+    with Run(tmp_path / "run", CONFIG) as run:
+        run.keep({"source": "a"}, lines.append)
+        run.keep({"source": "b"}, lines.append)
+        run.save(model(1), statistics(), {"tasks": 1})
+    assert json.loads((tmp_path / "run" / "data.json").read_text()) == {"source": "a"}
+    assert lines == []
+    (tmp_path / "run" / "data.json").unlink()  # as an older version left it
+    with Run(tmp_path / "run", CONFIG) as run:
+        run.keep({"source": "b"}, lines.append)
+    assert lines == [
+        f"warning: {tmp_path / 'run'} does not say which images it was trained on so far; are these the same?"
+    ]

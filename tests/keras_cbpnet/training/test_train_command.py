@@ -120,6 +120,27 @@ def test_a_killed_run_of_another_configuration_stays(refused, stream, tmp_path):
     )
 
 
+def test_a_killed_run_goes_on_with_the_same_data_alone(refused, stream, tmp_path):
+    from keras_cbpnet.training.trainer import train
+
+    config = stream.config(method="ncm", dataset=f"npz:{tmp_path / 'data.npz'}")
+    with np.load(stream.folder / "data.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(tiny_stream.KilledError):
+        train(config, tmp_path / "killed", tiny_stream.killed_at("task 1/2:"))
+    names = arrays["class_names"].tolist()
+    others = {
+        f"it is without {names[0]!r} and with 'teal'": {"class_names": ["teal", *names[1:]]},
+        f"it has other images of {names[0]!r} and of 3 more classes": {"x_train": 255 - arrays["x_train"]},
+    }
+    for line, changes in others.items():
+        np.savez(tmp_path / "data.npz", **{**arrays, **changes})
+        assert line in refused(tmp_path / "killed", method="ncm", dataset=config.dataset)
+    np.savez_compressed(tmp_path / "data.npz", **arrays)  # another file of the same images
+    assert train(config, tmp_path / "killed")["classes"]
+
+
 @pytest.mark.parametrize("folder", ["finished", "of another run", "of something else"])
 def test_a_folder_that_cannot_be_used_is_refused_before_any_image_is_decoded(
     folder, refused, run, tmp_path, monkeypatch

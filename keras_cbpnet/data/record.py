@@ -1,0 +1,140 @@
+"""Which data a run was trained on: its classes and a fingerprint of the images of each, kept in the run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_cbpnet.data.dataset import Dataset
+from keras_cbpnet.data.sources import PATH_SOURCES, open_dataset
+from keras_cbpnet.errors import UserError
+
+__all__ = ["RECORD", "check_data", "open_data_of_run", "record_of"]
+
+RECORD = "data.json"  # in the run folder
+SHOWN = 3  # names in a message
+
+
+def record_of(spec: str, data: Dataset) -> dict[str, Any]:
+    """Return what tells the data set `spec` from any other; every image file is read, none is decoded.
+
+    Returns:
+        `source` (the spec with an absolute path), `domains`, and `classes`: of each its number of `train` and `test`
+        images and the `sha256` of all of them in their order, with their domains.
+    """
+    digests = [hashlib.sha256() for _ in data.class_names]
+    for part, labels, domains in (
+        ("train", data.y_train, data.domain_train),
+        ("test", data.y_test, data.domain_test),
+    ):
+        hashes = data.hashes(part)  # (N, 32)
+        for label, digest in enumerate(digests):
+            rows = np.flatnonzero(labels == label)
+            digest.update(f"{part} {len(rows)}\n".encode() + hashes[rows].tobytes())
+            if domains is not None:
+                digest.update(domains[rows].astype("<i8").tobytes())
+    counts = [np.bincount(labels, minlength=len(digests)).tolist() for labels in (data.y_train, data.y_test)]
+    classes = {
+        name: {"train": train, "test": test, "sha256": digest.hexdigest()}
+        for name, train, test, digest in zip(data.class_names, *counts, digests, strict=True)
+    }
+    return {"source": _absolute(spec), "domains": list(data.domain_names), "classes": classes}
+
+
+def check_data(run: Path, spec: str, data: Dataset) -> bool:
+    """Refuse data that are not those that the run in the folder `run` was trained on; return whether it says which.
+
+    Raises:
+        UserError: other classes, other images, or a damaged record.
+    """
+    record = _read(run)
+    if record is None:
+        return False
+    if difference := _difference(record, record_of(spec, data)):
+        raise UserError(
+            f"{spec} is not what {run} was trained on: {difference}; put the data back as they were, or train again "
+            "into another folder"
+        )
+    return True
+
+
+def open_data_of_run(
+    run: Path, spec: str, image_size: int, seed: int, say: Callable[[str], None] = lambda line: None
+) -> Dataset:
+    """Open the data that the run in the folder `run` was trained on, wherever the program runs now.
+
+    Args:
+        run: its folder.
+        spec: of its configuration, where a path may be relative.
+        image_size: as for `open_dataset`.
+        seed: as for `open_dataset`.
+        say: takes a line of warning about a run that does not say which data it was trained on.
+
+    Raises:
+        UserError: as `open_dataset` and `check_data`.
+    """
+    record = _read(run)
+    if record is None:
+        say(f"warning: {run} is of an older version and does not say which images it was trained on; are {spec} those?")
+        return open_dataset(spec, image_size, seed)
+    places = [place for place in (str(record["source"]), spec) if _is_there(place)]
+    if not places:
+        raise UserError(f"the data that {run} was trained on, {record['source']}, are not there; put them back")
+    data = open_dataset(places[0], image_size, seed)
+    check_data(run, places[0], data)
+    return data
+
+
+def _read(run: Path) -> dict[str, Any] | None:
+    file = run / RECORD
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        names = [name for name, each in record["classes"].items() if {"train", "test", "sha256"} <= set(each)]
+        if names == list(record["classes"]) and isinstance(record["source"], str) and "domains" in record:
+            return dict(record)
+        reason = "keys are missing"
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+    raise UserError(f"{file} is damaged ({reason[:120]}); train again into another folder")
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Return what is different, in a few words; empty for nothing."""
+    then, now = old["classes"], new["classes"]
+    gone, added = [name for name in then if name not in now], [name for name in now if name not in then]
+    if gone or added:
+        parts = [f"{what} {_some(names)}" for what, names in (("without", gone), ("with", added)) if names]
+        return f"it is {' and '.join(parts)}"
+    if list(then) != list(now) or old["domains"] != new["domains"]:
+        return f"its {'classes' if list(then) != list(now) else 'domains'} are others, or in another order"
+    changed = [name for name in then if then[name] != now[name]]
+    if not changed:
+        return ""
+    counts = [f"{each['train']} + {each['test']}" for each in (then[changed[0]], now[changed[0]])]
+    numbers = f" ({counts[0]} images then, {counts[1]} now)" if counts[0] != counts[1] else ""
+    return f"it has other images of {_some(changed[:1])}{numbers}" + (
+        f" and of {len(changed) - 1} more classes" if len(changed) > 1 else ""
+    )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+def _absolute(spec: str) -> str:
+    kind, colon, path = spec.partition(":")
+    return f"{kind}:{os.path.abspath(os.path.expanduser(path))}" if colon and kind in PATH_SOURCES else spec
+
+
+def _is_there(spec: str) -> bool:
+    kind, colon, path = spec.partition(":")
+    return not colon or kind not in PATH_SOURCES or os.path.exists(os.path.expanduser(path))
