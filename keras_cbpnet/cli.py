@@ -91,14 +91,14 @@ def run(main: Callable[..., Optional[int]], argv: Sequence[str] | None = None) -
         argv: arguments without the program's name.
 
     Returns:
-        The exit code: main's own (None counts as 0); 2 for bad input (`UserError`, the bundle contract's errors, an
+        The exit code: that of `main` (None counts as 0); 2 for bad input (`UserError`, the bundle contract's errors, an
         operating system error about a file or a full disk, a package that is missing); 130 when interrupted. Any other
         exception is a defect and passes through.
     """
     open_streams()
     try:
         code = main(argv) or 0
-        sys.stdout.flush()  # a full disk behind it is told here, and not when the interpreter ends
+        sys.stdout.flush()  # a full disk is reported here, and not when the interpreter ends
         return code
     except (UserError, DeviceError) as error:
         return _bad_input(str(error))

@@ -37,7 +37,7 @@ LEAST = {
 
 
 def check(config: TrainConfig) -> None:
-    """Refuse a configuration that cannot be meant: its numbers, its names, then what its method has against it.
+    """Refuse an invalid configuration: its numbers, its names, then what its method does not allow.
 
     Raises:
         UserError: one line about the first thing that is wrong.

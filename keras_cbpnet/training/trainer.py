@@ -242,7 +242,7 @@ def learn_task(
 
 
 def restart(optimizer: keras.optimizers.Optimizer) -> None:
-    """Set moments and number of steps to zero: every task begins with an optimizer as good as new."""
+    """Set moments and number of steps to zero: every task begins with a fresh optimizer."""
     for variable in optimizer.variables:
         if variable.name != "learning_rate":
             variable.assign(np.zeros(variable.shape))
