@@ -40,7 +40,8 @@ def read_npz(path: Path, parts: Sequence[str], check_size: Callable[[int], None]
         parts: which to read.
         check_size: called with the bytes that the arrays will take, before they are read.
 
-    Raises DeviceError for a file that is damaged in any way or not such an .npz, and what `check_size` raises.
+    Raises:
+        DeviceError: for a file that is damaged in any way or not such an .npz, and what `check_size` raises.
     """
     wanted = [f"{letter}_{part}" for part in parts for letter in "xy"] + ["class_names"]
     arrays = _read(path, wanted, check_size)
