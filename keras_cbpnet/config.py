@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,18 +28,29 @@ class Config:
         """Build from `values`.
 
         Raises:
-            UserError: a key is unknown; the message names it and lists the known ones.
+            UserError: a key is unknown, and the message lists the known ones; or a value is of another type.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise UserError(f"{cls.__name__}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
-        return cls(**{key: _frozen(value) for key, value in values.items()})
+        frozen = {key: _frozen(value) for key, value in values.items()}
+        for key, value in frozen.items():
+            if not _is_like(value, known[key]):
+                raise UserError(f"{cls.__name__}: {key} is {value!r}; give a value such as {known[key]!r}")
+        return cls(**frozen)
 
 
 def _frozen(value: Any) -> Any:
     """Return `value` with every list, at any depth, made a tuple."""
     return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Return whether `value` has the type of `default`; a whole number stands for a float, but NaN for nothing."""
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is type(default)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,10 +234,10 @@ def read_config(run: Path) -> TrainConfig:
     """
     file = run / "config.json"
     try:
-        values = json.loads(file.read_text())
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
         values.pop("version", None)
         return TrainConfig.from_dict(values)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{run} is not a run folder: it has no config.json") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is damaged: {error}") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}); put it back as it was, or train again") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["DEFAULT", "EXACT", "RECIPES", "Recipe", "recipes_help"]
+__all__ = ["DEFAULT", "RECIPES", "Recipe", "recipes_help"]
 
 
 class Recipe(NamedTuple):
@@ -43,7 +43,6 @@ RECIPES = {
     "float32": Recipe("no quantization", False, False),
 }
 DEFAULT = "int8"
-EXACT = "float32"  # loses nothing: what is left where another one loses too much
 
 
 def recipes_help() -> str:

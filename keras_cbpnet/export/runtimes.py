@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_host.shared.runtimes import RUNTIMES
+from keras_cbpnet.errors import UserError
 
 _WORKER = """
 import importlib, sys
@@ -87,7 +88,7 @@ def run_backbone(model: bytes, images: NDArray[np.uint8], runtime: str) -> Backb
     """Return what `model` gives for uint8 `images` [N, H, W, 3] under `runtime`.
 
     Raises:
-        RuntimeError: the runtime could not run the file; the message ends with what it said.
+        UserError: the runtime could not run the file; the message ends with what it said.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -107,7 +108,7 @@ def time_backbones(
     It is the best of `rounds` calls; the models take turns, so that other load on the machine affects all alike.
 
     Raises:
-        RuntimeError: the runtime could not run a file.
+        UserError: the runtime could not run a file.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -136,7 +137,7 @@ def run_head(
         runtime: to run it with.
 
     Raises:
-        RuntimeError: the runtime could not run the file; the message ends with what it said.
+        UserError: the runtime could not run the file; the message ends with what it said.
     """
     plain = "plain" if optimizer == "sgd" and not RUNTIMES[runtime].exact_sgd else ""
     parts = {"loss": (), "replaced": (), **{name: shapes[name] for name in sorted(shapes)}}
@@ -152,7 +153,7 @@ def run_head(
             for _ in inputs["label"]:
                 values = np.frombuffer(child.stdout.read(4 * int(ends[-1])), np.float32)
                 if len(values) < ends[-1]:
-                    raise RuntimeError(_failure("head", runtime, (folder / "log").read_text()))
+                    raise UserError(_failure("head", runtime, (folder / "log").read_text()))
                 found = np.split(values, ends[:-1])
                 yield {name: part.reshape(shape) for (name, shape), part in zip(parts.items(), found, strict=True)}
 
@@ -161,7 +162,7 @@ def _run(program: str, runtime: str, *arguments: str) -> str:
     """Run `program` in a separate process; return the last line that it prints."""
     done = subprocess.run(_command(program, runtime, *arguments), capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(_failure("backbone", runtime, done.stderr))
+        raise UserError(_failure("backbone", runtime, done.stderr))
     return (done.stdout.splitlines() or [""])[-1]
 
 
@@ -170,4 +171,9 @@ def _command(program: str, runtime: str, *arguments: str) -> list[str]:
 
 
 def _failure(what: str, runtime: str, log: str) -> str:
-    return f"{runtime} cannot run the {what}: {log.strip().splitlines()[-1:]}"
+    said = (log.strip().splitlines() or ["it ended without a word"])[-1]
+    package, extra = runtime.replace("_", "-"), RUNTIMES[runtime].extra
+    return (
+        f"{runtime} cannot run the {what} ({said}); pip install --force-reinstall 'keras-cbpnet[train,{extra}]', or "
+        f"pip uninstall {package} to verify without it"
+    )

@@ -169,7 +169,7 @@ def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], 
             verify.check_accuracy(hits[name], hits["float32"])
     except UserError as error:
         places = worst_places(model, converted.images) if converted.order.rounds_activations else ""
-        raise UserError(f"{error}{places}") from error
+        raise UserError(f"{error}{places}{verify.remedy(converted.order.recipe, source.config.qat)}") from error
     return Verified(operators, head_error, outputs, hits, cosine)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.golden import training_stream
-from keras_cbpnet.export.recipes import DEFAULT, EXACT, RECIPES
+from keras_cbpnet.export.recipes import DEFAULT, RECIPES
 from keras_cbpnet.export.runtimes import run_head
 from keras_cbpnet.export.tflite_file.ops import custom_ops, float_ops, float_weights, per_channel_dense
 from keras_cbpnet.layers.cbp_head import CBPHead
@@ -56,7 +56,7 @@ def check_head(model: bytes, head: CBPHead, runtime: str) -> float:
 
     Raises:
         UserError: it is above 1e-4, and the message names where it is largest, or another unit was reset.
-        RuntimeError: the runtime cannot run it.
+            The same where the runtime cannot run it.
     """
     stream = training_stream(head, HEAD_STEPS, seed=2)
     stream["learning_rate"] = np.minimum(stream["learning_rate"], np.float32(HEAD_LEARNING_RATE))
@@ -83,7 +83,8 @@ def check_head(model: bytes, head: CBPHead, runtime: str) -> float:
         named = ", ".join(f"{name} {difference:.1e}" for name, difference in largest[:WORST])
         raise UserError(
             f"head.tflite differs from Keras by {largest[0][1]:.1e} after {HEAD_STEPS} steps, allowed "
-            f"{HEAD_TOLERANCE}; worst first: {named}"
+            f"{HEAD_TOLERANCE}; worst first: {named}; train again with a lower --learning-rate or other images, and if "
+            "that does not help, please report this"
         )
     return largest[0][1]
 
@@ -137,6 +138,20 @@ def check_accuracy(found: NDArray[np.bool_], expected: NDArray[np.bool_]) -> Non
     if int(expected.sum()) - int(found.sum()) > ACCURACY_LOSS * images + np.sqrt(turned):
         raise UserError(
             f"the bundle is right on {found.mean():.1%} of {images} held-out images, the float32 model on "
-            f"{expected.mean():.1%}; at most one point may be lost, and what chance gives and takes: train with --qat, "
-            f"or use --recipe {EXACT}"
+            f"{expected.mean():.1%}; at most one point may be lost, and what chance gives and takes"
         )
+
+
+def remedy(recipe: str, qat: bool) -> str:
+    """Return what helps where a backbone lost too much.
+
+    Args:
+        recipe: that it was converted by.
+        qat: whether the run was trained through fake quantizers.
+    """
+    rounds = {name: each.quantized_weights + each.quantized_activations for name, each in RECIPES.items()}
+    gentler = [name for name, parts in rounds.items() if parts < rounds[recipe]]
+    if not gentler:
+        return "; nothing is rounded by this recipe, so please report this with the command that led to it"
+    use = f"use --recipe {' or '.join(gentler)}"
+    return f"; {use}" if qat or not RECIPES[recipe].quantized_activations else f"; train with --qat, or {use}"

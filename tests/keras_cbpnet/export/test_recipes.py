@@ -8,7 +8,7 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.accelerators import target_rows
 from keras_cbpnet.export.backbone import convert
-from keras_cbpnet.export.recipes import DEFAULT, EXACT, RECIPES, Recipe, recipes_help
+from keras_cbpnet.export.recipes import DEFAULT, RECIPES, Recipe, recipes_help
 from keras_cbpnet.export.tflite_file.ops import op_table
 
 DESCRIBED = {  # of the manifest of every bundle so far
@@ -47,9 +47,6 @@ def images():
 def test_the_manifest_says_what_it_always_said():
     assert {name: recipe.describe() for name, recipe in RECIPES.items()} == DESCRIBED
     assert RECIPES[DEFAULT].quantized_activations
-    assert EXACT in RECIPES
-    assert not RECIPES[EXACT].quantized_weights
-    assert not RECIPES[EXACT].quantized_activations
 
 
 @pytest.mark.parametrize(
@@ -71,7 +68,7 @@ def test_a_new_recipe_is_one_line(monkeypatch, images):
     assert file == convert(Dense(), 4, "hybrid", images)
     assert RECIPES["halved"].describe() == DESCRIBED["hybrid"]
     assert target_rows(file, "halved")["edge_tpu"]["source"] == f"takes recipe {DEFAULT}, not halved"
-    plain = convert(Dense(), 4, EXACT, images)
+    plain = convert(Dense(), 4, "float32", images)
     with pytest.raises(UserError, match=f"recipe halved left float weights in .* of 1,920; use --recipe {DEFAULT}"):
         verify.check_weights({"backbone.tflite": plain}, "halved")
     monkeypatch.setitem(RECIPES, "halved", Recipe("a test's own", quantized_weights=True, quantized_activations=True))
