@@ -100,12 +100,12 @@ def given_path(path: str | os.PathLike[str], what: str = "path") -> Path:
 
 
 def path_argument(text: str) -> Path:
-    """The type of an argument that is a path."""
+    """Return the path of an argument; a type for argparse."""
     return Path(_argument(text))
 
 
 def data_argument(text: str) -> str:
-    """The type of an argument that is a path, `-`, or `KIND:PATH` such as npz:FILE; the text with `~` expanded."""
+    """Return an argument that is a path, `-`, or `KIND:PATH` such as npz:FILE, `~` expanded; a type for argparse."""
     kind, colon, path = text.partition(":")
     if colon and kind in KINDS:
         return f"{kind}:{_argument(path, f'what follows {kind}:')}"
@@ -113,14 +113,14 @@ def data_argument(text: str) -> str:
 
 
 def name_argument(text: str) -> str:
-    """The type of an argument that is a name: not empty."""
+    """Return an argument that is a name, not empty; a type for argparse."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty: give a name")
     return text
 
 
 def seed_argument(text: str) -> int:
-    """The type of a seed: any whole number of 64 bits."""
+    """Return a seed, any whole number of 64 bits; a type for argparse."""
     try:
         seed = int(text)
     except ValueError:

@@ -45,7 +45,7 @@ def require_folder(path: str, contents: str) -> Path:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turns what the code shared with the device refuses into a `UserError` of the same text."""
+    """Turn what the code shared with the device refuses into a `UserError` of the same text."""
     try:
         yield
     except DeviceError as error:
