@@ -286,8 +286,8 @@ def test_bad_things_to_learn(learn, opencv, monkeypatch, make, bundle, standard_
         ("--source", "camera:0", "--label", "a"): "source camera:0 has no end: give --frames N",
         (*video, "--label", "a"): "a.avi#1 is damaged: leave it out",
         (tmp_path / "empty", "--label", "a"): "empty holds no image",
-        (tmp_path / "none.png", "--label", "a"): "none.png does not exist",
-        ("-", "--label", "a"): "data - names no image: give at least one",
+        (tmp_path / "none.png", "--label", "a", "--new"): "none.png does not exist",
+        ("-", "--label", "a", "--new"): "data - names no image: give at least one",
     }.items():
         code, records, err = learn(*arguments)
         assert (code, records) == (2, [])
@@ -303,7 +303,7 @@ def test_bad_sources(predict, opencv, monkeypatch, tmp_path):
     for arguments, message in {
         ("--source", "usb"): "source is 'usb': use camera:NUMBER (0 is the first) or video:FILE",
         ("--source", "camera:front"): "source is 'camera:front': use camera:NUMBER",
-        ("--source", "video:"): "source is 'video:'",
+        ("--source", "video:"): "what follows video: is empty: give a path",
         ("--source", "video:none.avi"): "video none.avi does not exist or is not a file: check the path",
         ("--source", "video:closed.avi"): "video closed.avi does not open: give one that OpenCV reads",
         ("--source", "video:a.avi", "--every", 0): "every is 0: use 1 or more",
