@@ -11,7 +11,7 @@ import numpy as np
 from helpers.paths import TESTS
 
 PINS = TESTS / "keras_cbpnet" / "models" / "shipped_weights.json"
-SHIPPED = ("vit_nano_32", "vit_micro_32")
+SHIPPED = ("vit_nano_32", "vit_micro_32", "vit_tiny_96")
 
 
 def golden_image() -> np.ndarray:

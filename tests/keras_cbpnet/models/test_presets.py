@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -122,3 +123,26 @@ def test_deit_tiny_equals_an_independent_forward_pass():
         pixels = normalised(resize_images(part, 224), config.mean, config.deviation)
         worst = max(worst, float(np.abs(found - plain_vit.forward(arrays, pixels, heads=3)).max()))
     assert worst < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "preset"),
+    [
+        ("folder:photos", "vit_tiny_96"),
+        ("domains:photos", "vit_tiny_96"),
+        ("core50", "vit_tiny_96"),
+        ("digits", "vit_nano_32"),
+        ("cifar100", "vit_nano_32"),
+        ("npz:digits.npz", "vit_nano_32"),
+    ],
+)
+def test_photographs_have_a_backbone_for_photographs_by_default(dataset, preset, monkeypatch):
+    from keras_cbpnet import train
+
+    seen = []
+    monkeypatch.setattr(train, "check", lambda config: seen.append(config) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        train.main(["--dataset", dataset])
+    with pytest.raises(SystemExit):
+        train.main(["--dataset", dataset, "--preset", "vit_micro_32"])
+    assert [config.preset for config in seen] == [preset, "vit_micro_32"]
