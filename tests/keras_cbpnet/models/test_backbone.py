@@ -166,7 +166,7 @@ def test_weights_that_do_not_fit_are_refused_whole(backbone, tmp_path):
     before = [np.array(variable.numpy()) for variable in backbone.weights]
     with pytest.raises(ValueError, match="does not fit the backbone") as error:
         load_weights(backbone, path)
-    for part in ("missing norm/scale", "unexpected extra/kernel", "block_1/key/bias has shape [3], expected [16]"):
+    for part in ("missing norm/scale", "(and 2 more that do not fit)"):
         assert part in str(error.value)
     for variable, value in zip(backbone.weights, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
