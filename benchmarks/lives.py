@@ -27,6 +27,7 @@ from benchmarks.common.tables import markdown
 from benchmarks.plasticity.stream import Features, load_raw
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.seeds import folded
 
 RULES = ("cbp", "none", "cbp_random")
 PAIR = ("cbp", "none")
@@ -107,7 +108,7 @@ def live(data: Features, rule: str, seed: int, args: argparse.Namespace) -> list
     from keras_cbpnet.layers.cbp_head import CBPHead
     from keras_cbpnet.methods.batches import FeatureBatches
 
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(folded(seed))
     width, classes = data.x_train.shape[1], int(data.y_train.max()) + 1
     size = classes // args.tasks
     config = HeadConfig(

@@ -13,7 +13,7 @@ from firmware_host.commands import all_commands
 from firmware_host.shared.arguments import ArgumentParser, path_argument, seed_argument
 from firmware_host.shared.packages import missing_package
 from firmware_host.shared.runtimes import AUTO, runtime_names
-from firmware_host.shared.streams import nobody_reads, open_streams, printable
+from firmware_host.shared.streams import nobody_reads, one_line, open_streams, printable
 
 __all__ = ["main"]
 
@@ -59,9 +59,10 @@ def _run(argv: Sequence[str] | None) -> int:
     except ImportError as error:
         return _complain(missing_package(error), BAD_INPUT)
     except OSError as error:
-        if error.filename is None:
+        if error.strerror is None:
             raise
-        return _complain(f"{error.filename}: {error.strerror}: check that it is there and may be read", BAD_INPUT)
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _complain(f"{where}{error.strerror}: check that it is there and may be read", BAD_INPUT)
     except KeyboardInterrupt as interrupt:
         return _complain(f"interrupted, {str(interrupt) or 'nothing was saved'}", INTERRUPTED)
 
@@ -74,7 +75,7 @@ def _print(text: str) -> None:
 
 
 def _complain(message: str, exit_code: int) -> int:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    print("error:", one_line(message), file=sys.stderr)
     return exit_code
 
 

@@ -23,6 +23,7 @@ from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
 from firmware_host.learning.transaction import Transaction
 from firmware_host.learning.working_state import WorkingState, generator_state, start_snapshot
+from firmware_host.shared.arguments import given_path
 from firmware_host.shared.names import known_name
 from firmware_host.state import StateFolder, state_path
 
@@ -79,7 +80,7 @@ class Device:
         Raises BundleError for a damaged bundle, DeviceError for a state that is damaged or of another bundle and for
         a runtime that is not there.
         """
-        opened = read_bundle(bundle)
+        opened = read_bundle(given_path(bundle, "bundle"))
         folder = StateFolder(state_path(opened.path, state), opened)
         learned = folder.read()
         chosen = find_runtime(runtime)
@@ -224,11 +225,10 @@ class Device:
 
         Raises DeviceError for what is not an image, and for labels that the device does not know.
         """
-        check_lengths(images, labels)
         return accuracy(self, images, labels, progress)
 
     def add_class(self, name: str) -> int:
-        """Give `name` the next spare slot and return it; it can be predicted once images of it were learned.
+        """Give `name` the next spare slot, from which it can be predicted once images of it were learned; return it.
 
         Raises DeviceError when the name is taken or no slot is left.
         """
@@ -244,7 +244,7 @@ class Device:
 
     @property
     def taught(self) -> frozenset[int]:
-        """Which images of an inbox were learned, by their `lesson_key`: part of what is saved, for the caller's use."""
+        """Which images of an inbox were learned, by their `lesson_key`; it is saved, and for the caller's use."""
         return self._working.taught
 
     @taught.setter

@@ -18,6 +18,7 @@ __all__ = ["accuracy", "check_lengths"]
 
 def accuracy(device: Device, images: Sequence[ImageLike], labels: Sequence[str], progress: Progress) -> dict[str, Any]:
     """Return what `Device.evaluate` returns; raises DeviceError as it does."""
+    check_lengths(images, labels)
     labels = [known_name(label, device.classes) for label in labels]
     unknown = sorted(set(labels) - set(device.classes))
     if unknown:

@@ -15,7 +15,7 @@ from typing import NoReturn, Optional
 from firmware_host.bundle import DeviceError
 from firmware_host.shared import arguments
 from firmware_host.shared.packages import missing_package
-from firmware_host.shared.streams import open_streams, text_stream
+from firmware_host.shared.streams import one_line, open_streams, text_stream
 from keras_cbpnet.errors import UserError
 
 __all__ = ["ArgumentParser", "hide_native_output", "progress_lines", "run", "seed_list"]
@@ -120,4 +120,4 @@ def _bad_input(message: str) -> int:
 
 
 def _print_error(message: str) -> None:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    print("error:", one_line(message), file=sys.stderr)

@@ -61,10 +61,10 @@ def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) ->
 
 
 def standard_input_paths() -> Iterator[str]:
-    """Yield the paths on standard input, one per line, as they come; raises DeviceError when it is closed."""
+    """Yield the paths on standard input, one per line, as they come; raises DeviceError when it cannot be read."""
     if sys.stdin is None:
         raise DeviceError("standard input is closed: write paths into it, one per line, or give files")
-    for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE), b"")):
+    for number, line in enumerate(iter(_line_of_input, b"")):
         if number == 0:
             if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise DeviceError("standard input is UTF-16 text: write the list of paths as UTF-8")
@@ -72,6 +72,14 @@ def standard_input_paths() -> Iterator[str]:
         path = os.fsdecode(line.rstrip(b"\r\n"))
         if path:
             yield path
+
+
+def _line_of_input() -> bytes:
+    try:
+        return sys.stdin.buffer.readline(LONGEST_LINE)
+    except OSError as error:  # open for writing alone, a terminal that is gone
+        reason = error.strerror or str(error)
+        raise DeviceError(f"standard input cannot be read ({reason}): write paths into it, or give files") from None
 
 
 def _read_listing(listing: Iterator[str]) -> LabelledImages:

@@ -6,10 +6,11 @@ import codecs
 import errno
 import io
 import os
+import select
 import sys
 from typing import Any, TextIO
 
-__all__ = ["is_terminal", "nobody_reads", "open_streams", "printable", "text_stream"]
+__all__ = ["is_terminal", "nobody_reads", "one_line", "open_streams", "printable", "text_stream"]
 
 GONE = (errno.EPIPE, errno.EBADF, errno.ECONNRESET)  # nobody reads what is written there any more
 PLAIN = {"±": "+/-", "×": "x", "–": "-", "—": "-", "…": "...", "’": "'", "·": "*"}  # what we print beside names
@@ -42,18 +43,24 @@ class _Raw(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         if self.gone:
             return len(data)
         try:
-            return os.write(self._descriptor, data)
-        except BlockingIOError:
-            return None
+            return self._written(data)
         except OSError as error:
             self.gone = True  # what follows is dropped: the interpreter writes once more when it ends
             if error.errno not in GONE and not self._lenient:
                 raise
             return len(data)
+
+    def _written(self, data: Any) -> int:
+        """Write, and wait where another program that shares the terminal or pipe has made it non-blocking."""
+        while True:
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:
+                select.select([], [self._descriptor], [])
 
 
 def open_streams() -> None:
@@ -93,6 +100,11 @@ def nobody_reads() -> bool:
     """Return whether what was printed found a closed pipe, so that a loop of prints may end."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, _Raw) and raw.gone
+
+
+def one_line(text: str) -> str:
+    """Return a message on one line; blanks within a line stay, for they may be those of a file name."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def printable(text: str) -> str:

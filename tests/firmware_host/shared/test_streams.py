@@ -100,3 +100,29 @@ def test_no_temporary_file_is_needed(bundle, photos, monkeypatch, capfd):
         assert main(["predict", str(bundle), str(photos / "red" / "0.png"), "--runtime", "numpy"]) == 0
         assert main(["selftest", str(bundle), "--runtime", "numpy"]) == 0
     assert capfd.readouterr().err == ""
+
+
+def test_standard_input_that_is_open_for_writing_alone(bundle):
+    done = shell('"$@" 0>/dev/null', "predict", bundle, "-")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: standard input cannot be read (")
+    assert done.stderr.count(b"\n") == 1
+    assert b"standard input is closed" in shell('"$@" <&-', "predict", bundle, "-").stderr
+
+
+def test_a_stream_that_another_program_made_non_blocking():
+    """As node or ssh do to a terminal that they share."""
+    code = "from firmware_host.shared.streams import open_streams; open_streams(); print('x' * 300000)"
+    there, here = os.pipe()
+    os.set_blocking(here, False)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=here)
+    os.close(here)
+    with os.fdopen(there, "rb") as file:
+        assert file.read() == b"x" * 300000 + b"\n"
+    assert process.wait(timeout=60) == 0
+
+
+def test_a_message_is_one_line_and_keeps_the_blanks_of_a_name():
+    from firmware_host.shared.streams import one_line
+
+    assert one_line("a  b.png\n   is not\n\nan image") == "a  b.png is not an image"
