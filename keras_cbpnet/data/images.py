@@ -44,9 +44,8 @@ class ImageFiles:
 
     def __init__(self, files: Iterable[str | os.PathLike[str]], image_size: ImageSize) -> None:
         self.files = [os.fspath(file) for file in files]
-        missing = next((file for file in self.files if not os.path.isfile(file)), None)
-        if missing:
-            raise UserError(f"image {missing} is missing; unpack its archive again or put the file there")
+        if missing := next((file for file in self.files if not os.path.isfile(file)), None):
+            raise UserError(_why_missing(missing))
         self.shape = (len(self.files), *height_and_width(image_size), 3)
         few = int(np.prod(self.shape)) <= KEPT
         self._kept = np.empty(self.shape, np.uint8) if few else None  # takes memory as it is filled
@@ -111,6 +110,14 @@ class ImageFiles:
             self._kept[row] = read_image(self.files[row], self.shape[1:3])
             self._known[row] = True
         return np.asarray(self._kept[row])
+
+
+def _why_missing(file: str) -> str:
+    if os.path.exists(file):
+        return f"{file} is not an image but a folder, device, pipe or socket; remove it"
+    if os.path.islink(file):
+        return f"image {file} is a link to {os.readlink(file)}, which is not there; fetch it, or remove the link"
+    return f"image {file} is missing; unpack its archive again or put the file there"
 
 
 def _hash(file: str) -> NDArray[np.uint8]:

@@ -154,6 +154,26 @@ def test_paths_on_standard_input(predict, standard_input, make, tmp_path):
     assert records[-1]["error"] == "image none.png does not exist: check the path"
 
 
+def test_a_list_may_begin_with_a_byte_order_mark(standard_input, tmp_path):
+    standard_input("\ufeffcat/1.png\ncat/2.png\n".encode())
+    assert read_data("-", "train").labels == ["cat", "cat"]
+    standard_input("cat/1.png\n".encode("utf-16"))
+    with pytest.raises(DeviceError, match="standard input is UTF-16 text: write the list of paths as UTF-8"):
+        read_data("-", "train")
+
+
+def test_classes_of_a_list_have_the_names_of_folders(standard_input):
+    standard_input("cafe\u0301/1.png\ncaf\u00e9/2.png\n".encode())
+    assert read_data("-", "train").labels == ["caf\u00e9"] * 2
+    for listing, message in ((b"../1.png\n", "name '..' must be"), (b"gr\xfcn/1.png\n", "must be one line of text")):
+        standard_input(listing)
+        with pytest.raises(DeviceError, match=message):
+            read_data("-", "train")
+    standard_input(b"Cat/1.png\ncat/2.png\n")
+    with pytest.raises(DeviceError, match="can hardly be told apart"):
+        read_data("-", "train")
+
+
 def test_what_is_no_list_of_paths_is_not_held(predict, standard_input):
     standard_input(b"\0" * 200_000 + b"\n" + b"x" * 70_000)
     code, records, err = predict("-")

@@ -122,6 +122,18 @@ def test_a_missing_image_is_refused_before_any_is_read(files, decoded):
     assert decoded == []
 
 
+def test_what_is_no_file_is_refused_before_any_is_read(files, tmp_path, decoded):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("/nonexistent/1.png")
+    for name, line in {
+        "pipe.png": "is not an image but a folder, device, pipe or socket; remove it",
+        "link.png": "is a link to /nonexistent/1.png, which is not there; fetch it, or remove the link",
+    }.items():
+        with pytest.raises(UserError, match=f"{name} {line}"):
+            ImageFiles([*files, tmp_path / name], 4)
+    assert decoded == []
+
+
 # A data set of files --------------------------------------------------------------------------------------------------
 
 
