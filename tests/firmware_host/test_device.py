@@ -138,6 +138,8 @@ def test_bad_images_and_labels_leave_the_device_as_it_was(make, open_device, tmp
         (([], []), "no images"),
         ((images, ["a", "b\nc"]), "must be one line of text"),
         ((images, ["a", ""]), "must be one line of text"),
+        ((images, ["blue", "Red"]), "class names 'red' and 'Red' can hardly be told apart"),
+        ((images, ["a", "gr\udcfcn"]), "must be one line of text: UTF-8"),
     ]:
         with pytest.raises(DeviceError, match=message):
             device.learn(*bad)
@@ -150,6 +152,28 @@ def test_bad_images_and_labels_leave_the_device_as_it_was(make, open_device, tmp
         with pytest.raises(DeviceError, match=message):
             device.learn(images, labels, **options)
     assert states_equal(device, untouched)
+
+
+def test_a_class_has_one_name_whichever_system_wrote_it(make, open_device, tmp_path):
+    nfc, nfd = "caf\u00e9", "cafe\u0301"
+    device = open_device()
+    images, _ = make.images(["blue"], 4)
+    device.learn(images[:2], [nfd, nfc], epochs=1)
+    device.teach(images[2], nfd)
+    assert device.classes == ("red", "green", nfc)
+    assert device.evaluate(images, [nfd, nfc, nfd, nfc])["images"] == 4
+    with pytest.raises(DeviceError, match="is known already"):
+        device.add_class(nfd)
+    device.forget_class(nfd)
+    assert device.classes == ("red", "green")
+
+
+def test_names_from_before_there_was_a_rule_are_read_in_their_form(open_device):
+    device = open_device()
+    device._working.classes = ("red", "green", "cafe\u0301")
+    device.save()
+    device.close()
+    assert open_device().classes == ("red", "green", "caf\u00e9")
 
 
 def test_more_classes_than_slots(make, open_device):
