@@ -19,7 +19,8 @@ help:
 	@echo "make demo    train on real digits, convert, learn on the device, print the table"
 	@echo "make test    lint, type checks, import contracts, the tests that are quick: at most 5 minutes on two cores"
 	@echo "make test-all   every test, and the notebook"
-	@echo "make test-runtimes   a bundle under every Python from 3.9 to 3.13 found here, both runtimes"
+	@echo "make test-runtimes   a bundle under every Python from 3.9 to 3.13 found here, both runtimes, with the oldest and"
+	@echo "                     the newest packages allowed (part of make test-all)"
 	@echo "make test-aarch64    a bundle on emulated Cortex-A53 and A72 (part of make test-all)"
 	@echo "make test-install   the wheel in a clean environment of every Python found (minutes, package index)"
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
@@ -83,7 +84,7 @@ test: $(STAMP)
 	$(PY) -m pytest $(PYTEST_FLAGS) -m "not slow" tests
 
 test-all: $(STAMP)
-	$(PY) -m pytest $(PYTEST_FLAGS) --nbmake notebooks tests
+	TEST_RUNTIMES=1 $(PY) -m pytest $(PYTEST_FLAGS) --nbmake notebooks tests
 
 # Environments and the emulated system are made once, under build/; what cannot be had is skipped with the reason.
 test-runtimes: $(STAMP)

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.paths import TESTS
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from runtimes.check_bundle import digest
 from runtimes.environments import PYTHONS, UnavailableError, aarch64, environment, pythons
 
 from firmware_host.shared.runtimes import interpreters
@@ -19,12 +22,12 @@ RUNTIMES = interpreters()
 TOLERANCE = 1e-4
 
 
-def check(command, bundle, runtime, folder, **variables):
+def check(command, bundle, runtime, folder, images=(), **variables):
     """Result of the self-test and the state after fifty steps, in a process of its own."""
     output = folder / "state.npz"
     settings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [*command, str(CHECK), str(bundle), runtime, str(output)],
+        [*command, str(CHECK), str(bundle), runtime, str(output), *map(str, images)],
         env={**settings, **variables},
         capture_output=True,
         text=True,
@@ -56,6 +59,25 @@ def assert_same(state, expected):
         np.testing.assert_allclose(state[name], value, rtol=0, atol=TOLERANCE, err_msg=name)
 
 
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Lossless images of 6 x 10 pixels whose metadata Pillow's versions read differently: orientations, bad XMP."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (6, 10, 3), np.uint8))
+    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    turned.save(folder / "turned.tif", exif=exif)
+    turned.save(folder / "turned.png", exif=exif)
+    xmp = PngInfo()
+    xmp.add_itxt("XML:com.adobe.xmp", b"<x tiff:Orientation='1' \xe9/>".decode("latin-1"))
+    picture.save(folder / "xmp.png", pnginfo=xmp)
+    picture.save(folder / "xmp.tif", tiffinfo={700: b"<x \xe9\xff/>"})
+    picture.convert("P").save(folder / "palette.gif")
+    return sorted(folder.iterdir())
+
+
 def available(make, *arguments):
     """The command that `make` gives; skips the test, with the reason, where it cannot be had."""
     try:
@@ -75,15 +97,16 @@ def test_this_environment(int8, here, tmp_path, runtime):
 
 
 @pytest.mark.skipif(not os.environ.get("TEST_RUNTIMES"), reason="other Pythons: make test-runtimes")
-@pytest.mark.parametrize("recipe", ["int8", "hybrid"])
+@pytest.mark.parametrize(("age", "recipe"), [("newest", "int8"), ("newest", "hybrid"), ("oldest", "int8")])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("version", PYTHONS)
-def test_other_pythons(bundles, here, tmp_path, version, runtime, recipe):
+def test_other_pythons(bundles, here, images, tmp_path, version, runtime, age, recipe):
     found = pythons()
     if version not in found:
         pytest.skip(f"no Python {version} under pyenv or on the PATH")
-    command = available(environment, found[version], version, runtime)
-    result, state = check(command, bundles(recipe), runtime, tmp_path)
+    command = available(environment, found[version], version, runtime, age)
+    result, state = check(command, bundles(recipe), runtime, tmp_path, images)
+    assert result["pixels"] == [digest(image) for image in images]
     assert result["ok"], result
     assert result["python"].startswith(f"{version}.")
     assert_same(state, here(recipe, "ai_edge_litert"))

@@ -18,6 +18,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
 from firmware_host.shared.runtimes import RUNTIMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,21 +72,64 @@ def made_once(name: str) -> Iterator[tuple[Path, bool]]:
         done.touch()
 
 
-def environment(python: Path, version: str, runtime: str) -> list[str]:
-    """Return the command of a clean environment's Python with NumPy and `runtime`."""
+def environment(python: Path, version: str, runtime: str, age: str = "newest") -> list[str]:
+    """Return the command of a clean environment's Python with NumPy, Pillow and `runtime`.
+
+    Args:
+        python: that the environment is made with.
+        version: of it.
+        runtime: to install.
+        age: `newest` or `oldest`: which versions within the ranges of pyproject.toml, among those with wheels.
+    """
     if runtime == "tflite_runtime" and tuple(natural(version)) > LAST_WITH_TFLITE_RUNTIME:
         raise UnavailableError(f"tflite-runtime has no wheels for Python {version}")
     needed = requirements(runtime)
     digest = hashlib.sha256(" ".join(needed).encode()).hexdigest()[:8]
-    with made_once(f"python-{version}-{runtime}-{digest}") as (folder, complete):
+    with made_once(f"python-{version}-{runtime}-{age}-{digest}") as (folder, complete):
         if not complete:
             run([python, "-m", "venv", folder], "no environment")
-            run([folder / "bin" / "python", "-m", "pip", "install", "-q", *needed], "no packages")
+            pip = [folder / "bin" / "python", "-m", "pip"]
+            if age == "oldest":
+                install_oldest(pip, version, needed)
+            else:
+                run([*pip, "install", "-q", *needed], "no packages")
     return [str(folder / "bin" / "python")]
 
 
+def install_oldest(pip: list[object], version: str, needed: list[str]) -> None:
+    """Install of each package the oldest minor release that is allowed, has a wheel and fits those before it.
+
+    NumPy comes last: what an old runtime needs of it counts.
+    """
+    ranges: dict[str, SpecifierSet] = {}
+    for text in needed:
+        found = Requirement(text)
+        if found.marker is None or found.marker.evaluate({"python_version": version}):
+            ranges[found.name] = ranges.get(found.name, SpecifierSet()) & found.specifier
+    pinned: list[str] = []
+    for name in sorted(ranges, key="numpy".__eq__):
+        for series in minor_releases(pip, name, ranges[name]):
+            candidate = f"{name}{ranges[name]},=={series}.*"
+            try:
+                run([*pip, "install", "-q", "--only-binary", ",".join(ranges), *pinned, candidate], "")
+            except UnavailableError:
+                continue  # no wheel for this Python, or another NumPy than a package before it takes
+            pinned.append(candidate)
+            break
+        else:
+            raise UnavailableError(f"no wheel of {name}{ranges[name]} for Python {version}")
+
+
+def minor_releases(pip: list[object], name: str, wanted: SpecifierSet) -> list[str]:
+    """Return the minor releases of a package within a range, oldest first."""
+    said = run([*pip, "index", "versions", name], f"no list of the versions of {name}")
+    [listed] = re.findall(r"^Available versions: (.*)$", said, re.MULTILINE)
+    allowed = [version for version in map(Version, listed.split(", ")) if wanted.contains(version)]
+    return [f"{major}.{minor}" for major, minor in sorted({version.release[:2] for version in allowed})]
+
+
 def requirements(runtime: str) -> list[str]:
-    """Return what a device with `runtime` installs, by pyproject.toml."""
+    """Return what a device with `runtime` installs, by pyproject.toml; Pillow too."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -142,11 +189,12 @@ def tool(name: str, folder: Path) -> Path:
     return next(path for path in (folder / "usr" / "bin" / name, folder / "usr" / "sbin" / name) if path.exists())
 
 
-def run(command: list[object], reason: str, cwd: str | None = None, **variables: str) -> None:
-    """Run a command; UnavailableError with `reason` and the last line it printed when it fails."""
+def run(command: list[object], reason: str, cwd: str | None = None, **variables: str) -> str:
+    """Run a command, return what it printed; UnavailableError with `reason` and the last line when it fails."""
     arguments = [str(part) for part in command]
     settings = {**os.environ, **variables}
     done = subprocess.run(arguments, cwd=cwd, env=settings, capture_output=True, text=True, timeout=600)
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
         raise UnavailableError(f"{reason}: {arguments[0]}: {lines[-1] if lines else f'exit code {done.returncode}'}")
+    return done.stdout
