@@ -1,6 +1,7 @@
 """Several seeds in one command: all of them run, mean and deviation, going on after a kill."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,6 +87,18 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_numbers(sweep, stream, tm
     assert not any(line.startswith("task 1/2:") for line in lines)  # seed 1 goes on with its second task
     for seed in (0, 1):
         assert metrics(here / f"seed-{seed}") == metrics(output / f"seed-{seed}")
+
+
+def test_seeds_of_other_data_are_not_taken_up(sweep, stream, tmp_path):
+    output, _ = sweep
+    here = tmp_path / "changed"
+    shutil.copytree(output / "seed-0", here / "seed-0")
+    record = json.loads((here / "seed-0" / "data.json").read_text())
+    record["classes"]["red"]["sha256"] = "0" * 64  # as if it had been trained on other images
+    (here / "seed-0" / "data.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"seed-0 was trained on: it has other images of 'red'; put the data back"):
+        train_seeds(stream.config(method="ncm"), [0, 1], here)
+    assert {path.name for path in here.iterdir()} == {"seed-0"}
 
 
 def killed_at_the_end(monkeypatch, config, seed, output):
