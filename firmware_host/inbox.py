@@ -6,7 +6,9 @@ loses an image nor has one learned twice.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,9 +21,10 @@ from firmware_host.shared.files import sha256_of_file, sync_folder
 from firmware_host.shared.folders import image_files, listed
 from firmware_host.shared.names import class_name
 
-__all__ = ["Lesson", "lesson_key", "lessons_in", "move_aside"]
+__all__ = ["Lesson", "Reading", "lesson_key", "lessons_in", "move_aside"]
 
 KEY_BYTES = 8
+ENDED = 2  # processes at one image: one may have been stopped or lost its power there
 
 
 class Lesson(NamedTuple):
@@ -50,6 +53,37 @@ def lessons_in(root: Path) -> Iterator[Lesson]:
             yield Lesson(str(root / name), root / name, "", error)
             continue
         yield from (Lesson(str(file), file, label) for file in files)
+
+
+class Reading:
+    """Remembers on disk which image is being read, for a process that ends there: killed for memory, or by a decoder.
+
+    Args:
+        folder: where it is kept; nothing is remembered where that cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "reading.json"
+        self._ended: dict[str, int] = {}  # how often a process ended at an image
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError):  # none, or half written
+            found = json.loads(self._file.read_bytes())
+            self._ended = {str(name): int(times) for name, times in found["ended"].items()}
+            self._ended[found["image"]] = self._ended.get(found["image"], 0) + 1
+
+    def begin(self, name: str) -> None:
+        """Say that an image is read from now on; raises DeviceError for one at which two processes ended already."""
+        if self._ended.get(name, 0) >= ENDED:
+            raise DeviceError(
+                f"image {name} ended the process that read it {ENDED} times: make it smaller or remove it"
+            )
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_text(json.dumps({"image": name, "ended": self._ended}))
+
+    def end(self) -> None:
+        """Say that the process goes on, or ends by itself."""
+        with contextlib.suppress(OSError):
+            self._file.unlink()
 
 
 def lesson_key(file: Path, root: Path) -> int | None:

@@ -25,7 +25,7 @@ from firmware_host.device import DEFAULT_EPOCHS, Device
 from firmware_host.images import ImageLike, load_image
 from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_data
 from firmware_host.images.sources import frames, good_images, named_images
-from firmware_host.inbox import Lesson, lesson_key, lessons_in, move_aside
+from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
 from firmware_host.learning.working_state import nearest
 from firmware_host.process_memory import peak_memory_mb
 from firmware_host.shared.arguments import command_line, data_argument, name_argument, path_argument
@@ -50,9 +50,10 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         before = device.classes
         if args.label is not None:
             _confirm_new(args, device)
+        reading = None if args.set_aside is None else Reading(device.state_folder)
         try:
             if args.one_by_one:
-                record = yield from _learn_one_by_one(device, lessons, args, progress)
+                record = yield from _learn_one_by_one(device, lessons, args, progress, reading)
             else:
                 images, labels = [each.image for each in lessons], [each.label for each in lessons]
                 rate, every = args.learning_rate, args.save_every
@@ -62,6 +63,8 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
             raise KeyboardInterrupt("only what was saved on the way is kept" if saves else "") from None
         finally:
             progress.close()
+            if reading is not None:
+                reading.end()
         saved = device.save()
         written = device.written
         new = [name for name in device.classes if name not in before]
@@ -75,16 +78,21 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
     )
     if new:
         text += (
-            f"\nnew classes: {', '.join(new)}; {spare} slots are free; undo a mistake with: "
-            + command_line("python", "-m", "firmware_host", "state", args.bundle, "forget", new[0])
+            f"\nnew classes: {', '.join(new)}; free slots: {spare}; undo a mistake with: "
+            + command_line("python", "-m", "firmware_host", "state", args.bundle, "forget")
             + ("" if args.state is None else f" --state {command_line(args.state)}")
+            + f" {'-- ' * new[0].startswith('-')}{command_line(new[0])}"
         )
     record.update(written, new_classes=new, state=str(saved.parent), peak_memory_mb=peak_memory_mb())
     yield Output(record, text)
 
 
 def _learn_one_by_one(
-    device: Device, lessons: Sequence[Lesson], args: argparse.Namespace, progress: ProgressLine
+    device: Device,
+    lessons: Sequence[Lesson],
+    args: argparse.Namespace,
+    progress: ProgressLine,
+    reading: Reading | None,
 ) -> Generator[Output, None, dict[str, Any]]:
     """Teach image by image, saving on the way, and yield the bad ones; return the record.
 
@@ -101,6 +109,8 @@ def _learn_one_by_one(
             if key is not None and key in taught:
                 seen.add(key)
                 continue
+            if reading is not None:
+                reading.begin(lesson.name)
             pixels = load_image(lesson.image, device.bundle.image_size, args.max_memory)  # (H, W, 3)
             device.check_class(lesson.label)
         except (DeviceError, OSError) as error:

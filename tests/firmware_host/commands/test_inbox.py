@@ -2,12 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
+from helpers.paths import ROOT
 from PIL import Image
 
-from firmware_host import Device
+from firmware_host import Device, DeviceError
 from firmware_host.cli import main
+from firmware_host.inbox import Reading
 
 
 class Kill(BaseException):
@@ -124,6 +128,53 @@ def test_after_a_kill_every_good_image_was_learned_once(learn, counts, inbox, tm
     assert learn(*options)[0] == 0
     assert counts() == {"red": 24, "green": 20, "blue": 4, "white": 4}
     assert sorted(path.name for path in (tmp_path / "refused").rglob("*.*")) == ["cut.jpg", "notes.txt"]
+
+
+POISON = """
+import os, sys
+import firmware_host.commands.learn as learn
+from firmware_host.cli import main
+
+good = learn.load_image
+
+def load_image(image, *arguments):
+    return os._exit(9) if str(image).endswith("5.png") else good(image, *arguments)
+
+learn.load_image = load_image
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_image_that_ends_the_process_is_moved_aside_after_the_second_time(counts, bundle, inbox, tmp_path):
+    """A decoder that crashes, a board that runs out of memory."""
+    options = ["--one-by-one", "--set-aside", tmp_path / "refused", "--save-every", 30, "--runtime", "numpy"]
+    command = [sys.executable, "-c", POISON, "learn", bundle, inbox, *options]
+    codes = []
+    for _ in range(3):
+        done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)
+        codes.append(done.returncode)
+    assert codes == [9, 9, 0]
+    assert "5.png ended the process that read it 2 times: make it smaller or remove it; moved to" in done.stderr
+    assert [path.name for path in (tmp_path / "refused" / "red").iterdir()] == ["5.png"]
+    assert counts() == {"red": 23, "green": 20, "blue": 4, "white": 4}
+    assert not list((tmp_path / "tiny.state").glob("*.json"))
+
+
+def test_a_process_that_was_stopped_leaves_no_image_under_suspicion(tmp_path):
+    Reading(tmp_path).begin("a")
+    again = Reading(tmp_path)
+    for name in ("a", "b", "c"):
+        again.begin(name)
+    again.end()
+    for _ in range(2):
+        Reading(tmp_path).begin("a")
+    with pytest.raises(DeviceError, match="image a ended the process"):
+        Reading(tmp_path).begin("a")
+    Reading(tmp_path).begin("b")
+    for content in ("", "[]", "{", '{"ended": 3}', '{"ended": {}}'):
+        (tmp_path / "reading.json").write_text(content)
+        Reading(tmp_path).begin("a")
+    Reading(tmp_path / "a" / "file").end()
 
 
 def test_a_class_without_a_slot_stops_no_other(learn, make, counts, inbox, tmp_path):

@@ -53,7 +53,7 @@ def test_a_script_says_when_a_class_is_meant_to_be_new(learn, bundle, tmp_path):
     assert learn("--label", "green")[0] == 0
     code, out, err = learn("--label", "lime", "--new")
     assert code == 0
-    assert "new classes: lime; 1 slots are free" in out
+    assert "new classes: lime; free slots: 1" in out
     assert f"python -m firmware_host state {bundle} forget lime" in out
     assert classes(bundle) == ("red", "green", "lime")
     assert json.loads(learn("--label", "lime", "--json")[1])["new_classes"] == []
@@ -70,4 +70,4 @@ def test_on_a_terminal_you_are_asked(learn, terminal, bundle, answer, code):
 def test_class_folders_may_be_new(make, bundle, tmp_path, capfd):
     data = make.folder_of_images(tmp_path / "new_photos", names=("blue", "red"), each=2)
     assert main(["learn", str(bundle), str(data), "--runtime", "numpy"]) == 0
-    assert "new classes: blue; 1 slots are free" in capfd.readouterr().out
+    assert "new classes: blue; free slots: 1" in capfd.readouterr().out
