@@ -76,6 +76,8 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         f"{record['replaced']} units reset, {record['rolled_back']} steps rolled back; saved in {saved}; "
         f"{written['bytes_written_per_hour']:,.0f} bytes written per hour"
     )
+    for name, what in (("refused", "could not be learned"), ("known", "were learned before")):
+        text += f"; {record[name]} {what}" if record.get(name) else ""
     if new:
         text += (
             f"\nnew classes: {', '.join(new)}; free slots: {spare}; undo a mistake with: "

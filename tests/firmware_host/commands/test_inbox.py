@@ -94,6 +94,22 @@ def test_an_inbox_is_learned_once_however_often_it_is_started(learn, counts, inb
         assert counts() == learned
 
 
+def test_text_for_people(bundle, inbox, tmp_path, capsys):
+    damage(inbox)
+    arguments = ["learn", str(bundle), str(inbox), "--one-by-one", "--runtime", "numpy"]
+    assert main([*arguments, "--set-aside", str(tmp_path / "refused")]) == 0
+    out, err = capsys.readouterr()
+    assert "learned 12 images in" in out
+    assert "; 2 could not be learned\n" in out
+    assert [line.rpartition("; ")[2] for line in err.splitlines() if line.startswith("error: ")] == [
+        f"moved to {tmp_path / 'refused' / 'red' / 'cut.jpg'}",
+        f"moved to {tmp_path / 'refused' / 'white' / 'notes.txt'}",
+    ]
+    assert main([*arguments, "--set-aside", str(tmp_path / "refused")]) == 0
+    out, err = capsys.readouterr()
+    assert ("; 12 were learned before\n" in out, err) == (True, "")
+
+
 def test_the_next_inbox_is_learned_though_its_images_have_the_same_names(learn, make, counts, inbox, tmp_path):
     aside = ("--set-aside", tmp_path / "refused")
     assert learn(*aside)[0] == 0
