@@ -6,7 +6,8 @@ What cannot be listed, or can be read in two ways, is refused: nothing is left o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,6 +167,11 @@ def find_layout(root: Path, levels: int = 1) -> Layout:
             return find_layout(inner, levels)
     if levels == 1:
         _check_classes(root, inside)
+    if len({_part_in(name) for name in inside} - {""}) > 1 and all(map(_part_in, inside)) and _hold_folders(inside):
+        raise DeviceError(
+            f"{_some(inside)} of {root} look like the parts of a split: name them train and test, with a folder of "
+            "images for each class directly in each"
+        )
     return Layout(root, {}, _loose(found))
 
 
@@ -183,8 +189,8 @@ def _split_layout(root: Path, parts: dict[str, list[str]], inside: dict[str, Lis
             raise DeviceError(f"{root} holds {' and '.join(names)}, two folders for one part: merge them")
         if inside[names[0]].images:
             raise DeviceError(
-                f"{root / names[0]} looks like a part of the data, but holds images beside its folders: move each into "
-                "the folder of its class"
+                f"{root / names[0]} looks like a part of the data, but holds images and not only class folders: move "
+                "each into the folder of its class"
             )
         if levels == 1:
             _check_classes(root / names[0], {name: listed(root / names[0] / name) for name in inside[names[0]].folders})
@@ -198,7 +204,7 @@ def _split_layout(root: Path, parts: dict[str, list[str]], inside: dict[str, Lis
 
 def _check_classes(root: Path, inside: dict[str, Listed]) -> None:
     """Refuse folders that are not classes: each holds folders alone, one of them, or all the same ones."""
-    if not inside or any(each.files or not each.folders for each in inside.values()):
+    if not inside or not _hold_folders(inside):
         return
     names, below = list(inside), next(iter(inside.values())).folders
     if len(names) == 1:
@@ -213,14 +219,24 @@ def _check_classes(root: Path, inside: dict[str, Listed]) -> None:
         )
 
 
+def _hold_folders(inside: dict[str, Listed]) -> bool:
+    return all(each.folders and not each.files for each in inside.values())
+
+
+def _part_in(name: str) -> str:
+    """Return the part that a word in a folder's name means, as in seg_train or Test-Images; empty for none."""
+    return next((PARTS[word] for word in re.split(r"[^a-z]+", name.casefold()) if word in PARTS), "")
+
+
 def _loose(found: Listed) -> tuple[str, ...]:
     count = len(found.files)
     return (f"{count} file{'s' * (count > 1)} beside the folders not used ({_some(found.files)})",) if count else ()
 
 
-def _some(names: Sequence[str] | dict[str, int]) -> str:
-    few = list(names)[:SHOWN]
-    return ", ".join(few) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _some(names: Iterable[str]) -> str:
+    """Return the first names in a line, and how many more there are."""
+    every = list(names)
+    return ", ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -100,6 +100,8 @@ FOUND = {
         {"train": "train", "test": "test"},
     ),
     "a class called train": (["train/1.jpg", "car/1.jpg"], "", {}),
+    "classes with a part in their names": (["train_station/1.jpg", "test_tube/1.jpg"], "", {}),
+    "all with folders": (["train station/a/1.jpg", "harbour/b/1.jpg"], "", {}),
     "with folders": (["train/1.jpg", "train/2024/1.jpg", "car/1.jpg"], "", {}),
 }
 
@@ -120,12 +122,17 @@ REFUSED = {
     "a leftover split": (["train/cat/1.jpg", "cat/1.jpg", "dog/1.jpg"], r"train looks like a part .* \(cat, dog\)"),
     "a leftover validation": (["val/cat/1.jpg", "cat/1.jpg"], "val looks like a part of the data, but other folders"),
     "parts without classes": (["train/1.jpg", "test/1.jpg"], "holds images and no class folders"),
-    "images beside the classes of a part": (["train/cat/1.jpg", "train/2.jpg", "test/cat/1.jpg"], "beside its folders"),
+    "images beside the classes of a part": (["train/cat/1.jpg", "train/2.jpg", "test/cat/1.jpg"], "and not only class"),
     "one part twice": (
         ["train/cat/1.jpg", "Train/cat/1.jpg", "test/cat/1.jpg"],
         "Train and train, two folders for one",
     ),
     "parts of another name": (["heute/cat/1.jpg", "heute/dog/1.jpg", "morgen/cat/1.jpg", "morgen/dog/1.jpg"], "same f"),
+    "parts without labels": (["train/cat/1.jpg", "test/1.jpg"], "test looks like a part .* and not only class folders"),
+    "parts by longer names": (
+        ["seg_train/seg_train/cat/1.jpg", "seg_test/seg_test/cat/1.jpg"],
+        "seg_test, seg_train of .* look like the parts of a split: name them train and test",
+    ),
     "a split of each class": (
         ["cat/train/1.jpg", "cat/test/1.jpg", "dog/train/1.jpg", "dog/test/1.jpg"],
         r"cat, dog of .* all hold the same folders \(test, train\)",
