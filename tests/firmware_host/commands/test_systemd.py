@@ -74,3 +74,10 @@ def test_a_bad_image_does_not_stop_the_service(start, make, tmp_path):
     assert start() is True
     assert seen(tmp_path) == [23, 20, 3, 2]
     assert len(list((tmp_path / "learned").rglob("*.png"))) == 8
+
+
+def test_a_power_cut_before_the_new_inbox_is_made(start, make, tmp_path):
+    make.folder_of_images(tmp_path / "learning", names=("blue",), each=3)
+    assert start() is True
+    assert seen(tmp_path) == [20, 20, 3, 0]
+    assert not list((tmp_path / "inbox").iterdir())
