@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import html
 import io
+import logging
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,6 +70,7 @@ def draw_figure(title: str, draw: Callable[[Figure], None], height: float, wide:
         height: in inches, of a width of 5.6, or 11 if wide.
         wide: as wide as the page rather than half of it.
     """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its own folders cannot be written
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -1,10 +1,14 @@
 """report.html of a run: complete, self-contained, escaped, reproducible, readable for short and long streams."""
 
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from helpers.paths import ROOT
 
 from keras_cbpnet.metrics import summarize, summarize_drifting
 from keras_cbpnet.training.report import write_report
@@ -177,3 +181,16 @@ def test_points_keep_the_ends_and_skip_what_was_not_measured():
     thinned = points(np.ones(1000))
     assert (thinned[0], thinned[-1]) == (0, 999)
     assert len(thinned) <= 251
+
+
+def test_a_home_folder_that_cannot_be_written_is_no_news():
+    code = "from keras_cbpnet.training.report.figures import draw_figure; draw_figure('a', lambda figure: None, 1.0)"
+    environment = {key: value for key, value in os.environ.items() if key not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
+    environment.pop("XDG_CACHE_HOME", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "HOME": "/proc/nowhere", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
