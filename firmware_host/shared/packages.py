@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from firmware_host.shared.errors import DeviceError
 
 __all__ = ["missing_package", "need_pillow"]
@@ -30,8 +32,12 @@ def missing_package(error: ImportError) -> str:
     reason = " ".join(str(error).split())
     quoted = re.search(r"'([\w.]+)'", reason)
     module = (error.name or (quoted[1] if quoted else "")).partition(".")[0]
-    if module in OURS or not module:
+    if module in OURS:
         raise error
+    if "numpy" in reason and np.lib.NumpyVersion(np.__version__) >= "2.0.0":  # built for NumPy 1
+        return f'a package does not work with NumPy {np.__version__} ({reason}): pip install "numpy<2"'
+    if not module:
+        return f"a package cannot be imported ({reason}): install it again with pip install --force-reinstall"
     package = f'"keras-cbpnet[{EXTRAS[module]}]"' if module in EXTRAS else NAMES.get(module, module)
     return f"{module} cannot be imported ({reason}): install it with pip install {package}"
 

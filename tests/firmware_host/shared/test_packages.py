@@ -34,8 +34,16 @@ def test_the_line_names_the_command(error, command):
 def test_a_module_of_ours_that_is_missing_is_a_defect():
     with pytest.raises(ModuleNotFoundError):
         missing_package(ModuleNotFoundError("No module named 'firmware_host.x'", name="firmware_host.x"))
-    with pytest.raises(ImportError):
-        missing_package(ImportError("something else"))
+
+
+def test_a_package_that_is_there_and_does_not_work(monkeypatch):
+    damaged = ImportError("libjpeg.so.62: cannot open shared object file")
+    assert "(libjpeg.so.62: cannot open shared object file): install it again with pip" in missing_package(damaged)
+    mixed = ImportError("numpy.core.multiarray failed to import")
+    monkeypatch.setattr(np, "__version__", "2.1.3")
+    assert missing_package(mixed).endswith('(numpy.core.multiarray failed to import): pip install "numpy<2"')
+    monkeypatch.setattr(np, "__version__", "1.26.4")
+    assert "install it again" in missing_package(mixed)
 
 
 @pytest.mark.parametrize("named", [True, False])
