@@ -105,7 +105,7 @@ def run(main: Callable[..., Optional[int]], argv: Sequence[str] | None = None) -
     except ImportError as error:
         return _bad_input(missing_package(error))
     except OSError as error:  # no permission, disk full, a file where a folder should be
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOENT):
             raise
         return _bad_input(": ".join(str(part) for part in (error.filename, error.strerror) if part is not None))
     except KeyboardInterrupt:

@@ -151,8 +151,8 @@ class HeadConfig(Config):
             raise UserError(f"block must be one of {', '.join(BLOCKS)}, got {self.block!r}")
         if self.optimizer not in OPTIMIZERS:
             raise UserError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
-        if self.replacement_rate < 0:
-            raise UserError(f"replacement_rate must not be negative, got {self.replacement_rate}")
+        if not self.replacement_rate >= 0:  # NaN too
+            raise UserError(f"replacement_rate must be from 0 on, got {self.replacement_rate}")
         if self.replacement_rate * self.units > 1:
             raise UserError(
                 f"replacement_rate * units must be at most 1, got {self.replacement_rate} * {self.units}; "

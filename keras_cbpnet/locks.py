@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["LOCK", "give_back", "in_use", "take_lock"]
+from keras_cbpnet.errors import UserError
+
+__all__ = ["LOCK", "give_back", "in_use", "locked", "take_lock"]
 
 LOCK = "lock"
 
@@ -32,6 +36,22 @@ def give_back(folder: Path, lock: IO[bytes]) -> None:
     """Unlock `folder`; nothing is left in it."""
     (folder / LOCK).unlink(missing_ok=True)
     lock.close()
+
+
+@contextlib.contextmanager
+def locked(folder: Path, message: str) -> Iterator[None]:
+    """Hold the lock of `folder` for a block.
+
+    Raises:
+        UserError: with `message`, where another process holds it.
+    """
+    lock = take_lock(folder)
+    if lock is None:
+        raise UserError(message)
+    try:
+        yield
+    finally:
+        give_back(folder, lock)
 
 
 def in_use(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 
 from firmware_host.shared.arguments import data_argument, path_argument, seed_argument
@@ -96,10 +97,10 @@ def check(args: argparse.Namespace) -> None:
         "qat_epochs",
         "views",
     ):
-        if getattr(args, name) < 0:
-            raise UserError(f"--{name.replace('_', '-')} must not be negative, got {getattr(args, name)}")
-    if args.learning_rate <= 0:
-        raise UserError(f"--learning-rate must be positive, got {args.learning_rate}")
+        if not 0 <= getattr(args, name) < math.inf:  # NaN is refused as well
+            raise UserError(f"--{name.replace('_', '-')} must be a number from 0 on, got {getattr(args, name)}")
+    if not 0 < args.learning_rate < math.inf:
+        raise UserError(f"--learning-rate must be a positive number, got {args.learning_rate}")
     if not 0 < args.area <= 1:
         raise UserError(f"--area must be above 0 and at most 1, got {args.area}")
     for name in ("ema", "label_smoothing", "shrinkage"):

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.locks import in_use, locked
+
 __all__ = ["recover", "replacing"]
+
+IN_USE = "{} is being written by another conversion; wait until that has ended, or choose another --output"
 
 
 @contextmanager
@@ -18,11 +23,12 @@ def replacing(output: Path) -> Iterator[Path]:
     """Yield an empty folder, which becomes `output` when the block ends, in place of an older one; not on an error."""
     part, old = _aside(output)
     part.mkdir(parents=True)
-    try:
-        yield part
-    except BaseException:
-        shutil.rmtree(part)
-        raise
+    with locked(part, IN_USE.format(output)):
+        try:
+            yield part
+        except BaseException:
+            shutil.rmtree(part)
+            raise
     if output.exists():
         output.rename(old)
     part.rename(output)
@@ -32,6 +38,8 @@ def replacing(output: Path) -> Iterator[Path]:
 def recover(output: Path) -> None:
     """Repair what a process that was killed in `replacing` left: the older folder comes back where none is there."""
     part, old = _aside(output)
+    if in_use(part):
+        raise UserError(IN_USE.format(output))
     if part.exists():
         shutil.rmtree(part)
     if old.exists():

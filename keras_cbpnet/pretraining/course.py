@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from keras_cbpnet.config import BackboneConfig
 from keras_cbpnet.data import open_dataset
 from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.locks import locked
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.calibration import calibrate
 from keras_cbpnet.models.weights import copy_weights, load_preset_weights, save_weights
@@ -24,6 +26,7 @@ from keras_cbpnet.pretraining.augmentation import AugmentedImages
 from keras_cbpnet.pretraining.distillation import Pupil, teacher_tokens, whiten
 from keras_cbpnet.pretraining.inherit import inherit
 from keras_cbpnet.pretraining.log import Log
+from keras_cbpnet.pretraining.room import Room
 from keras_cbpnet.pretraining.views import views
 from keras_cbpnet.seeds import folded
 from keras_cbpnet.training.features.cache import fingerprint
@@ -53,7 +56,14 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--batch {args.batch} is more than the {len(data.train)} training images")
     work = args.work or args.output.with_suffix(".work")
     log = Log(args.output.with_suffix(".json"), work, args)
+    message = f"{work} is in use by another pretraining; wait until that has ended, or choose another --work"
+    with locked(work, message):
+        follow(args, config, data, work, log)
+    return log.contents
 
+
+def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work: Path, log: Log) -> None:
+    """Train in the work folder and write the weights; see `pretrain`."""
     keras.utils.set_random_seed(folded(args.seed))
     backbone = Backbone(config, name="backbone")
     backbone.build()
@@ -103,7 +113,6 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
         whiten(backbone, whole.images("train", seen), whole.y_train[seen], args.shrinkage)
     save_weights(backbone, args.output)
     log.write(parameters=backbone.count_params())
-    return log.contents
 
 
 class Images(NamedTuple):
@@ -191,6 +200,7 @@ class Course:
             shuffle=False,  # the batches are shuffled already, by the seed
             verbose=0,
             callbacks=[
+                Room(self.work),
                 keras.callbacks.BackupAndRestore(self.work / name, delete_checkpoint=False),
                 Follow(self, first, self.args.epochs + self.args.qat_epochs),
             ],

@@ -32,7 +32,7 @@ class Log:
         same = {key: value for key, value in values.items() if key not in HOUSEKEEPING}
         owner = work / "arguments.json"
         if owner.exists():
-            found = json.loads(owner.read_text())
+            found = _read(owner)
             other = [f"--{key.replace('_', '-')} {found.get(key)}" for key in same if found.get(key) != same[key]]
             if other:
                 raise UserError(
@@ -49,7 +49,7 @@ class Log:
             "epochs": [],
         }
         if file.exists() and (work / "backup").exists():
-            self.contents["epochs"] = json.loads(file.read_text())["epochs"]
+            self.contents["epochs"] = [dict(epoch) for epoch in _read(file).get("epochs", [])]
 
     def add(self, **record: Any) -> None:
         """Add the record of an epoch, in place of an earlier record of the same one."""
@@ -61,3 +61,10 @@ class Log:
         """Write the file, with `values` added."""
         self.contents.update(values)
         write_json(self.file, self.contents)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}); remove it and the work folder to begin again") from None

@@ -20,6 +20,7 @@ import numpy as np
 
 from firmware_host.bundle import ClassStatistics
 from firmware_host.shared.files import write_atomically
+from firmware_host.shared.litter import is_litter
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig, read_config
 from keras_cbpnet.data.record import RECORD
@@ -43,8 +44,14 @@ def check_folder(path: Path, config: TrainConfig) -> None:
             raise UserError(f"{path} holds a run of another configuration; choose another --output or remove it")
         if (path / "metrics.json").exists():
             raise UserError(f"{path} holds a finished run; choose another --output or remove it")
-    elif path.exists() and any(entry.name not in ("config.json.part", LOCK) for entry in path.iterdir()):
+    elif path.exists() and contents(path, ("config.json.part", LOCK)):
         raise UserError(f"{path} exists and is not a run folder; choose another --output")
+
+
+def contents(folder: Path, known: Sequence[str] = ()) -> list[Path]:
+    """Return what lies in `folder`, without the names `known` and what other programs leave, such as .DS_Store."""
+    left = (entry for entry in folder.iterdir() if entry.name not in known)
+    return [entry for entry in left if not is_litter(entry.name, entry.is_dir())]
 
 
 def is_run_of(path: Path, config: TrainConfig) -> bool:

@@ -15,7 +15,7 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.metrics import over_seeds
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.training.report import write_comparison
-from keras_cbpnet.training.run import is_run_of, write_json
+from keras_cbpnet.training.run import contents, is_run_of, write_json
 from keras_cbpnet.training.trainer import train
 
 
@@ -44,7 +44,7 @@ def train_seeds(
     if (output / "summary.json").exists():
         raise UserError(f"{output} holds a finished run of several seeds; choose another --output or remove it")
     left = ("report.html", "report.html.tmp", "summary.json.part")  # by a kill just before the end
-    if output.exists() and any(e.name not in left and not e.name.startswith("seed-") for e in output.iterdir()):
+    if output.exists() and any(not e.name.startswith("seed-") for e in contents(output, left)):
         raise UserError(f"{output} exists and is not an unfinished run of several seeds; choose another --output")
     runs = []
     for seed in seeds:
@@ -66,6 +66,6 @@ def train_seeds(
 def _metrics(run: Path) -> dict[str, Any]:
     file = run / "metrics.json"
     try:
-        return dict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}); remove {run} to train it again") from None

@@ -36,7 +36,7 @@ TRAIN = {  # arguments (after --output new), what the line says
     "seed": (["--seed", "-1"], "--seed must be at least 0, got -1"),
     "rates": (["--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
     "decay": (["--decay-rate", "1"], "--decay-rate must be from 0 to below 1, got 1.0"),
-    "negative replacement": (["--replacement-rate", "-1"], "replacement_rate must not be negative"),
+    "negative replacement": (["--replacement-rate", "-1"], "replacement_rate must be from 0 on"),
     "negative maturity": (["--maturity-threshold", "-5"], "--maturity-threshold must be at least 0"),
     "replacement": (["--replacement-rate", "0.1"], "replacement_rate * units must be at most 1"),
     "block": (["--block", "linear"], "argument --block: invalid choice: 'linear'"),

@@ -47,7 +47,7 @@ def write_project(
     for source in sorted(SOURCES.iterdir()):
         shutil.copyfile(source, folder / source.name)
     config_text, state_bytes = _config(backbone, head_step, config, labels, arena)
-    (folder / "cbpnet_config.h").write_text(config_text)
+    (folder / "cbpnet_config.h").write_text(config_text, encoding="utf-8")
     (folder / "cbpnet_ops.h").write_text(_ops(backbone, head_step))
     arrays = {"kBackboneModel": backbone, "kHeadStepModel": head_step}
     declared = "".join(

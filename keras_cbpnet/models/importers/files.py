@@ -26,6 +26,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         UserError: there is no such file, it is of another kind, or it is damaged; the message says what to give.
     """
     path = Path(path)
+    if path.is_dir() and (inside := sorted([*path.glob("*.safetensors"), *path.glob("*.npz")])):
+        raise UserError(f"weights {path} is a folder; give the file in it, {inside[0]}")
     if not path.is_file():
         raise UserError(f"no weights file {str(path)!r}; give the path of a .npz or .safetensors file")
     try:
