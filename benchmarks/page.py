@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import backbones, class_incremental, endurance, lives, micro, recipes, unattended
+from benchmarks import backbones, class_incremental, endurance, lives, micro, photos, recipes, unattended
 from benchmarks.common import tables
 from benchmarks.common.stages import ROOT
 from benchmarks.plasticity.tables import render_all as plasticity_table
@@ -88,6 +88,7 @@ begins. Engine `keras` is the step that the host trains with, `tflite` is head.t
 `--engine tflite` now runs firmware_host itself, and has not been measured again (NOTES 55). The features were computed
 three times, which changes their last bits.""",
     ),
+    Section("photos*.json", "Frozen backbones on photographs (40 classes of Caltech-101)", alone(photos.render)),
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),
     Section("endurance.json", "A device that never restarts", alone(endurance.render)),
