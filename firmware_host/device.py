@@ -47,7 +47,7 @@ class Device:
     Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle itself never
     changes. From the first change on, no other process can write into the state folder until `close()`; a device is
     its own context manager. `max_memory_mb` limits what reading an image file may take the whole process to, in MiB;
-    None leaves it to Pillow's limit on pixels.
+    None: 2 GiB for one image.
     """
 
     def __init__(self, backbone: Backbone, working: WorkingState, runtime: str, folder: StateFolder) -> None:

@@ -115,9 +115,13 @@ def class_files(root: Path, kind: str = "class") -> dict[str, list[str]]:
         DeviceError: as `listed` and `distinct_names`, for a class without images and where there is no class.
     """
     folders: dict[str, list[str]] = {}
-    for name in listed(root).folders:
-        folders.setdefault(class_name(name, kind), []).append(name)
-    distinct_names(folders, kind)
+    found = listed(root).folders
+    try:
+        for name in found:
+            folders.setdefault(class_name(name, kind), []).append(name)
+        distinct_names(folders, kind)
+    except DeviceError as error:
+        raise DeviceError(f"{root}: {error}") from None
     if not folders:
         raise DeviceError(f"folder {root} has no classes: put the images of each class in a separate folder there")
     files = {}

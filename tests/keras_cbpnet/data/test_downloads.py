@@ -206,7 +206,7 @@ def test_cub200_has_the_official_split_and_names(cub200):
         ("image_class_labels.txt", ["1 1", "2 1", "3 2", "4 3", "5 2"], "image_class_labels.txt says 3 of image 4"),
         ("train_test_split.txt", ["1 0", "2 1", "3 1", "4 0"], "train_test_split.txt says None of image 5"),
         ("train_test_split.txt", ["1 1", "2 1", "3 1", "4 0", "5 1"], "'Black_footed_Albatross' has no test images"),
-        ("images/002.Laysan_Albatross/Laysan_Albatross_0082_524.jpg", ["text"], "0082_524.jpg: not an image"),
+        ("images/002.Laysan_Albatross/Laysan_Albatross_0082_524.jpg", ["text"], "0082_524.jpg is not an image"),
     ],
 )
 def test_damaged_cub200(cub200, file, lines, message):
