@@ -24,7 +24,7 @@ from keras_cbpnet.models.weights import copy_weights, load_preset_weights, save_
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.pretraining.augmentation import AugmentedImages
 from keras_cbpnet.pretraining.distillation import Pupil, teacher_tokens, whiten
-from keras_cbpnet.pretraining.inherit import inherit
+from keras_cbpnet.pretraining.inherit import check_inheritance, inherit
 from keras_cbpnet.pretraining.log import Log
 from keras_cbpnet.pretraining.room import Room
 from keras_cbpnet.pretraining.views import views
@@ -51,6 +51,8 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     if args.qat_epochs and keras.backend.backend() != "tensorflow":
         raise UserError(f"--qat-epochs needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}; give 0 here")
     config = get_preset(args.preset).backbone
+    if args.inherit:
+        check_inheritance(config, get_preset(args.teacher).backbone)
     data = prepared(args, config.image_size)
     if len(data.train) < args.batch:
         raise UserError(f"--batch {args.batch} is more than the {len(data.train)} training images")
