@@ -89,7 +89,7 @@ def test_no_image(refuse, int8, tmp_path):
 def test_no_classes(refuse, int8, tmp_path):
     (tmp_path / "data").mkdir()
     for command in ("learn", "evaluate"):
-        assert "data has no classes: put the images of each class in a separate folder" in refuse(command, int8, tmp_path / "data")
+        assert "data has no classes: put the images of each class in" in refuse(command, int8, tmp_path / "data")
     (tmp_path / "data" / "eight").mkdir()
     assert "eight has no images: add some or remove the folder" in refuse("learn", int8, tmp_path / "data")
     assert "none.npz does not exist" in refuse("learn", int8, f"npz:{tmp_path / 'none.npz'}")
