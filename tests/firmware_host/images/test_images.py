@@ -170,9 +170,7 @@ def test_memory_is_the_limit_and_not_pixels(tmp_path, monkeypatch):
         assert load_image(tmp_path / "large.png", SIZE).shape == (*SIZE, 3)
     assert Image.MAX_IMAGE_PIXELS == 100
     monkeypatch.setattr(image_files, "LARGEST", 1 << 20)
-    with pytest.raises(
-        DeviceError, match=r"large.png \(PNG, 40 x 40 pixels, mode RGB\) needs 8 MiB, more than 1"
-    ):
+    with pytest.raises(DeviceError, match=r"large.png \(PNG, 40 x 40 pixels, mode RGB\) needs 8 MiB, more than 1"):
         load_image(tmp_path / "large.png", SIZE)
 
 

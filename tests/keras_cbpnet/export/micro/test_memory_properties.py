@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from keras_cbpnet.export.micro import memory
-from keras_cbpnet.export.micro.memory import ALIGNMENT, aligned, offsets, order
+from keras_cbpnet.export.micro.memory import ALIGNMENT, aligned, offsets
 
-QUIET = settings(derandomize=True, deadline=None, max_examples=60)
+QUIET = settings(derandomize=True, deadline=None, max_examples=40, phases=[Phase.explicit, Phase.generate])
 SIZES = st.integers(1, 300).map(lambda n: ALIGNMENT * n)  # as rounded up: the planner compares operands by that
 
 
@@ -115,17 +115,3 @@ def test_a_plan_is_no_larger_than_a_place_for_each(made):
     used = [i for i, place in enumerate(plan) if place >= 0]
     most = sum(aligned(model.sizes[i]) for i in used)
     assert max(plan[i] + aligned(model.sizes[i]) for i in used) <= most
-
-
-@given(graphs())
-@QUIET
-def test_another_order_makes_everything_before_it_is_read(made):
-    model, graph = made
-    before = list(graph.operators)
-    order(model, graph, [])
-    assert sorted(map(id, graph.operators)) == sorted(map(id, before))
-    there = {*graph.inputs, *model.constants, -1}
-    for op in graph.operators:
-        assert there.issuperset(op.inputs)
-        there.update(op.outputs)
-    run(model, graph, offsets(model, graph))
