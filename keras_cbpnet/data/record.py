@@ -83,9 +83,12 @@ def open_data_of_run(
     if record is None:
         say(f"warning: {run} is of an older version and does not say which images it was trained on; are {spec} those?")
         return open_dataset(spec, image_size, seed)
-    places = [place for place in (str(record["source"]), spec) if _is_there(place)]
+    recorded = str(record["source"])
+    places = [place for place in (recorded, spec) if _is_there(place)]
+    if not places and not os.path.isabs(recorded.partition(":")[2]):  # it was not a path when it was recorded
+        places = [recorded]
     if not places:
-        raise UserError(f"the data that {run} was trained on, {record['source']}, are not there; put them back")
+        raise UserError(f"the data that {run} was trained on, {recorded}, are not there; put them back")
     data = open_dataset(places[0], image_size, seed)
     check_data(run, places[0], data)
     return data
@@ -131,10 +134,15 @@ def _some(names: list[str]) -> str:
 
 
 def _absolute(spec: str) -> str:
-    kind, colon, path = spec.partition(":")
-    return f"{kind}:{os.path.abspath(os.path.expanduser(path))}" if colon and kind in PATH_SOURCES else spec
+    """Return `spec` with an absolute path; as it is where what follows the colon is not a path."""
+    kind, _, path = spec.partition(":")
+    return f"{kind}:{os.path.abspath(os.path.expanduser(path))}" if _is_path(spec) and _is_there(spec) else spec
+
+
+def _is_path(spec: str) -> bool:
+    kind, colon, _ = spec.partition(":")
+    return bool(colon) and kind in PATH_SOURCES
 
 
 def _is_there(spec: str) -> bool:
-    kind, colon, path = spec.partition(":")
-    return not colon or kind not in PATH_SOURCES or os.path.exists(os.path.expanduser(path))
+    return not _is_path(spec) or os.path.exists(os.path.expanduser(spec.partition(":")[2]))

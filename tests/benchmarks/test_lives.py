@@ -30,6 +30,7 @@ def run(features, *arguments):
     return cli.run(lives.main, ["--features", str(features), "--units", "8", *arguments])
 
 
+@pytest.mark.slow
 def test_every_life_of_every_rule_is_measured(features, tmp_path, capsys):
     output = tmp_path / "out.json"
     sizes = ("--lives", "3", "--tasks", "5", "--passes", "2", "--learning-rate", "0.01", "--replacement-rate", "0.1")
@@ -48,6 +49,7 @@ def test_every_life_of_every_rule_is_measured(features, tmp_path, capsys):
     assert "3 lives of 5 tasks; h 8, seeds 0, 1, passes 2, rate 0.01," in shown
 
 
+@pytest.mark.slow
 def test_the_block_goes_on_and_the_classes_do_not(features):
     args = lives.build_parser().parse_args(["--features", str(features), "--lives", "2", "--tasks", "4"])
     data = lives.load(features)

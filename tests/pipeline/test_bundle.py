@@ -233,6 +233,7 @@ def refused(convert, road, int8, tmp_path, monkeypatch):
     return refused
 
 
+@pytest.mark.slow
 def test_a_head_in_another_state_is_refused(refused, road, monkeypatch):
     import keras
 

@@ -110,6 +110,7 @@ def test_statistics_count_every_image_once(road, model, tasks):
     assert np.linalg.eigvalsh(scatter).min() > -1e-6 * np.trace(scatter)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_if_it_had_not_been(road, tmp_path, capsys):
     import keras
 

@@ -218,8 +218,8 @@ def test_damaged_files_are_one_line(tmp_path):
         message = refused(model, tmp_path / name)
         assert message.startswith("cannot read weights file")
         assert message.endswith("fetch it again"), name
-    for missing in (tmp_path / "none.npz", tmp_path):
-        assert refused(model, missing).startswith("no weights file")
+    assert refused(model, tmp_path / "none.npz").startswith("no weights file")
+    assert f"{tmp_path} is a folder; give the file in it" in refused(model, tmp_path)
 
 
 def test_names_of_no_scheme_are_refused(tmp_path):
@@ -323,6 +323,7 @@ def test_no_file_of_the_backbone_imports_tensorflow():
         assert not heavy, file
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not installed")
 def test_the_backbone_runs_on_jax(checkpoint, images, expected, tmp_path):
     write(tmp_path / "weights.safetensors", checkpoint)

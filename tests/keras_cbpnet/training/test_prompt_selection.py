@@ -204,6 +204,7 @@ def test_queries_of_each_depth_are_kept_apart(
 # The trainer ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "qat"), [("early", False), ("fixed", True)])
 def test_a_killed_run_ends_as_it_would_have(kind, qat, stream, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)
@@ -224,6 +225,7 @@ def test_a_killed_run_ends_as_it_would_have(kind, qat, stream, tmp_path, monkeyp
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5, err_msg=one.path)
 
 
+@pytest.mark.slow
 def test_a_fixed_prompt_that_the_first_task_alone_trains(stream, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)
     run, first = tmp_path / "run", tmp_path / "first"
@@ -256,6 +258,7 @@ def converted(images, randomised, tiny_backbone):
     return converted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["float32", "int8"])
 def test_the_graph_is_the_model_and_costs_less(kind, recipe, images, converted):
     model, file = converted(kind, recipe)
@@ -304,6 +307,7 @@ def run(stream, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_every_choice_is_compared_on_one_run(run, stream):
     from keras_cbpnet.data import make_stream, open_dataset
     from keras_cbpnet.export.report import selection_lines

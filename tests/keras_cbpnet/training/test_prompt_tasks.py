@@ -18,6 +18,7 @@ def stream(tmp_path_factory, tiny_backbone):
         yield stream
 
 
+@pytest.mark.slow
 def test_prompts_stay_as_the_first_task_left_them(stream, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)

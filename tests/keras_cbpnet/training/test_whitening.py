@@ -147,6 +147,7 @@ def stream(tmp_path_factory, tiny_backbone):
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
