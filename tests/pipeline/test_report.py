@@ -145,7 +145,8 @@ def test_a_refused_conversion_names_the_noisiest_places(road, int8, convert, tmp
     monkeypatch.setattr(verify, "mean_cosine", lambda *_: next(cosines))
     with pytest.raises(
         UserError,
-        match=r"of 0.5000 to .*, needed 0.9700; signal to noise, worst first: (\S+ \S+ dB \(alone [^)]+\)(, )?){5}; use --recipe hybrid or float32$",
+        match=r"of 0.5000 to .*, needed 0.9700; signal to noise, worst first: (\S+ \S+ dB \(alone [^)]+\)(, )?){5}; "
+        "use --recipe hybrid or float32$",
     ):
         convert.main([str(road.run), "--output", str(tmp_path / "bundle")])
     assert list(tmp_path.iterdir()) == []
