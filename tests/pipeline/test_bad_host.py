@@ -121,10 +121,11 @@ def test_convert(refuse, convert, case):
 
 
 def test_convert_when_the_data_or_a_part_of_the_run_is_gone(refuse, convert, here, road):
+    gone = here / "gone.npz"
     whole = {name: (here / "run" / name).read_text() for name in ("config.json", "data.json")}
     for name, text in whole.items():
-        (here / "run" / name).write_text(text.replace(str(road.npz), "gone.npz"))
-    line = "the data that run was trained on, npz:gone.npz, are not there; put them back"
+        (here / "run" / name).write_text(text.replace(str(road.npz), str(gone)))
+    line = f"the data that run was trained on, npz:{gone}, are not there; put them back"
     assert line in refuse(convert.main, ["run", "--output", "new"])
 
 

@@ -75,6 +75,7 @@ def test_log_and_plasticity_agree(road):
     assert sum(values["units_replaced"] for values in plasticity) >= 2
 
 
+@pytest.mark.slow
 def test_the_model_is_as_good_as_the_metrics_say(road, model, tasks):
     from keras_cbpnet.layers.fake_quant import float32
 

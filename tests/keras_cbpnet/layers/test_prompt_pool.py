@@ -131,6 +131,7 @@ def data(coloured_images):
     return Dataset(x, y.astype(np.int64), x_test, y_test.astype(np.int64), tuple("abcde"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["expert", "early", "fixed", "pool", "none"])
 def test_task_features_are_those_of_the_model(kind, tiny_backbone, data, randomised, monkeypatch):
     monkeypatch.setattr(Backbone, "pass_images", 4)  # three batches, the last one shorter

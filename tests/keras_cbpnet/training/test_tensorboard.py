@@ -1,11 +1,13 @@
 """What a run writes for TensorBoard."""
 
+import pytest
 import tensorflow as tf
 from helpers import tiny_stream
 
 from keras_cbpnet.training.trainer import train
 
 
+@pytest.mark.slow
 def test_every_epoch_is_an_event(tiny_backbone, tmp_path):
     with tiny_stream.opened(tmp_path, tiny_backbone) as stream:
         train(stream.config(method="finetune", head_epochs=2), tmp_path / "run", board=True)
