@@ -39,8 +39,12 @@ def build_parser() -> cli.ArgumentParser:
         "--preset", default="vit_tiny_96,vit_nano_32,vit_micro_32", help="backbones, with commas between"
     )
     parser.add_argument("--weights", type=Path, help="weights file of a single backbone; default: the shipped ones")
-    parser.add_argument("--shots", default="15", help="training photos of a class, numbers with commas between")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="seeds of the draw, numbers with commas between")
+    parser.add_argument(
+        "--shots", type=cli.seed_list, default="15", help="training photos of a class, numbers with commas between"
+    )
+    parser.add_argument(
+        "--seeds", type=cli.seed_list, default="0,1,2,3,4", help="seeds of the draw, numbers with commas between"
+    )
     parser.add_argument(
         "--float-only", action="store_true", help="measurement in float32 alone, without the int8 files"
     )
@@ -60,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in names:
         check_weights(get_preset(name), args.weights)
     commit = results.commit(ROOT)
-    shots, seeds = ([int(part) for part in text.split(",")] for text in (args.shots, args.seeds))
+    shots, seeds = args.shots, args.seeds
+    if min(shots) < 1:
+        raise UserError(f"--shots must be at least 1, got {min(shots)}")
     measured = {name: measure(name, args, shots, seeds) for name in names}
     record = {
         **results.provenance("benchmarks.photos", arguments, commit),

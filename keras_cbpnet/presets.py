@@ -78,7 +78,7 @@ def vit_tiny_96() -> Preset:
         (in one line)
 
     It begins as DeiT-tiny (Touvron et al., arXiv 2012.12877; Apache-2.0), its MLPs narrowed from 768 to 640 hidden
-    units, and learns to see in 36 patches what DeiT-tiny sees in 196. 25 minutes for the teacher's outputs and 47 for
+    units, and learns to see in 36 patches what DeiT-tiny sees in 196. 29 minutes for the teacher's outputs and 47 for
     six epochs on 2 busy CPU cores. Log: benchmarks/pretraining; measurements: benchmarks/NOTES.md, entry 58.
     """
     config = dataclasses.replace(
