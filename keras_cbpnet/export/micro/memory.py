@@ -24,11 +24,11 @@ PLAN = b"OfflineMemoryAllocation"
 
 
 class _Step(NamedTuple):
-    """An operator."""
+    """An operator; `over` are the operands that its result may be written over."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    in_place: bool
+    over: tuple[int, ...]
 
 
 def order(model: Model, graph: Any, variables: list[Variable]) -> None:
@@ -37,11 +37,11 @@ def order(model: Model, graph: Any, variables: list[Variable]) -> None:
     Beam search over the order of the operators that hold much; the small ones they need come right before them, and
     one that frees memory comes as soon as it can. A version of a variable is made after the last use of the one before.
     """
+    sizes = _sizes(model, graph, variables)
     steps = [
-        _Step(tuple(i for i in dict.fromkeys(op.inputs) if i >= 0), tuple(op.outputs), model.kind(op) in IN_PLACE)
+        _Step(tuple(i for i in dict.fromkeys(op.inputs) if i >= 0), tuple(op.outputs), _over(model, graph, op, sizes))
         for op in graph.operators
     ]
-    sizes = _sizes(model, graph, variables)
     before = _dependencies(steps, variables)
     everything = (1 << len(steps)) - 1
     needs = _ancestors(before)
@@ -113,9 +113,9 @@ def _advance(progress: _Progress, goal: int, steps: list[_Step], sizes: list[int
 def _memory(step: _Step, left: list[int], sizes: list[int]) -> tuple[int, int]:
     """Return the bytes that `step` adds while it runs, and after it."""
     made = sum(sizes[i] for i in step.outputs)
-    dying = [sizes[i] for i in step.inputs if left[i] == 1]
-    reused = step.in_place and made > 0 and made in dying
-    return 0 if reused else made, made - sum(dying)
+    dying = sum(sizes[i] for i in step.inputs if left[i] == 1)
+    reused = any(left[i] == 1 for i in step.over)
+    return 0 if reused else made, made - dying
 
 
 def _sizes(model: Model, graph: Any, variables: list[Variable]) -> list[int]:
@@ -128,6 +128,19 @@ def _sizes(model: Model, graph: Any, variables: list[Variable]) -> list[int]:
     return sizes
 
 
+def _over(model: Model, graph: Any, op: Any, sizes: list[int]) -> tuple[int, ...]:
+    """Return the operands that the result of `op` may be written over, as far as nobody reads them again.
+
+    An operand of fewer bytes, repeated to the result's shape, is read after the first results are written; so the
+    exact sizes are compared, not `sizes`, which are rounded up.
+    """
+    made = op.outputs[0]
+    if model.kind(op) not in IN_PLACE or not sizes[made]:
+        return ()
+    wanted = model.size(graph, made)
+    return tuple(i for i in op.inputs if i >= 0 and sizes[i] and model.size(graph, i) == wanted)
+
+
 def aligned(size: int) -> int:
     """Return `size` rounded up to TFLM's alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
@@ -138,6 +151,8 @@ def _ancestors(before: list[int]) -> list[int]:
     needs = list(before)
     while True:
         grown = [bits | _union(needs[i] for i in range(len(needs)) if bits >> i & 1) for bits in needs]
+        if any(bits >> index & 1 for index, bits in enumerate(grown)):
+            raise ValueError("no order of the operators: one reads a variable's value from before and after its change")
         if grown == needs:
             return needs
         needs = grown
@@ -153,7 +168,7 @@ def _union(sets: Iterable[int]) -> int:
 def _dependencies(steps: list[_Step], variables: list[Variable]) -> list[int]:
     """Return for each step the steps that must come before it, as bits."""
     maker = {i: index for index, step in enumerate(steps) for i in step.outputs}
-    before = [sum(1 << maker[i] for i in set(step.inputs) if i in maker) for step in steps]
+    before = [_union(1 << maker[i] for i in step.inputs if i in maker) for step in steps]
     for variable in variables:
         for old, new in zip(variable.versions, variable.versions[1:]):
             for index, step in enumerate(steps):
@@ -238,10 +253,9 @@ def _lives(model: Model, graph: Any, sizes: list[int]) -> tuple[list[int], dict[
     last.update({int(i): len(graph.operators) for i in graph.outputs})
     group = list(range(len(sizes)))
     for index, op in enumerate(graph.operators):
-        if model.kind(op) in IN_PLACE:
-            same = [i for i in op.inputs if i >= 0 and last[i] == index and 0 < sizes[i] == sizes[op.outputs[0]]]
-            if same:
-                group[op.outputs[0]] = group[same[0]]
+        free = [i for i in _over(model, graph, op, sizes) if last[i] == index]
+        if free:
+            group[op.outputs[0]] = group[free[0]]
     lives: dict[int, tuple[int, int]] = {}
     for i in first:
         if sizes[i]:
