@@ -1,5 +1,6 @@
 """An environment that lacks or mixes packages: one line with the pip command that mends it."""
 
+import builtins
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from helpers.paths import ROOT
 from firmware_host.bundle import DeviceError
 from firmware_host.cli import main
 from firmware_host.engines.find import find_runtime
-from firmware_host.shared.packages import missing_package
+from firmware_host.shared.packages import missing_package, need_pillow
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,8 @@ def test_a_module_of_ours_that_is_missing_is_a_defect():
 
 
 def test_a_package_that_is_there_and_does_not_work(monkeypatch):
-    damaged = ImportError("libjpeg.so.62: cannot open shared object file")
-    assert "(libjpeg.so.62: cannot open shared object file): install it again with pip" in missing_package(damaged)
+    damaged = ImportError("bad magic number")
+    assert missing_package(damaged).endswith("(bad magic number): install it again with pip install --force-reinstall")
     mixed = ImportError("numpy.core.multiarray failed to import")
     monkeypatch.setattr(np, "__version__", "2.1.3")
     assert missing_package(mixed).endswith('(numpy.core.multiarray failed to import): pip install "numpy<2"')
@@ -95,3 +96,47 @@ def test_opencv_that_is_missing_is_named(bundle, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cv2", None)
     assert main(["predict", str(bundle), "--source", f"video:{tmp_path / 'a.avi'}", "--runtime", "numpy"]) == 2
     assert 'pip install "keras-cbpnet[video]"' in capsys.readouterr().err
+
+
+def test_numpy_that_is_missing_is_one_line(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ModuleNotFoundError(\"No module named 'numpy'\", name='numpy')")
+    done = subprocess.run(
+        [sys.executable, "-m", "firmware_host", "info", "BUNDLE"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    line = "error: numpy cannot be imported (No module named 'numpy'): install it with pip install numpy\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        (
+            "IMPORTANT: READ THIS!\n'numpy' ...\nOriginal error was: libopenblas.so.0: {}",
+            "sudo apt install libopenblas0",
+        ),
+        ("libopenjp2.so.7: {}", "sudo apt install libopenjp2-7"),
+        ("libtiff.so.6: {}", "sudo apt install libtiff6"),
+        ("libodd-x.so: {}", "install the system's package that has this library"),
+    ],
+)
+def test_a_library_of_the_system_that_is_missing(reason, remedy, monkeypatch):
+    error = ImportError(reason.format("cannot open shared object file: No such file or directory"))
+    line = missing_package(error)
+    assert line.endswith(remedy)
+    assert line.startswith("a package cannot be imported (lib")
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)  # whatever the tests have loaded
+
+    def fails(name, *rest):
+        if name == "PIL.Image":
+            raise error
+        return original(name, *rest)
+
+    original = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", fails)
+    with pytest.raises(DeviceError, match=f"reading images needs Pillow .*{remedy}$"):
+        need_pillow()
