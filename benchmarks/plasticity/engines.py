@@ -50,7 +50,7 @@ class KerasEngine:
         def task(state: Any, seed: Any, feature: Any, label: Any, fresh: Any, test: Any, test_label: Any) -> Any:
             """Learn feature [S, B, d] and label [S, B] with fresh [S, d]; return the state and hits on test [T, d]."""
             names = sorted(state)
-            begun = tf.cond(state["step"] > 0, lambda: rule.begin_task(state, seed), lambda: dict(state))
+            begun = tf.cond(state["step"] > 0, lambda: rule.begin_task(head, state, seed), lambda: dict(state))
 
             def step(i: Any, values: Any) -> Any:
                 now = dict(zip(names, values, strict=True))

@@ -110,7 +110,7 @@ class CBPHead(keras.layers.Layer):
     def begin_task(self) -> None:
         """Let the rule do what it does between two tasks."""
         if float(self.state["step"]) > 0:
-            self.assign(self.rule.begin_task(self.values(), self.seed))
+            self.assign(self.rule.begin_task(self.equations, self.values(), self.seed))
 
     def restart_optimizer(self) -> None:
         """Forget Adam's moments and its number of steps."""

@@ -50,7 +50,7 @@ class CbpSurprise(Cbp):
             learning_rate = learning_rate / (1.0 + state["calm"] / self.calming)
         new, result = head.train(state, feature, label, class_mask, learning_rate, fresh)
         new["calm"] = new["calm"] + 1.0
-        begun = {**HeadReset().begin_task(new, seed), "calm": ops.zeros(())}
+        begun = {**HeadReset().begin_task(head, new, seed), "calm": ops.zeros(())}
         grown = state["calm"] >= head.config.maturity_threshold
         surprised = ops.logical_and(grown, result["loss"] > ops.log(ops.sum(class_mask)))
         changed = [name for name in begun if begun[name] is not new[name]]

@@ -8,7 +8,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_cbpnet.head.equations import State
+from firmware_host.bundle import BLOCKS
+from keras_cbpnet.head.equations import Head, State
 from keras_cbpnet.plasticity.rule import Rule
 
 
@@ -22,7 +23,6 @@ class HeadReset(Rule):
         reset.
     """
 
-    def begin_task(self, state: Mapping[str, Any], seed: Any) -> State:
-        last = ("w3", "b3") if "w3" in state else ("w2", "b2")
-        cleared = [name for tensor in last for name in (tensor, f"m_{tensor}")]
+    def begin_task(self, head: Head, state: Mapping[str, Any], seed: Any) -> State:
+        cleared = [name for tensor in BLOCKS[head.config.block].last for name in (tensor, f"m_{tensor}")]
         return {**state, **{name: ops.zeros_like(state[name]) for name in cleared}}

@@ -56,10 +56,11 @@ class Rule(Config):
         """Return the state before the first step, with the tensors that the rule adds."""
         return dict(state)
 
-    def begin_task(self, state: Mapping[str, Any], seed: Any) -> State:
+    def begin_task(self, head: Head, state: Mapping[str, Any], seed: Any) -> State:
         """Return the state with which a new task begins; called before every task but the first.
 
         Args:
+            head: the head's mathematics, as `head` gives it.
             state: every state tensor by name.
             seed: of the random numbers, int32 []; they also depend on the number of steps.
         """

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from keras_cbpnet.head.equations import State
+from keras_cbpnet.head.equations import Head, State
 from keras_cbpnet.plasticity.rule import Rule, newborn_weights, trained
 
 
@@ -25,7 +25,7 @@ class ShrinkPerturb(Rule):
     shrink: float = 0.5
     perturb: float = 0.5
 
-    def begin_task(self, state: Mapping[str, Any], seed: Any) -> State:
+    def begin_task(self, head: Head, state: Mapping[str, Any], seed: Any) -> State:
         new = {**state, **{name: self.shrink * state[name] for name in trained(state)}}
         new["w1"] = new["w1"] + self.perturb * newborn_weights(state, seed)
         return new

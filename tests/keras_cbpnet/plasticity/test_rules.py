@@ -33,6 +33,10 @@ def after(rule, state, step=160):
     return {n: np.array(v) for n, v in rule.after_step(state, tensors(new), RATE, SEED).items()}
 
 
+def head_of(rule, case=CASE):
+    return rule.head(HeadConfig(**case.settings), *case.constants)
+
+
 def tensors(state):
     return {name: tf.constant(value) for name, value in state.items()}
 
@@ -104,7 +108,7 @@ def test_l2_init_pulls_to_the_first_weights():
 def test_shrink_perturb_mixes_in_newborn_weights_between_tasks():
     rule, state = RULES["shrink_perturb"](shrink=0.4, perturb=0.3), make_state()
     assert changed(state, after(rule, state)) == []
-    now = rule.begin_task(tensors(state), SEED)
+    now = rule.begin_task(head_of(rule), tensors(state), SEED)
     fresh = np.array(newborn_weights(tensors(state), SEED))
     assert np.abs(fresh).max() <= np.sqrt(6 / 4)
     assert fresh.std() > 0.4  # of U(-1.22, 1.22): 0.71
@@ -159,7 +163,9 @@ def test_head_reset_clears_the_last_layer_between_tasks():
     for case, names in ((CASE, ["b2", "m_b2", "m_w2", "w2"]), (CASE._replace(block="residual"), None)):
         state, rule = make_state(case), RULES["head_reset"]()
         assert changed(state, after(rule, state)) == []
-        now = {name: np.array(value) for name, value in rule.begin_task(tensors(state), SEED).items()}
+        now = {
+            name: np.array(value) for name, value in rule.begin_task(head_of(rule, case), tensors(state), SEED).items()
+        }
         expected = names or ["b3", "m_b3", "m_w3", "w3"]
         assert changed(state, now) == expected
         assert not any(now[name].any() for name in expected)
