@@ -1,4 +1,7 @@
-"""Which data a run was trained on: its classes and a fingerprint of the images of each, kept in the run folder."""
+"""Which data a run was trained on: its classes and a fingerprint of the images of each, kept in the run folder.
+
+Where another data set whitens the features, the record of that one is part of it.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from keras_cbpnet.data.dataset import Dataset
 from keras_cbpnet.data.sources import PATH_SOURCES, open_dataset
 from keras_cbpnet.errors import UserError
 
-__all__ = ["RECORD", "check_data", "open_data_of_run", "record_of"]
+__all__ = ["RECORD", "WHITENING", "check_data", "open_data_of_run", "record_of"]
 
 RECORD = "data.json"  # in the run folder
+WHITENING = "whitening"  # the key of the record of the data that whiten the features
 SHOWN = 3  # names in a message
 
 
@@ -47,18 +51,27 @@ def record_of(spec: str, data: Dataset) -> dict[str, Any]:
     return {"source": _absolute(spec), "domains": list(data.domain_names), "classes": classes}
 
 
-def check_data(run: Path, spec: str, data: Dataset) -> bool:
+def check_data(run: Path, spec: str, data: Dataset, whitening: bool = False) -> bool:
     """Refuse data that are not those that the run in the folder `run` was trained on; return whether it says which.
+
+    Args:
+        run: its folder.
+        spec: of the data set `data`.
+        data: those of the run; or, if `whitening`, those that whiten its features.
+        whitening: see `data`.
 
     Raises:
         UserError: other classes, other images, or a damaged record.
     """
     record = _read(run)
+    if record is not None and whitening:
+        record = record.get(WHITENING)
     if record is None:
         return False
     if difference := _difference(record, record_of(spec, data)):
+        what = "whitened its features by" if whitening else "was trained on"
         raise UserError(
-            f"{spec} is not what {run} was trained on: {difference}; put the data back as they were, or train again "
+            f"{spec} is not what {run} {what}: {difference}; put the data back as they were, or train again "
             "into another folder"
         )
     return True
@@ -98,8 +111,7 @@ def _read(run: Path) -> dict[str, Any] | None:
     file = run / RECORD
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        names = [name for name, each in record["classes"].items() if {"train", "test", "sha256"} <= set(each)]
-        if names == list(record["classes"]) and isinstance(record["source"], str) and "domains" in record:
+        if all(_is_whole(part) for part in (record, record.get(WHITENING, record))):
             return dict(record)
         reason = "keys are missing"
     except FileNotFoundError:
@@ -107,6 +119,11 @@ def _read(run: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
     raise UserError(f"{file} is damaged ({reason[:120]}); train again into another folder")
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    names = [name for name, each in record["classes"].items() if {"train", "test", "sha256"} <= set(each)]
+    return names == list(record["classes"]) and isinstance(record["source"], str) and "domains" in record
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:

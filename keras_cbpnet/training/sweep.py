@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.data import open_dataset
-from keras_cbpnet.data.record import check_data
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.metrics import over_seeds
-from keras_cbpnet.presets import get_preset
+from keras_cbpnet.training.data import open_data
 from keras_cbpnet.training.report import write_comparison
 from keras_cbpnet.training.run import contents, is_run_of, write_json
 from keras_cbpnet.training.trainer import train
@@ -50,8 +48,7 @@ def train_seeds(
     for seed in seeds:
         folder, own = output / f"seed-{seed}", dataclasses.replace(config, seed=seed)
         if (folder / "metrics.json").exists() and is_run_of(folder, own):
-            size = get_preset(own.preset).backbone.image_size
-            check_data(folder, own.dataset, open_dataset(own.dataset, size, own.seed))
+            open_data(own, folder)  # refuses others
             runs.append(_metrics(folder))
             continue
         progress(f"seed {seed}")

@@ -12,8 +12,7 @@ import numpy as np
 
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.data import Dataset, Task, make_stream, open_dataset
-from keras_cbpnet.data.record import check_data, record_of
+from keras_cbpnet.data import Dataset, Task, make_stream
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import float32, set_mode
 from keras_cbpnet.methods.batches import TaskBatches
@@ -23,10 +22,10 @@ from keras_cbpnet.metrics import summarize, summarize_drifting
 from keras_cbpnet.models.calibration import CALIBRATION, calibrate
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.rotation import spread_outliers
-from keras_cbpnet.presets import get_preset
 from keras_cbpnet.seeds import folded
 from keras_cbpnet.tables import METHODS
 from keras_cbpnet.training.check import check, check_finite, check_images
+from keras_cbpnet.training.data import open_data, record_of_run
 from keras_cbpnet.training.evaluate import accuracies, plasticity
 from keras_cbpnet.training.features.cache import FrozenFeatures
 from keras_cbpnet.training.features.tasks import TaskFeatures
@@ -48,7 +47,7 @@ class Prepared(NamedTuple):
         other: the data set that whitens the features, where one is named.
         tasks: those that the host trains.
         model: untrained.
-        record: of the data; see `record_of`.
+        record: of the data; see `record_of_run`.
     """
 
     config: TrainConfig
@@ -132,10 +131,7 @@ def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
     check(config)
     check_folder(output, config)
     keras.utils.set_random_seed(folded(config.seed))
-    size = get_preset(config.preset).backbone.image_size
-    data = open_dataset(config.dataset, size, config.seed)
-    check_data(output, config.dataset, data)
-    other = open_dataset(config.whiten, size) if config.whiten not in ("none", "task") else None
+    data, other = open_data(config, output)
     stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
     if not 0 <= config.device_tasks < len(stream):
         raise UserError(f"--device-tasks must be from 0 to {len(stream) - 1}, got {config.device_tasks}")
@@ -150,7 +146,7 @@ def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
     model = build_model(config, classes)
     steps = config.head_epochs * sum(len(task.y_train) for task in tasks) // config.batch
     model.head.compiled = steps > COMPILE_FROM
-    return Prepared(config, data, other, tasks, model, record_of(config.dataset, data))
+    return Prepared(config, data, other, tasks, model, record_of_run(config, data, other))
 
 
 def adapt(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_cbpnet.data import open_dataset
-from keras_cbpnet.data.record import RECORD, check_data, open_data_of_run, record_of
+from keras_cbpnet.data.record import RECORD, WHITENING, check_data, open_data_of_run, record_of
 from keras_cbpnet.errors import UserError
 
 CLASSES = ("bars", "cross", "disc")
@@ -162,3 +162,21 @@ def test_arrays_and_domains_are_told_apart_too(tmp_path):
     after = record_of("domains:d", open_dataset(f"domains:{tmp_path / 'd'}", 4))
     assert (before["domains"], after["domains"]) == (["day", "night"], ["x", "y"])
     assert record_of("digits", open_dataset("digits", 8))["source"] == "digits"
+
+
+def test_the_data_that_whiten_are_held_to_the_record_too(run, photos, tmp_path):
+    other = shutil.copytree(photos, tmp_path / "other")
+    data = open_dataset("folder:other", 4)
+    assert not check_data(run, "folder:other", data, whitening=True)  # a run of an older version
+    record = json.loads((run / RECORD).read_text())
+    (run / RECORD).write_text(json.dumps({**record, WHITENING: record_of("folder:other", data)}))
+    assert check_data(run, "folder:other", data, whitening=True)
+    with_one_image_changed(other)
+    with pytest.raises(
+        UserError, match=r"folder:other is not what .*run whitened its features by: it has other images"
+    ):
+        check_data(run, "folder:other", open_dataset("folder:other", 4), whitening=True)
+    assert check_data(run, "folder:photos", open_dataset("folder:photos", 4))
+    (run / RECORD).write_text(json.dumps({**record, WHITENING: {"source": "x"}}))
+    with pytest.raises(UserError, match=r"data.json is damaged"):
+        check_data(run, "folder:photos", data)

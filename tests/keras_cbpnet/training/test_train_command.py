@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_used_is_refused_before_any_image_is_decoded(
     def opened(*_):
         raise AssertionError("the data were opened")
 
-    monkeypatch.setattr("keras_cbpnet.training.trainer.open_dataset", opened)
+    monkeypatch.setattr("keras_cbpnet.training.data.open_dataset", opened)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.png").write_text("")
     with pytest.raises(AssertionError, match="the data were opened"):  # a folder that can be used
