@@ -13,6 +13,7 @@ import numpy as np
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data import Dataset, Task, make_stream
+from keras_cbpnet.data.duplicates import duplicates
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import float32, set_mode
 from keras_cbpnet.methods.batches import TaskBatches
@@ -140,7 +141,8 @@ def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
         raise UserError(f"--slots {config.slots} is too few for the {classes} classes of {config.dataset}")
     data.check(progress)
     check_images(data)
-    progress(data.describe())
+    for line in (data.describe(), *duplicates(data)):
+        progress(line)
     config = dataclasses.replace(config, tasks=len(stream))
     tasks = stream[: len(stream) - config.device_tasks]
     model = build_model(config, classes)
