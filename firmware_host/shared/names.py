@@ -49,7 +49,10 @@ def distinct_names(texts: Iterable[str], kind: str = "class", known: Sequence[st
         if other == name:
             raise DeviceError(f"{kind} name {name!r} appears more than once: names must be different, rename one")
         if other:
-            raise DeviceError(f"{kind} names {other!r} and {name!r} can hardly be told apart: rename one")
+            raise DeviceError(
+                f"{kind} names {other!r} and {name!r} can hardly be told apart, and are one name to some file systems: "
+                f"rename one, to {f'{name} 2'!r} for example, or merge them if they are one {kind}"
+            )
         seen[_look(name)] = name
     return (*known, *names)
 
