@@ -57,6 +57,17 @@ HEAD_KEYS: dict[str, Kind] = {
     "feature_mean": (list,),
     "feature_scale": (list,),
 }
+HEAD_RANGES: dict[str, tuple[float, float]] = {  # from the first, to below the second
+    "units": (1, FLOAT32_LIMIT),
+    "slots": (1, FLOAT32_LIMIT),
+    "batch": (1, FLOAT32_LIMIT),
+    "decay_rate": (0, 1),
+    "replacement_rate": (0, FLOAT32_LIMIT),
+    "maturity_threshold": (0, FLOAT32_LIMIT),
+    "learning_rate": (0, FLOAT32_LIMIT),
+    "block_rate": (0, FLOAT32_LIMIT),
+    "logit_scale": (0, FLOAT32_LIMIT),
+}
 SURPRISE_KEYS: dict[str, Kind] = {"calming": NUMBER, "calm": NUMBER}  # head.surprise (drift detection), optional
 TENSORS: dict[str, tuple[tuple[int | None, ...], tuple[str, ...]]] = {  # sizes (None: any), types
     "image": ((1, None, None, 3), ("uint8",)),
@@ -98,15 +109,16 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
         raise BundleError(f"manifest: head.block is {head['block']!r}: use one of {', '.join(BLOCKS)}")
     if head["optimizer"].lower() not in OPTIMIZERS:
         raise BundleError(f"manifest: head.optimizer is {head['optimizer']!r}: use one of {', '.join(OPTIMIZERS)}")
-    for key in ("units", "slots", "batch"):
-        if head[key] < 1:
-            raise BundleError(f"manifest: head.{key} is {head[key]}: it must be at least 1, convert again")
+    _check_ranges(head, HEAD_RANGES, "head.")
+    if head["replacement_rate"] * head["units"] > 1:
+        raise BundleError(
+            f"manifest: head.replacement_rate is {head['replacement_rate']!r} for {head['units']} units: at most one "
+            "unit is reset in a step, so their product must be at most 1, convert again"
+        )
     if "surprise" in head:
         _check_keys(head, {"surprise": (dict,)}, "head.")
         _check_keys(head["surprise"], SURPRISE_KEYS, "head.surprise.")
-        for key, value in head["surprise"].items():
-            if key in SURPRISE_KEYS and not 0 <= value < FLOAT32_LIMIT:
-                raise BundleError(f"manifest: head.surprise.{key} is {value!r}: it must be from 0 on, convert again")
+        _check_ranges(head["surprise"], dict.fromkeys(SURPRISE_KEYS, (0, FLOAT32_LIMIT)), "head.surprise.")
     _check_tensors(manifest["shapes"], manifest["dtypes"])
     _check_standardisation(head, manifest["shapes"]["feature"][-1])
     _check_classes(manifest["classes"], head["slots"])
@@ -148,7 +160,14 @@ def _check_keys(values: Mapping[str, Any], keys: Mapping[str, Kind], prefix: str
                 f"manifest: {prefix}{key} is {type(values[key]).__name__}, not {kinds[-1].__name__}: convert again"
             )
         if kinds == NUMBER and not abs(values[key]) < FLOAT32_LIMIT:
-            raise BundleError(f"manifest: {prefix}{key} is {values[key]!r}, too large for float32: convert again")
+            raise BundleError(f"manifest: {prefix}{key} is {values[key]!r}: it must be a float32 number, convert again")
+
+
+def _check_ranges(values: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]], prefix: str) -> None:
+    for key, (least, end) in ranges.items():
+        if not least <= values[key] < end:
+            wanted = f"from {least} on" if end == FLOAT32_LIMIT else f"from {least} to below {end}"
+            raise BundleError(f"manifest: {prefix}{key} is {values[key]!r}: it must be {wanted}, convert again")
 
 
 def _check_tensors(shapes: Mapping[str, Any], dtypes: Mapping[str, Any]) -> None:
@@ -174,8 +193,9 @@ def _check_standardisation(head: Mapping[str, Any], d: int) -> None:
         for value in head[key]:
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < FLOAT32_LIMIT:
                 raise BundleError(f"manifest: head.{key} contains {value!r}: it must be numbers, convert again")
-    if 0 in head["feature_scale"]:
-        raise BundleError("manifest: head.feature_scale contains 0, features are divided by it: convert again")
+    least = min(head["feature_scale"])
+    if least <= 0:
+        raise BundleError(f"manifest: head.feature_scale contains {least!r}: it must be above 0, convert again")
 
 
 def _check_classes(classes: Any, slots: int) -> None:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 
 import numpy as np
 import pytest
 
 from firmware_host.bundle import BLOCKS, FILES, SCHEMA_VERSION, BundleError, read_bundle, state_shapes, write_manifest
 from firmware_host.bundle.contract import axes
+from firmware_host.bundle.manifest import HEAD_KEYS, NUMBER
 
 
 def test_a_bundle_reads_back(bundle):
@@ -200,7 +202,11 @@ def test_another_schema_version_is_refused_with_the_remedy(make, bundle, version
         (lambda m: m["head"]["feature_mean"].append(0), "head.feature_mean has 7 numbers for 6 features"),
         (lambda m: m["head"].update(feature_mean=["0"] * 6), "head.feature_mean contains '0': it must be numbers"),
         (lambda m: m["head"].update(feature_mean=[10**400] * 6), "head.feature_mean contains 1000"),
-        (lambda m: m["head"].update(feature_scale=[1, 1, 0, 1, 1, 1]), "head.feature_scale contains 0"),
+        (
+            lambda m: m["head"].update(feature_scale=[1, 1, 0, 1, 1, 1]),
+            "head.feature_scale contains 0: it must be above 0",
+        ),
+        (lambda m: m["head"].update(feature_scale=[1, 1, -2, 1, 1, 1]), "head.feature_scale contains -2"),
         (lambda m: m["dtypes"].pop("prompt"), "must both name 'prompt'"),
         (lambda m: m["dtypes"].update(image="float32"), "dtypes.image is 'float32': it must be uint8"),
         (lambda m: m["dtypes"].update(feature=["int8"]), "dtypes.feature is .*: it must be float32 or int8 or uint8"),
@@ -220,6 +226,53 @@ def test_another_schema_version_is_refused_with_the_remedy(make, bundle, version
 def test_a_manifest_that_does_not_hold_together_is_refused(make, bundle, change, message):
     make.rewrite_manifest(bundle, change)
     with pytest.raises(BundleError, match=message):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("units", 0, "from 1 on"),
+        ("slots", -4, "from 1 on"),
+        ("batch", 0, "from 1 on"),
+        ("decay_rate", -1, "from 0 to below 1"),
+        ("decay_rate", 1, "from 0 to below 1"),
+        ("replacement_rate", -0.5, "from 0 on"),
+        ("replacement_rate", 2, "at most 1"),
+        ("replacement_rate", 0.21, "at most 1"),  # of five units: more than one a step
+        ("maturity_threshold", -1, "from 0 on"),
+        ("learning_rate", -1e-3, "from 0 on"),
+        ("block_rate", -1, "from 0 on"),
+        ("logit_scale", -20.0, "from 0 on"),
+    ],
+)
+def test_a_number_outside_its_range_is_refused_by_name(make, bundle, key, value, wanted):
+    make.rewrite_manifest(bundle, lambda manifest: manifest["head"].update({key: value}))
+    with pytest.raises(BundleError, match=f"^manifest: head.{key} is {value!r}.* must be {wanted}, convert again$"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("decay_rate", 0), ("replacement_rate", 0.2), ("maturity_threshold", 0), ("block_rate", 0.0)]
+)
+def test_the_ends_of_a_range_belong_to_it(make, bundle, key, value):
+    make.rewrite_manifest(bundle, lambda manifest: manifest["head"].update({key: value}))
+    assert read_bundle(bundle).head[key] == value
+
+
+@pytest.mark.parametrize("key", [key for key, kinds in HEAD_KEYS.items() if kinds == NUMBER])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e39])
+def test_what_is_not_a_finite_number_is_refused_by_name(bundle, key, value):
+    manifest = read_bundle(bundle).manifest
+    with pytest.raises(BundleError, match=f"^manifest: head.{key} is {value!r}: it must be a float32 number"):
+        write_manifest(bundle, {**manifest, "head": {**manifest["head"], key: value}})
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_json_does_not_have_is_refused(make, bundle, text):
+    path = make.foreign(bundle) / "manifest.json"
+    path.write_text(path.read_text().replace("0.99", text))
+    with pytest.raises(BundleError, match=r"manifest.json is not a manifest \(Out of range float values"):
         read_bundle(bundle)
 
 
