@@ -5,9 +5,9 @@
     python -m benchmarks.recipes --data npz:cifar100.npz --preset deit_tiny_16_224 --weights FILE --per-class 20,5 ...
 
 One training per seed serves every recipe: `python -m keras_cbpnet.train` on the host's tasks, all of them, through fake
-quantizers. `int8_calibrated` is the same run as int8 without them, its ranges from the converter's calibration alone.
-The head is that of the run, on the features that the runtime gives. A command that was killed goes on in its --work
-folder.
+quantizers. `int8_calibrated` is the same run as int8 without them, its ranges from the converter's calibration alone;
+every recipe with quantized activations has such a row. The head is that of the run, on the features that the runtime
+gives. A command that was killed goes on in its --work folder.
 """
 
 from __future__ import annotations
@@ -28,10 +28,15 @@ from benchmarks.common.tables import markdown
 from firmware_host.shared.runtimes import interpreters
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.export.recipes import RECIPES as CONVERSIONS
 from keras_cbpnet.presets import get_preset
 
-FLOAT = "float32"
-RECIPES = {FLOAT: FLOAT, "int8": "int8", "int8_calibrated": "int8", "hybrid": "hybrid"}  # name: the converter's
+FLOAT = next(name for name, recipe in CONVERSIONS.items() if not recipe.quantized_weights)  # what others lose against
+RECIPES = {FLOAT: FLOAT}  # name here: the converter's
+for name, recipe in CONVERSIONS.items():
+    RECIPES[name] = name
+    if recipe.quantized_activations:
+        RECIPES[f"{name}_calibrated"] = name
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -108,7 +113,8 @@ def measure(config: TrainConfig, folder: Path, recipe: str, runtime: str) -> dic
     model = keras.models.load_model(folder / "model.keras")
     data = open_data_of_run(folder, config.dataset, model.backbone.config.image_size, config.seed)
     tasks = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
-    with contextlib.nullcontext() if recipe == "int8" else float32(model):
+    ranges_of_run = recipe in CONVERSIONS and CONVERSIONS[recipe].quantized_activations
+    with contextlib.nullcontext() if ranges_of_run else float32(model):
         file = convert_backbone(model, RECIPES[recipe], samples.representative(tasks, config.seed))
     accuracy = []
     for task in tasks:

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import recipes
 from benchmarks.common import runs
 from keras_cbpnet import cli
+from keras_cbpnet.export.recipes import RECIPES as CONVERSIONS
 
 ACCURACY = {"float32": 0.9, "int8": 0.88, "int8_calibrated": 0.8, "hybrid": 0.9}
 
@@ -41,6 +42,13 @@ def test_a_run_a_seed_serves_every_recipe(played, tmp_path, capsys):
     assert "no prompts, ranges calibrated, seeds 0, 1, 2; under ai_edge_litert" in shown
     (row,) = (line for line in shown.splitlines() if line.startswith("| int8 "))
     assert [cell.strip() for cell in row.split("|")[2:6]] == ["89.0 ± 1.0", "-2.00", "-2.00 to -2.00", "2,140,000"]
+
+
+def test_every_recipe_of_the_conversion_is_measured():
+    assert set(recipes.RECIPES.values()) == set(CONVERSIONS)
+    calibrated = [name for name in recipes.RECIPES if name not in CONVERSIONS]
+    assert calibrated == [f"{name}_calibrated" for name, recipe in CONVERSIONS.items() if recipe.quantized_activations]
+    assert recipes.FLOAT == next(iter(recipes.RECIPES)) == "float32"
 
 
 def test_one_seed_has_no_interval(played, tmp_path, capsys):
