@@ -1,0 +1,94 @@
+"""What a bank remembers of each slot: how many images, their mean, and the rows that make up their scatter.
+
+Dimensions: K slots, d features, r directions of a slot, n images of one slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Sums"]
+
+Array = np.ndarray[Any, Any]
+CAP = 400.0  # images that a slot counts for at most when another is merged into it
+
+
+class Sums:
+    """Running sums over images, exact but for the rounding of `factor` to half precision and to its 2 r rows.
+
+    Args:
+        arrays: `count`, `mean`, `scatter`, `total`, `factor` and `rows` of `BANK`; they are changed in place.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self.count, self.mean, self.scatter = arrays["count"], arrays["mean"], arrays["scatter"]
+        self.total, self.factor, self.rows = arrays["total"], arrays["factor"], arrays["rows"]
+
+    @property
+    def directions(self) -> int:
+        """Directions that a slot keeps, r."""
+        return self.factor.shape[1] // 2
+
+    def add(self, slot: int, feature: Array) -> None:
+        """Take images [n, d] of one slot in; two groups are joined as in Chan, Golub and LeVeque (1979)."""
+        before, new = float(self.count[slot]), len(feature)
+        mean = feature.mean(axis=0)
+        shift = mean - self.mean[slot]
+        rows = feature - mean if new > 1 else feature[:0]
+        if before:
+            rows = np.concatenate([rows, np.sqrt(before * new / (before + new)) * shift[None]])
+        self.scatter += rows.T @ rows
+        self.total += new if before else new - 1
+        self.mean[slot] += shift * (new / (before + new))
+        self.count[slot] += new
+        self._append(slot, rows)
+
+    def clear(self, slot: int) -> None:
+        """Empty one slot; what it added to the scatter of all slots stays."""
+        self.count[slot], self.mean[slot], self.rows[slot], self.factor[slot] = 0.0, 0.0, 0, 0.0
+
+    def merge(self, slot: int, into: int) -> None:
+        """Move what `slot` holds to the slot `into`, whose older images then count for 400 at most."""
+        share = min(1.0, CAP / max(float(self.count[into]), 1.0))
+        kept, new = float(self.count[into]) * share, float(self.count[slot])
+        shift = self.mean[slot] - self.mean[into]
+        between = np.sqrt(kept * new / max(kept + new, 1.0)) * shift
+        self.scatter += np.outer(between, between)
+        self.mean[into] += shift * (new / max(kept + new, 1.0))
+        self.count[into] = kept + new
+        self.factor[into] = (self.factor[into].astype(np.float32) * np.sqrt(share)).astype(np.float16)
+        self._append(into, self.factor[slot, : self.rows[slot]].astype(np.float32))
+        self.clear(slot)
+
+    def fade(self, most: float) -> None:
+        """Let the scatter of all slots stand for `most` images at most, so that newer ones move it."""
+        share = min(1.0, most / max(float(self.total), 1.0))
+        self.scatter *= share
+        self.total *= share
+
+    def leading(self, slot: int) -> Array:
+        """Return the at most r rows, float32 [., d], whose squares come nearest to the slot's scatter."""
+        return _compressed(self.factor[slot, : self.rows[slot]].astype(np.float32), self.directions)
+
+    def _append(self, slot: int, rows: Array) -> None:
+        room, step = self.factor.shape[1], max(self.directions, 1)
+        if not room:
+            return
+        for start in range(0, len(rows), step):
+            held = self.factor[slot, : self.rows[slot]].astype(np.float32)
+            held = np.concatenate([held, rows[start : start + step]])
+            if len(held) > room:
+                held = _compressed(held, self.directions)
+            self.factor[slot, : len(held)], self.rows[slot] = held, len(held)
+
+
+def _compressed(rows: Array, most: int) -> Array:
+    """Return at most `most` rows [., d] whose squares are the leading part of those of `rows` [n, d]."""
+    if len(rows) <= most:
+        return rows
+    _, vectors = np.linalg.eigh(rows @ rows.T)
+    kept: Array = vectors[:, -most:].T @ rows
+    return kept
