@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from firmware_host.bundle import DeviceError
 from firmware_host.device import Device
+from firmware_host.images.sources import NamedImage, frames, named_images
 from firmware_host.shared.arguments import data_argument
 from firmware_host.terminal import without_runtime_chatter
 
 __all__ = [
     "BAD_IMAGE",
     "DATA_HELP",
-    "REQUIRED",
     "Command",
     "Output",
     "add_max_memory",
     "add_source",
+    "images_given",
     "open_device",
 ]
 
 BAD_IMAGE = 2  # exit code: bad input
-REQUIRED = "the following arguments are required: {what} or --source (see python -m firmware_host {command} --help)"
 DATA_HELP = (
     "folder with one folder of images per class (or train/ and test/ folders of them), - for paths CLASS/IMAGE on "
     "standard input, or npz:PATH"
@@ -96,3 +97,21 @@ def open_device(args: argparse.Namespace) -> Device:
         device = Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed)
     device.max_memory_mb = args.max_memory
     return device
+
+
+def images_given(args: argparse.Namespace, paths: Sequence[str], what: str, command: str) -> Iterator[NamedImage]:
+    """Return the images of `paths`, which the user calls `what`, or those of --source.
+
+    Raises:
+        DeviceError: neither is given, or both are.
+    """
+    if args.source is None:
+        if not paths:
+            raise DeviceError(
+                f"the following arguments are required: {what} or --source (see python -m firmware_host {command} "
+                "--help)"
+            )
+        return named_images(paths)
+    if paths:
+        raise DeviceError(f"{what} {paths[0]} and --source {args.source} are given: use one of them")
+    return frames(args.source, args.every, args.frames, args.max_memory)

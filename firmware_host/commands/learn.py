@@ -14,17 +14,17 @@ import numpy as np
 from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.commands.common import (
     DATA_HELP,
-    REQUIRED,
     Command,
     Output,
     add_max_memory,
     add_source,
+    images_given,
     open_device,
 )
 from firmware_host.device import DEFAULT_EPOCHS, Device
 from firmware_host.images import ImageLike, load_image
 from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_data
-from firmware_host.images.sources import frames, good_images, named_images
+from firmware_host.images.sources import good_images
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
 from firmware_host.learning.working_state import nearest
 from firmware_host.process_memory import peak_memory_mb
@@ -155,6 +155,11 @@ def _refused(lesson: Lesson, error: Exception, args: argparse.Namespace) -> Outp
 
 
 def _check(args: argparse.Namespace) -> None:
+    if args.source is not None and args.data is None:
+        if args.label is None:
+            raise DeviceError(f"the class that source {args.source} shows is unknown: give --label NAME")
+        if args.frames is None and args.source.startswith("camera:"):
+            raise DeviceError(f"source {args.source} has no end: give --frames N")
     if args.set_aside is None:
         return
     if not args.one_by_one:
@@ -188,22 +193,14 @@ def _name(index: int, image: ImageLike) -> str:
 
 def _images_to_learn(args: argparse.Namespace) -> LabelledImages:
     """Return the images of DATA or --source; a frame is resized at once, so that none is kept at its original size."""
-    if args.source is None and args.data is None:
-        raise DeviceError(REQUIRED.format(what="DATA", command="learn"))
-    if args.source is None and args.label is None:
+    if args.source is None and args.data is not None and args.label is None:
         return read_data(args.data, "train", args.max_memory)
+    images = good_images(images_given(args, [] if args.data is None else [args.data], "DATA", "learn"))
     if args.source is None:
-        found: list[ImageLike] = list(good_images(named_images([args.data])))
-    elif args.data is not None:
-        raise DeviceError(f"DATA {args.data} and --source {args.source} are given: use one of them")
-    elif args.label is None:
-        raise DeviceError(f"the class that source {args.source} shows is unknown: give --label NAME")
-    elif args.frames is None and args.source.startswith("camera:"):
-        raise DeviceError(f"source {args.source} has no end: give --frames N")
+        found: list[ImageLike] = list(images)
     else:
         size = read_bundle(args.bundle).image_size
-        shown = frames(args.source, args.every, args.frames, args.max_memory)
-        found = [load_image(frame, size) for frame in good_images(shown)]
+        found = [load_image(frame, size) for frame in images]
     if not found:
         raise DeviceError(f"data {args.data} names no image: give at least one")
     return LabelledImages(found, [args.label] * len(found))

@@ -10,16 +10,16 @@ from firmware_host.bundle import DeviceError
 from firmware_host.commands.common import (
     BAD_IMAGE,
     DATA_HELP,
-    REQUIRED,
     Command,
     Output,
     add_max_memory,
     add_source,
+    images_given,
     open_device,
 )
 from firmware_host.images import load_image
 from firmware_host.images.labelled import read_data
-from firmware_host.images.sources import NamedImage, frames, is_one_file, named_images
+from firmware_host.images.sources import is_one_file
 from firmware_host.shared.arguments import data_argument
 from firmware_host.terminal import ProgressLine
 
@@ -28,7 +28,7 @@ __all__ = ["COMMANDS"]
 
 def _predict(args: argparse.Namespace) -> Iterator[Output]:
     """Yield a line per image, as soon as it is known; a bad image among many gets an error line and stops no other."""
-    images = _images_to_predict(args)
+    images = images_given(args, args.images, "IMAGE", "predict")
     device = open_device(args)
     if not device.classes:
         raise DeviceError(f"bundle {args.bundle} knows no class yet: teach it some with learn")
@@ -61,16 +61,6 @@ def _evaluate(args: argparse.Namespace) -> Iterator[Output]:
         record,
         "\n".join([data.describe(args.data), f"accuracy {record['accuracy']:.1%} on {record['images']} images", *rows]),
     )
-
-
-def _images_to_predict(args: argparse.Namespace) -> Iterator[NamedImage]:
-    if args.source is None:
-        if not args.images:
-            raise DeviceError(REQUIRED.format(what="IMAGE", command="predict"))
-        return named_images(args.images)
-    if args.images:
-        raise DeviceError(f"IMAGE {args.images[0]} and --source {args.source} are given: use one of them")
-    return frames(args.source, args.every, args.frames, args.max_memory)
 
 
 def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
