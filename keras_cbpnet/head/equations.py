@@ -15,11 +15,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-from keras import ops
-
 from firmware_host.bundle import BLOCKS
 from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.lazy import ops, tf
 
 # Dimensions: B rows, d feature size, h hidden units, C class slots, R = B + C rows with the prototypes below.
 

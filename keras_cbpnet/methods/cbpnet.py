@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from keras_cbpnet.config import HeadConfig, TrainConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.layers import interfaces
-from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.methods.method import SELECTING, Method, check_selection, dual_prompts, given
+
+if TYPE_CHECKING:  # methods are named and checked without Keras
+    from keras_cbpnet.layers import interfaces
 
 
 class CBPNetMethod(Method):
@@ -32,10 +34,14 @@ class CBPNetMethod(Method):
 
     def prompts(self, config: TrainConfig, width: int) -> interfaces.Prompts:
         if not config.prompts:
+            from keras_cbpnet.layers.no_prompts import NoPrompts
+
             return NoPrompts(name="prompts")
         return dual_prompts(config, width)
 
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
+        from keras_cbpnet.layers.cbp_head import CBPHead
+
         return CBPHead(self._sizes(config, slots), config.plasticity, config.seed, name="head")
 
     def _sizes(self, config: TrainConfig, slots: int) -> HeadConfig:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.layers import interfaces
 from keras_cbpnet.methods.method import SELECTING, LinearMethod, check_selection, dual_prompts
+
+if TYPE_CHECKING:  # methods are named and checked without Keras
+    from keras_cbpnet.layers import interfaces
 
 
 class DualPrompt(LinearMethod):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.layers import interfaces
-from keras_cbpnet.layers.prompt_pool import PromptPool
 from keras_cbpnet.methods.method import LinearMethod
+
+if TYPE_CHECKING:  # methods are named and checked without Keras
+    from keras_cbpnet.layers import interfaces
 
 
 class L2P(LinearMethod):
@@ -18,4 +21,6 @@ class L2P(LinearMethod):
     in_bundle = False  # TOP_K is not an operator of TFLM
 
     def prompts(self, config: TrainConfig, width: int) -> interfaces.Prompts:
+        from keras_cbpnet.layers.prompt_pool import PromptPool
+
         return PromptPool(width=width, name="prompts")

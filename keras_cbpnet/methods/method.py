@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.layers import interfaces
-from keras_cbpnet.layers.cbp_head import CBPHead
-from keras_cbpnet.layers.no_prompts import NoPrompts
-from keras_cbpnet.methods.batches import FeatureBatches
-from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.tables import METHODS, SELECTIONS
+
+if TYPE_CHECKING:  # methods are named and checked without Keras
+    from keras_cbpnet.layers import interfaces
+    from keras_cbpnet.layers.cbp_head import CBPHead
+    from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 # Dimensions: N images, d feature size, C class slots.
 
@@ -70,6 +70,8 @@ class Method:
 
     def prompts(self, config: TrainConfig, width: int) -> interfaces.Prompts:
         """Return the prompts of a run on features of `width` numbers."""
+        from keras_cbpnet.layers.no_prompts import NoPrompts
+
         return NoPrompts(name="prompts")
 
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
@@ -87,6 +89,8 @@ class Method:
             seen: what the task gives.
             config: of the run.
         """
+        from keras_cbpnet.methods.batches import FeatureBatches
+
         replayed = seen.statistics if config.replay == "statistics" else None
         batches = FeatureBatches(seen.features, seen.labels, config.batch, replayed, seen.rng)
         for _ in range(config.head_epochs):
@@ -101,6 +105,8 @@ class LinearMethod(Method):
     """
 
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
+        from keras_cbpnet.layers.cbp_head import CBPHead
+
         sizes: dict[str, Any] = {"block": "residual", "units": 1, "block_rate": 0.0}
         sizes.update(slots=slots, batch=config.batch, learning_rate=config.learning_rate)
         return CBPHead(HeadConfig(**sizes), "none", name="head")

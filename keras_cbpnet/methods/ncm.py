@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from keras_cbpnet.config import HeadConfig, TrainConfig
-from keras_cbpnet.layers import interfaces
-from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.methods.method import Method, Row, Seen
-from keras_cbpnet.models.prompted_classifier import PromptedClassifier
+
+if TYPE_CHECKING:  # methods are named and checked without Keras
+    from keras_cbpnet.layers import interfaces
+    from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class NearestClassMean(Method):
@@ -20,6 +22,8 @@ class NearestClassMean(Method):
     """
 
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
+        from keras_cbpnet.layers.cbp_head import CBPHead
+
         return CBPHead(HeadConfig(block="prototype", units=1, slots=slots, batch=config.batch), "none", name="head")
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.layers import interfaces
-from keras_cbpnet.layers.ranpac_head import RanPACHead
 from keras_cbpnet.methods.method import Method, Row, Seen
-from keras_cbpnet.models.prompted_classifier import PromptedClassifier
+
+if TYPE_CHECKING:  # methods are named and checked without Keras
+    from keras_cbpnet.layers import interfaces
+    from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class RanPAC(Method):
@@ -29,6 +31,8 @@ class RanPAC(Method):
             )
 
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
+        from keras_cbpnet.layers.ranpac_head import RanPACHead
+
         return RanPACHead(slots, name="head")
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.layers import interfaces
-from keras_cbpnet.layers.slda_head import SLDAHead
 from keras_cbpnet.methods.method import Method, Row, Seen
-from keras_cbpnet.models.prompted_classifier import PromptedClassifier
+
+if TYPE_CHECKING:  # methods are named and checked without Keras
+    from keras_cbpnet.layers import interfaces
+    from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class SLDA(Method):
@@ -22,6 +24,8 @@ class SLDA(Method):
     in_bundle = False
 
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
+        from keras_cbpnet.layers.slda_head import SLDAHead
+
         return SLDAHead(slots, name="head")
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.tables import RULES
 
-if TYPE_CHECKING:  # importing a rule imports Keras; a name that is not a rule must not
+if TYPE_CHECKING:
     from keras_cbpnet.plasticity.rule import Rule
 
 __all__ = ["format_rule", "parse_rule"]

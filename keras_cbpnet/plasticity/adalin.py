@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from keras import ops
-
 from keras_cbpnet.head.equations import Head, State
+from keras_cbpnet.lazy import ops
 from keras_cbpnet.plasticity.rule import Rule
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-import tensorflow as tf
-from keras import ops
-
 from keras_cbpnet.head.equations import Head, State
+from keras_cbpnet.lazy import ops, tf
 from keras_cbpnet.plasticity.cbp import Cbp
 
 

@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from keras import ops
-
 from keras_cbpnet.head.equations import Head, State
+from keras_cbpnet.lazy import ops
 from keras_cbpnet.plasticity.cbp import Cbp
 from keras_cbpnet.plasticity.head_reset import HeadReset
 

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from keras import ops
-
 from firmware_host.bundle import BLOCKS
 from keras_cbpnet.head.equations import Head, State
+from keras_cbpnet.lazy import ops
 from keras_cbpnet.plasticity.rule import Rule
 
 

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from keras import ops
-
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.head.equations import State, one_minus_power, renew_units
+from keras_cbpnet.lazy import ops
 from keras_cbpnet.plasticity.rule import Rule, every, newborn_weights
 
 

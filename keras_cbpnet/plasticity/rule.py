@@ -10,13 +10,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import tensorflow as tf
-from keras import ops
-
 from firmware_host.shared.fresh import fresh_bound
 from keras_cbpnet.config import Config, HeadConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.head.equations import Head, State
+from keras_cbpnet.lazy import ops, tf
 
 # Dimensions: B rows, d feature size, h hidden units, C class slots.
 

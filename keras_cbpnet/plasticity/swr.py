@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from keras import ops
-
 from keras_cbpnet.head.equations import State
+from keras_cbpnet.lazy import ops
 from keras_cbpnet.plasticity.rule import Rule, every, newborn_weights, trained
 
 

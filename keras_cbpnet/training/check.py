@@ -1,4 +1,4 @@
-"""What is wrong with a run's configuration, found before any work, its images and its weights; names need no Keras."""
+"""What is wrong with a run: its configuration, found before any work and without Keras, its images and its weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.presets import check_weights, get_preset
-from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
+from keras_cbpnet.tables import METHODS, SELECTIONS, STREAMS
 
 if TYPE_CHECKING:
     from keras_cbpnet.data import Dataset, Task
@@ -57,12 +57,11 @@ def check(config: TrainConfig) -> None:
     if config.whiten not in ("none", "task"):
         find_source(config.whiten)
     STREAMS.check(config.stream)
-    RULES.check(config.plasticity.partition(":")[0])
     SELECTIONS.check(config.prompt_selection)
     METHODS.check(config.method)
-    use_keras("tensorflow")  # rules and methods import it
     parse_rule(config.plasticity)
     METHODS.find(config.method)().check(config)
+    use_keras("tensorflow")
 
 
 def check_images(data: Dataset) -> None:
