@@ -1,11 +1,13 @@
 """Learning unattended: one label at a time, what is replayed, doubted and rolled back, and going on after a stop."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from firmware_host import Device, DeviceError
 from firmware_host.bundle import ClassStatistics
-from firmware_host.learning.doubt import PATIENCE, believed
+from firmware_host.learning.doubt import PATIENCE, believed, doubts
 from firmware_host.learning.guard import Guard
 from firmware_host.learning.teaching import STEPS_SETTLED, STEPS_YOUNG, YOUNG, steps_for
 from firmware_host.state.buffer import ReplayBuffer
@@ -141,6 +143,17 @@ def test_a_class_that_is_mostly_doubted_is_believed():
     feature = np.array([[-1.0], [-1], [-1], [1], [1], [1]])
     np.testing.assert_array_equal(believed(SureHead(), feature, np.array([0, 0, 1, 1, 1, 0])), [0, 1, 3, 4])
     np.testing.assert_array_equal(believed(SureHead(), feature, np.array([0, 0, 2, 1, 1, 2])), np.arange(6))
+    half = np.array([0, 0, 1, 1])  # two labels of each class, one of them doubted
+    np.testing.assert_array_equal(believed(SureHead(), feature[[0, 3, 1, 4]], half), np.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "doubted"),
+    [([0.09, 0.81, 0.1], True), ([0.1, 0.85, 0.05], False), ([0.09, 0.8, 0.11], False), ([0.19, 0.81, 0.0], False)],
+)
+def test_a_label_is_doubted_below_10_percent_against_more_than_80(probabilities, doubted):
+    head = SimpleNamespace(infer=lambda feature: (None, np.array([probabilities])))
+    assert doubts(head, np.zeros((1, 1)), np.array([0])).tolist() == [doubted]
 
 
 class Breakable:

@@ -186,3 +186,21 @@ def test_the_next_image_of_a_class_of_few_images_is_expected_where_it_comes():
 def test_without_classes_to_judge_by_the_mean_is_taken_as_it_is():
     statistics = ClassStatistics([[5.0], [0.0]], [1, 0], np.eye(1) * 0)
     np.testing.assert_array_equal(statistics.expect(np.random.default_rng(0), np.array([0, 0])), [[5], [5]])
+
+
+@pytest.mark.parametrize(("classes", "kept"), [(2, True), (3, False)])
+def test_three_classes_are_enough_to_judge_by(classes, kept):
+    """Means that differ by less than the images' own spread say nothing: each class's next image is at the centre."""
+    mean = np.array([[1.0], [1.6], [0.4]])[:classes]
+    statistics = ClassStatistics(mean, np.ones(classes), np.eye(1))  # images spread by 1 around their class mean
+    label = np.arange(classes).repeat(20_000)
+    expected = statistics.expect(np.random.default_rng(0), label)
+    for slot in range(classes):
+        wanted = mean[slot, 0] if kept else 1.0
+        assert expected[label == slot].mean() == pytest.approx(wanted, abs=0.05)
+
+
+def test_a_scatter_that_no_images_can_have_is_an_error():
+    statistics = ClassStatistics(np.zeros((1, 2)), [9], np.diag([10.0, -5.0]), shrinkage=0.0)
+    with pytest.raises(np.linalg.LinAlgError):
+        statistics.sample(np.random.default_rng(0), 1)
