@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
 from firmware_host.learning.transaction import Transaction
 from firmware_host.learning.working_state import WorkingState, generator_state, start_snapshot
+from firmware_host.prediction import Prediction
 from firmware_host.shared.arguments import given_path
 from firmware_host.shared.names import known_name
 from firmware_host.state import StateFolder, state_path
@@ -31,14 +32,6 @@ __all__ = ["DEFAULT_EPOCHS", "Device", "Prediction"]
 
 DEFAULT_EPOCHS = 20
 logger = logging.getLogger(__name__)
-
-
-class Prediction(NamedTuple):
-    """The class a device sees, its probability among the classes known, and how long that took."""
-
-    label: str
-    probability: float
-    latency_ms: float
 
 
 class Device:
@@ -137,10 +130,10 @@ class Device:
         pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
         started = time.perf_counter()
         feature = self._backbone(pixels).value  # (d,)
-        _, probabilities = self._working.head.infer(feature[None])  # (1, C)
+        probabilities = self._working.probabilities(feature)  # (C,)
         latency_ms = (time.perf_counter() - started) * 1e3
-        slot = int(np.argmax(probabilities[0, : len(self.classes)]))
-        return Prediction(self.classes[slot], float(probabilities[0, slot]), latency_ms)
+        slot = int(np.argmax(probabilities[: len(self.classes)]))
+        return Prediction(self.classes[slot], float(probabilities[slot]), latency_ms)
 
     def learn(
         self,
@@ -182,8 +175,10 @@ class Device:
 
             feature = working.dequantize(raw)
             working.unmask(np.unique(label))
-            learner.observe(working.head, working.statistics, feature, label, settings.batch)
+            working.observe(feature, label, settings.batch)
             working.keep(raw, label, settings.buffer)
+            if not working.trains:
+                return {"images": len(label), **learner.UNTRAINED._asdict(), "loss": None}
             result = learner.train(
                 working.head, working.statistics, feature, label, settings, working.rng, progress,
                 lambda rows, rng: working.replay(rows, rng, settings.buffer > 0), on_sound,

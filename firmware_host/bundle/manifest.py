@@ -68,6 +68,8 @@ HEAD_RANGES: dict[str, tuple[float, float]] = {  # from the first, to below the 
     "block_rate": (0, FLOAT32_LIMIT),
     "logit_scale": (0, FLOAT32_LIMIT),
 }
+BANK_KEYS: dict[str, Kind] = {"slots": (int,), "directions": (int,), "block_weight": NUMBER}  # head.bank, optional
+BANK_RANGES = {"slots": (1, 2**16), "directions": (0, 2**10), "block_weight": (0, 1)}
 SURPRISE_KEYS: dict[str, Kind] = {"calming": NUMBER, "calm": NUMBER}  # head.surprise (drift detection), optional
 TENSORS: dict[str, tuple[tuple[int | None, ...], tuple[str, ...]]] = {  # sizes (None: any), types
     "image": ((1, None, None, 3), ("uint8",)),
@@ -119,6 +121,15 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
         _check_keys(head, {"surprise": (dict,)}, "head.")
         _check_keys(head["surprise"], SURPRISE_KEYS, "head.surprise.")
         _check_ranges(head["surprise"], dict.fromkeys(SURPRISE_KEYS, (0, FLOAT32_LIMIT)), "head.surprise.")
+    if "bank" in head:
+        _check_keys(head, {"bank": (dict,)}, "head.")
+        _check_keys(head["bank"], BANK_KEYS, "head.bank.")
+        _check_ranges(head["bank"], BANK_RANGES, "head.bank.")
+        if head["bank"]["slots"] < head["slots"]:
+            raise BundleError(
+                f"manifest: head.bank.slots is {head['bank']['slots']}: it must be at least head.slots, "
+                f"{head['slots']}, convert again"
+            )
     _check_tensors(manifest["shapes"], manifest["dtypes"])
     _check_standardisation(head, manifest["shapes"]["feature"][-1])
     _check_classes(manifest["classes"], head["slots"])

@@ -19,6 +19,7 @@ from firmware_host.bundle.manifest import (
     manifest_sha256,
     upgraded,
 )
+from firmware_host.shared.bank import BANK, bank_shapes
 from firmware_host.shared.errors import BundleError
 from firmware_host.shared.files import sha256_of_file
 from firmware_host.shared.names import restored_names
@@ -104,6 +105,32 @@ class Bundle:
     def class_axes(self) -> dict[str, int]:
         """Which axis of a state tensor runs over the class slots, of those that have one."""
         return axes(self.head["block"], self.optimizer, "C")
+
+    @property
+    def bank_shapes(self) -> dict[str, Shape]:
+        """Shape of every tensor of the bank beside the head's block; none where the bundle has no bank."""
+        bank = self.head.get("bank")
+        if bank is None:
+            return {}
+        return bank_shapes(self.slots, int(bank["slots"]), self.feature_size, int(bank["directions"]))
+
+    def bank(self) -> dict[str, np.ndarray[Any, Any]] | None:
+        """Return the bank's tensors as the bundle starts with them; None where it has no bank.
+
+        Raises:
+            BundleError: they are missing or have other shapes.
+        """
+        shapes = self.bank_shapes
+        if not shapes:
+            return None
+        found = self.arrays("statistics.npz", prefix="bank.") if "statistics.npz" in self.files else {}
+        for name, shape in shapes.items():
+            if name not in found or found[name].shape != shape or found[name].dtype != BANK[name][1]:
+                raise BundleError(
+                    f"{self.file('statistics.npz')} has no bank.{name}, {BANK[name][1]} of shape {list(shape)}: "
+                    "convert the run again"
+                )
+        return {name: found[name] for name in shapes}
 
     @property
     def learned_shapes(self) -> dict[str, Shape]:

@@ -20,6 +20,7 @@ from firmware_host.learning.guard import Guard
 from firmware_host.shared.fresh import fresh_bound
 
 __all__ = [
+    "UNTRAINED",
     "LearnResult",
     "LearnSettings",
     "Progress",
@@ -109,6 +110,9 @@ class LearnResult(NamedTuple):
     replaced: int
     loss: float
     rolled_back: int = 0
+
+
+UNTRAINED = LearnResult(0, 0, math.nan)
 
 
 def observe(head: Head, statistics: ClassStatistics, feature: Array, label: Array, batch: int) -> None:

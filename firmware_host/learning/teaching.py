@@ -12,7 +12,7 @@ import numpy as np
 from firmware_host.engines.protocol import Array
 from firmware_host.learning.doubt import PATIENCE, doubts
 from firmware_host.learning.guard import Guard
-from firmware_host.learning.learner import LearnSettings, fresh_weights, observe, padded
+from firmware_host.learning.learner import LearnSettings, fresh_weights, padded
 from firmware_host.learning.working_state import WorkingState
 from firmware_host.shared.statistics import evenly
 
@@ -57,10 +57,10 @@ def teach(working: WorkingState, raw: Array, value: Array, slot: int, settings: 
     """
     working.unmask(np.array([slot]))
     believe = _believe(working, value, slot)
-    observe(working.head, working.statistics, value[None], np.array([slot], np.int32), settings.batch)
+    working.observe(value[None], np.array([slot], np.int32), settings.batch)
     if believe:
         working.pending = _with(working.pending, raw, slot, settings.real_rows)
-    if working.pending is None:
+    if working.pending is None or not working.trains:
         return Lesson(0, 0, float("nan"))
     feature, label = working.dequantize(working.pending[0]), working.pending[1]  # (p, d), (p,)
     guard = Guard(working.head, working.statistics, accuracy=settings.replays)

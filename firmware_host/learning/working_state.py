@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
+from firmware_host.learning import learner
+from firmware_host.shared.bank import Mixture, bank_axes
 from firmware_host.shared.names import distinct_names, known_name
 from firmware_host.state import Snapshot
 from firmware_host.state.buffer import ReplayBuffer
@@ -35,7 +38,7 @@ class WorkingState:
         self.head = head
         self.dequantize = dequantize
         self.rng = np.random.default_rng()
-        self.restore(start.completed(head.get_state()))
+        self.restore(start.completed(head.get_state(), bundle.bank()))
 
     def snapshot(self) -> Snapshot:
         """Return a copy of everything."""
@@ -49,6 +52,7 @@ class WorkingState:
             self.rolled_back,
             self.doubted.copy(),
             self.taught,
+            None if self.mixture is None else self.mixture.arrays(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -63,6 +67,46 @@ class WorkingState:
         none = np.zeros(self.bundle.slots, np.int64)
         self.doubted = none if snapshot.doubted is None else snapshot.doubted.copy()  # (C,)
         self.taught = snapshot.taught
+        self.mixture = self._mixture(snapshot)
+
+    def _mixture(self, snapshot: Snapshot) -> Mixture | None:
+        if snapshot.bank is None:
+            return None
+        head = self.bundle.head
+        mean, scale = (np.array(head[name], np.float32) for name in ("feature_mean", "feature_scale"))
+        arrays = {name: value.copy() for name, value in snapshot.bank.items()}
+        mixture = Mixture(arrays, mean, scale, float(head["bank"]["block_weight"]))
+        for slot in self.statistics.seen:  # of a state that was written before the bundle had a bank
+            if not mixture.bank.binding[slot]:
+                mixture.bank.adopt(int(slot), self.statistics.mean[slot], float(self.statistics.count[slot]))
+        return mixture
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a block that is worth training."""
+        return self.mixture is None or self.mixture.start > 0
+
+    def probabilities(self, feature: Array) -> Array:
+        """Return the probability of each class slot, [C], for one feature [d]."""
+        found = self._block(feature[None])
+        if self.mixture is not None:
+            found = self.mixture.probabilities(found, feature[None])
+        row: Array = found[0]
+        return row
+
+    def observe(self, feature: Array, label: Array, batch: int) -> None:
+        """Take each real image once, features [n, d] and slots [n], into class means, statistics and the bank."""
+        if self.mixture is not None:
+            for start in range(0, len(label), batch):
+                rows, slots = feature[start : start + batch], label[start : start + batch]
+                self.mixture.learn(self._block(rows), rows, slots)
+        learner.observe(self.head, self.statistics, feature, label, batch)
+
+    def _block(self, feature: Array) -> Array:
+        """Return the block's probabilities [n, C] for features [n, d]; zero where they do not count."""
+        if not self.trains:
+            return np.zeros((len(feature), self.bundle.slots), np.float32)
+        return np.concatenate([self.head.infer(row[None])[1] for row in feature])
 
     def name(self, names: Sequence[str]) -> None:
         """Give every new name the next spare slot; raises DeviceError as `named`."""
@@ -150,6 +194,11 @@ class WorkingState:
         mean, count = _without(old["mean"], slot, 0), _without(old["count"], slot, 0)
         self.statistics = ClassStatistics(mean, count, old["scatter"], self.statistics.shrinkage)
         self.classes = (*self.classes[:slot], *self.classes[slot + 1 :])
+        if self.mixture is not None:
+            self.mixture.bank.forget(slot)
+            bank = self.mixture.arrays()
+            bank.update({name: _without(bank[name], slot, axis) for name, axis in bank_axes("C").items()})
+            self.mixture = self._mixture(replace(self.snapshot(), bank=bank))
         self.doubted = _without(self.doubted, slot, 0)
         if self.buffer is not None:
             self.buffer.forget(slot)

@@ -10,7 +10,7 @@ import numpy as np
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.state.encoding import StateFile
-from firmware_host.state.snapshot import CLASS_AXES, Snapshot, from_arrays, head_key
+from firmware_host.state.snapshot import BANK_AXES, CLASS_AXES, Snapshot, from_arrays, head_key
 
 __all__ = ["snapshot_for"]
 
@@ -47,6 +47,9 @@ def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
     for name, axis in {**axes, **CLASS_AXES}.items():
         if name in arrays:
             arrays[name] = _padded(arrays[name], axis, bundle.slots)
+    for name, axis in BANK_AXES.items() if "bank" in bundle.head else ():
+        if name in arrays:
+            arrays[name] = _padded(arrays[name], axis, int(bundle.head["bank"]["slots"]))
     return from_arrays(arrays, file.meta, bundle)
 
 

@@ -15,12 +15,20 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, ClassStatistics
 from firmware_host.engines.protocol import Array, HeadState
+from firmware_host.shared.bank import bank_axes
 from firmware_host.shared.names import restored_names
 from firmware_host.state.buffer import ReplayBuffer
 
-__all__ = ["CLASS_AXES", "Snapshot", "from_arrays", "head_key", "to_arrays"]
+__all__ = ["BANK_AXES", "CLASS_AXES", "Snapshot", "from_arrays", "head_key", "to_arrays"]
 
-CLASS_AXES = {"statistics.mean": 0, "statistics.count": 0, "buffer.seen": 0, "doubted": 0}  # beside those of the head
+CLASS_AXES = {  # beside those of the head
+    "statistics.mean": 0,
+    "statistics.count": 0,
+    "buffer.seen": 0,
+    "doubted": 0,
+    **{f"bank.{name}": axis for name, axis in bank_axes("C").items()},
+}
+BANK_AXES = {f"bank.{name}": axis for name, axis in bank_axes("K").items()}
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,9 @@ class Snapshot:
     `generator`: state of the random numbers (`numpy.random.Generator.bit_generator.state`); `buffer`: features kept for
     replay, if any; `pending`: images taught one at a time that wait for a full batch, feature [p, d] as the backbone
     stores it and label [p]; `rolled_back`: how many training steps were rolled back so far; `doubted`: [C], labels
-    of each class that were doubted in a row; `taught`: which images of an inbox were learned (`inbox.lesson_key`). One
-    read from a file may lack tensors of the head that came into being after it was written.
+    of each class that were doubted in a row; `taught`: which images of an inbox were learned (`inbox.lesson_key`);
+    `bank`: the bank's tensors, if there is one. One read from a file may lack tensors of the head, or the bank, that
+    came into being after it was written.
     """
 
     head: HeadState
@@ -44,15 +53,16 @@ class Snapshot:
     rolled_back: int = 0
     doubted: Array | None = None
     taught: frozenset[int] = frozenset()
+    bank: dict[str, Array] | None = None
 
     @property
     def steps(self) -> int:
         """Training steps made."""
         return int(self.head.get("step", 0))
 
-    def completed(self, start: HeadState) -> Snapshot:
-        """Return the same with the start value of every tensor of the head that is lacking."""
-        return replace(self, head={**start, **self.head})
+    def completed(self, start: HeadState, bank: dict[str, Array] | None) -> Snapshot:
+        """Return the same with the start value of every tensor of the head that is lacking, and of the bank."""
+        return replace(self, head={**start, **self.head}, bank=self.bank or bank)
 
 
 def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
@@ -67,6 +77,7 @@ def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
         arrays["doubted"] = snapshot.doubted
     if snapshot.taught:
         arrays["taught"] = np.array(sorted(snapshot.taught), np.uint64)
+    arrays.update({f"bank.{name}": value for name, value in (snapshot.bank or {}).items()})
     meta = {"classes": list(snapshot.classes), "generator": snapshot.generator, "rolled_back": snapshot.rolled_back}
     return {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))}
 
@@ -81,6 +92,10 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     for name, tensor in head.items():
         if tensor.shape != shapes[name]:
             raise ValueError(f"tensor {name} has shape {list(tensor.shape)}, the head needs {list(shapes[name])}")
+    bank = {name: arrays[f"bank.{name}"] for name in bundle.bank_shapes if f"bank.{name}" in arrays}
+    for name, tensor in bank.items():
+        if tensor.shape != bundle.bank_shapes[name]:
+            raise ValueError(f"bank.{name} has shape {list(tensor.shape)}, not {list(bundle.bank_shapes[name])}")
     mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))
     kept = {name[len("buffer.") :]: value for name, value in arrays.items() if name.startswith("buffer.")}
     pending = (arrays["pending.feature"], arrays["pending.label"]) if "pending.feature" in arrays else None
@@ -94,6 +109,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
         int(meta.get("rolled_back", 0)),
         arrays.get("doubted"),
         frozenset(arrays["taught"].tolist()) if "taught" in arrays else frozenset(),
+        bank if bank.keys() == bundle.bank_shapes.keys() and bank else None,
     )
 
 

@@ -28,17 +28,17 @@ class Mixture:
     Args:
         arrays: the tensors of `BANK`; they are changed in place.
         mean, scale: [d] each, of the features; see `Bank`.
-        alone: whether the bank judges alone, beside a block that is never trained.
+        start: weight of the block where nothing has been judged yet; 0: the bank judges alone, always.
         rebinds: see `Bank`.
     """
 
     def __init__(
-        self, arrays: Mapping[str, Array], mean: Array, scale: Array, alone: bool = False, rebinds: bool = True
+        self, arrays: Mapping[str, Array], mean: Array, scale: Array, start: float = START, rebinds: bool = True
     ) -> None:
         self._arrays = dict(arrays)
         self.bank = Bank(arrays, mean, scale, rebinds)
         self.losses = arrays["losses"]
-        self.alone = alone
+        self.start = start
 
     def arrays(self) -> dict[str, Array]:
         """Return copies of all tensors by name."""
@@ -47,9 +47,8 @@ class Mixture:
     @property
     def weight(self) -> float:
         """The block's share, 0..1."""
-        if self.alone:
-            return 0.0
-        odds = START / (1.0 - START) * float(np.exp(np.clip(RATE * (self.losses[1] - self.losses[0]), -50.0, 50.0)))
+        better = float(np.clip(RATE * (self.losses[1] - self.losses[0]), -50.0, 50.0))
+        odds = self.start / (1.0 - self.start) * float(np.exp(better))
         return odds / (1.0 + odds)
 
     def probabilities(self, block: Array, feature: Array) -> Array:
@@ -58,7 +57,7 @@ class Mixture:
 
     def learn(self, block: Array, feature: Array, label: Array) -> None:
         """Take labelled images in, features [N, d] and labels [N], which the block gave the probabilities [N, C]."""
-        if len(self.bank.labels) and not self.alone:
+        if len(self.bank.labels) and self.start:
             bank = self._of_bank(feature)
             known = np.isin(label, self.bank.labels)
             for one, other, slot in zip(block[known], bank[known], label[known]):

@@ -134,6 +134,6 @@ def test_a_head_that_learns_to_be_surprised_has_the_bundles_clock():
     before = learned(bundle("mlp", 2), ["a"], 0, False)
     able = bundle("mlp", 3, surprise={"calming": 1.0, "calm": 9.0})
     after = moved(before, bundle("mlp", 2), able)
-    assert after.completed({"calm": 9.0}).head["calm"] == 9
+    assert after.completed({"calm": 9.0}, None).head["calm"] == 9
     clock = moved(learned(able, ["a"], 4, False), able, bundle("mlp", 5, surprise={"calming": 1.0, "calm": 9.0}))
     assert clock.head["calm"] == learned(able, ["a"], 4, False).head["calm"] != 0
