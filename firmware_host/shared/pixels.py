@@ -51,8 +51,8 @@ def upright_rgb(file: PillowImage, size: tuple[int, int]) -> np.ndarray[Any, Any
     """
     from PIL import Image
 
-    turn = TURNS.get(_orientation(file))  # before the file is closed
-    file.load()
+    file.load()  # first: what is wrong with the pixels must not be taken for damaged metadata
+    turn = TURNS.get(_orientation(file))
     turned = turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
     small = _rgb_of_size(file, size[::-1] if turned else size)
     if turn is not None:
