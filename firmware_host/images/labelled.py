@@ -14,6 +14,7 @@ from firmware_host.bundle import DeviceError
 from firmware_host.images import ImageLike
 from firmware_host.process_memory import check_fits
 from firmware_host.shared.folders import class_files, describe, find_layout
+from firmware_host.shared.kinds import archive
 from firmware_host.shared.names import class_name, distinct_names
 from firmware_host.shared.npz import read_npz
 
@@ -56,6 +57,8 @@ def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) ->
         return _read_listing(standard_input_paths())
     root = Path(source)
     if not root.is_dir():
+        if root.suffix.lower() != ".npz" and (kind := archive(root)):
+            raise DeviceError(f"data {source} is {kind.what}: {kind.remedy}")
         raise DeviceError(f"data {source} is not a folder: {LAYOUT}")
     return _read_folder(root, split)
 
@@ -69,6 +72,8 @@ def standard_input_paths() -> Iterator[str]:
             if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise DeviceError("standard input is UTF-16 text: write the list of paths as UTF-8")
             line = line[len(codecs.BOM_UTF8) :] if line.startswith(codecs.BOM_UTF8) else line
+        if b"\0" in line:
+            raise DeviceError("standard input holds zero bytes: write one path per line (find -print, not -print0)")
         path = os.fsdecode(line.rstrip(b"\r\n"))
         if path:
             yield path

@@ -5,19 +5,22 @@ Dimensions: H, W pixels.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Union
 
 import numpy as np
 
 from firmware_host.process_memory import MIB, check_fits
 from firmware_host.shared.decoding import FORMATS, bytes_to_decode
 from firmware_host.shared.errors import DeviceError
+from firmware_host.shared.kinds import START, kind_of
 from firmware_host.shared.packages import need_pillow
 from firmware_host.shared.pixels import draft, upright_rgb
+from firmware_host.shared.png import without_metadata
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["read_image_file"]
 
 LARGEST = 2048 * MIB  # to decode one image, where nobody set a limit: 500 megapixels of RGB
+OPTIONAL = (  # formats that a Pillow may lack, and what their files hold at which place
+    ("AVIF", 4, b"ftypavi"),
+    ("WEBP", 8, b"WEBP"),
+    ("JPEG2000", 4, b"jP  "),
+    ("JPEG2000", 0, b"\xff\x4f\xff\x51"),
+)
 _PILLOW_LIMIT = threading.Lock()
 
 
@@ -50,22 +59,53 @@ def read_image_file(name: str, size: tuple[int, int], max_memory_mb: float | Non
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata: the image counts
             _check_file(name, max_memory_mb)
-            with _opened(name) as file:
-                full = file.size
-                draft(file, size)
-                _check_size(f"image {name} ({_kind(file, full)})", bytes_to_decode(file, full, size), max_memory_mb)
-                return upright_rgb(file, size)
+            try:
+                return _read(name, name, size, max_memory_mb)
+            except Exception as error:
+                with open(name, "rb") as file:
+                    plain = without_metadata(file)
+                    if plain is None or isinstance(error, DeviceError):
+                        raise
+                    with contextlib.suppress(Exception):  # then it is not the metadata that are damaged or too large
+                        return _read(name, plain, size, max_memory_mb)
+                raise
     except DeviceError:
         raise
     except FileNotFoundError:
         raise DeviceError(f"image {name} does not exist: check the path") from None
     except UnidentifiedImageError:
-        raise DeviceError(
-            f"{name} is not an image: give a file that Pillow reads as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        ) from None
+        raise DeviceError(_not_an_image(name)) from None
     except Exception as error:  # decoders of damaged files raise any kind of error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DeviceError(f"image {name} cannot be read ({reason}): replace or remove it") from error
+
+
+def _read(
+    name: str, file: Union[str, IO[bytes]], size: tuple[int, int], max_memory_mb: float | None
+) -> np.ndarray[Any, Any]:
+    with _opened(file) as image:
+        full = image.size
+        draft(image, size)
+        _check_size(f"image {name} ({_described(image, full)})", bytes_to_decode(image, full, size), max_memory_mb)
+        return upright_rgb(image, size)
+
+
+def _not_an_image(name: str) -> str:
+    """Return the line about a file that Pillow does not know: what it is, or else what Pillow reads here."""
+    import PIL
+
+    with open(name, "rb") as file:
+        start = file.read(START)
+    if kind := kind_of(start):
+        return f"{name} is not an image but {kind.what}: {kind.remedy}"
+    readable = _formats()
+    for named, place, beginning in OPTIONAL:
+        if start.startswith(beginning, place) and named not in readable:
+            return (
+                f"image {name} is {named}, which Pillow {PIL.__version__} does not read here: save it as JPEG or PNG, "
+                "or install a newer one with pip install --upgrade pillow"
+            )
+    return f"{name} is not an image: give a file that Pillow reads as {', '.join(readable[:-1])} or {readable[-1]}"
 
 
 def _check_file(name: str, max_memory_mb: float | None) -> None:
@@ -85,20 +125,27 @@ def _check_size(what: str, need: int, max_memory_mb: float | None) -> None:
         raise DeviceError(f"{what} needs {need / MIB:.0f} MiB, more than {LARGEST // MIB}: make it smaller")
 
 
-def _opened(name: str) -> PillowImage:
-    """Return the file with its header read; a limit on memory replaces Pillow's limit on pixels."""
+def _formats() -> list[str]:
+    """Return those of the formats that Pillow reads; it depends on its version and how it was built."""
     from PIL import Image
 
     Image.init()
-    formats = [known for known in FORMATS if known in Image.OPEN]  # depends on how Pillow was built
+    return [known for known in FORMATS if known in Image.OPEN]
+
+
+def _opened(file: Union[str, IO[bytes]]) -> PillowImage:
+    """Return the file with its header read; a limit on memory replaces Pillow's limit on pixels."""
+    from PIL import Image
+
+    formats = _formats()
     with _PILLOW_LIMIT:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            opened: PillowImage = Image.open(name, formats=formats)
+            opened: PillowImage = Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = before
     return opened
 
 
-def _kind(file: PillowImage, full: tuple[int, int]) -> str:
+def _described(file: PillowImage, full: tuple[int, int]) -> str:
     return f"{file.format}, {full[0]} x {full[1]} pixels, mode {file.mode}"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from firmware_host.shared.errors import DeviceError
+from firmware_host.shared.kinds import ZIP, kind_of_file
 from firmware_host.shared.names import distinct_names
 
 __all__ = ["LabelledArrays", "read_npz"]
@@ -59,8 +60,13 @@ def read_npz(path: Path, parts: Sequence[str], check_size: Callable[[int], None]
 
 
 def _read(path: Path, wanted: Sequence[str], check_size: Callable[[int], None] | None) -> dict[str, Array]:
+    if path.is_dir():
+        raise DeviceError(f"data {path} is a folder: give it without npz:, or an .npz file")
     if not path.is_file():
         raise DeviceError(f"data {path} does not exist: give the path of an .npz file after npz:")
+    kind = kind_of_file(path)
+    if kind is not None and kind is not ZIP:  # as an .npz is, whole or not
+        raise DeviceError(f"data {path} is {kind.what}: {kind.remedy}")
     try:
         size = _bytes(path, wanted)
         if check_size is not None:
@@ -88,6 +94,11 @@ def _bytes(path: Path, wanted: Sequence[str]) -> int:
                     one = np.lib.format.read_magic(file) == (1, 0)  # type: ignore[no-untyped-call]
                     read = np.lib.format.read_array_header_1_0 if one else np.lib.format.read_array_header_2_0
                     shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+                if dtype.hasobject:
+                    raise DeviceError(
+                        f"data {path}: {name} holds Python objects: write numbers, and class_names as "
+                        "numpy.array(names, dtype=str)"
+                    )
                 size += int(np.prod(shape, dtype=object)) * dtype.itemsize
     return size
 

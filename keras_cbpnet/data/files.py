@@ -9,6 +9,7 @@ from pathlib import Path
 
 from firmware_host.bundle import DeviceError
 from firmware_host.shared.folders import Layout, find_layout
+from firmware_host.shared.kinds import archive
 from keras_cbpnet.errors import UserError
 
 __all__ = [
@@ -38,6 +39,8 @@ def require_download(root: Path, name: str, url: str) -> None:
 def require_folder(path: str, contents: str) -> Path:
     """Return the existing folder `path`, given by the user; the error says what it should hold."""
     root = Path(os.path.expanduser(path))
+    if path and (kind := archive(root)):
+        raise UserError(f"{path} is {kind.what}; {kind.remedy}")
     if not path or not root.is_dir():
         raise UserError(f"no folder '{path}'; give an existing folder with {contents}")
     return root

@@ -6,7 +6,8 @@ import json
 import zipfile
 from pathlib import Path
 
-START = 512  # bytes that are looked at
+from firmware_host.shared.kinds import START, kind_of
+
 TO_SAFETENSORS = (
     "a PyTorch checkpoint, which could run any program when it is opened; where PyTorch is installed, load it with "
     "torch.load(..., weights_only=True), write its state dict with safetensors.torch.save_file, and give that file"
@@ -20,14 +21,7 @@ STARTS = (
     (b"\x80\x03", TO_SAFETENSORS),
     (b"\x80\x04", TO_SAFETENSORS),
     (b"\x80\x05", TO_SAFETENSORS),
-    (b"\x93NUMPY", "a single array; give a .npz file of numpy.savez with every array under its name"),
-    (b"\x1f\x8b", "compressed by gzip; unpack it and give what was in it"),
-    (b"BZh", "compressed by bzip2; unpack it and give what was in it"),
-    (b"\xfd7zXZ", "compressed by xz; unpack it and give what was in it"),
-    (b"(\xb5/\xfd", "compressed by zstd; unpack it and give what was in it"),
-    (b"7z\xbc\xaf", "a 7z archive; unpack it and give what was in it"),
     (b"GGUF", "a GGUF file, whose numbers are quantized; give the .safetensors file that it was made from"),
-    (b"version https://git-lfs", "a pointer of Git LFS in place of the file; fetch the file with git lfs pull"),
 )
 
 
@@ -35,8 +29,6 @@ def other_kind(path: Path) -> str | None:
     """Return what the file `path` is and what helps, None where it may be .npz or .safetensors; a phrase after "is"."""
     with path.open("rb") as file:
         start = file.read(START)
-    if not start:
-        return "empty; fetch it again"
     if zipfile.is_zipfile(path):
         return _archive(path)
     for known, kind in STARTS:
@@ -44,12 +36,9 @@ def other_kind(path: Path) -> str | None:
             return kind
     if start[4:8] == b"TFL3":
         return "a .tflite file, whose weights are frozen; give the weights that it was made from"
-    if start[257:262] == b"ustar":
-        return "a tar archive; unpack it and give what was in it"
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page in place of the file; copy the address of the download itself and fetch it again"
-    return _listing(path) if text.startswith(b"{") else None
+    if other := kind_of(start):
+        return f"{other.what}; {other.remedy}"
+    return _listing(path) if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else None
 
 
 def _archive(path: Path) -> str | None:

@@ -203,7 +203,7 @@ def test_predict_stays_under_the_limit(make, bundle, tmp_path):
     (folder / "051.png").write_bytes(b"")
     (folder / "052.png").write_text("no image")
     (folder / "053.png").write_bytes((folder / "000.png").read_bytes()[:-40])
-    Image.new("L", (12_000, 12_000)).save(folder / "054.png")  # 17 KB, 137 MiB and more decoded
+    Image.new("L", (13_000, 13_000)).save(folder / "054.png")  # 20 KB, 161 MiB and more decoded
     Image.new("RGB", (9_000, 9_000), (220, 30, 30)).save(folder / "055.jpg", quality=50)
     done = child(PREDICT, bundle, folder, "--max-memory", 192)
     *lines, last = done.stdout.splitlines()

@@ -175,7 +175,7 @@ def test_classes_of_a_list_have_the_names_of_folders(standard_input):
 
 
 def test_what_is_no_list_of_paths_is_not_held(predict, standard_input):
-    standard_input(b"\0" * 200_000 + b"\n" + b"x" * 70_000)
+    standard_input(b"y" * 200_000 + b"\n" + b"x" * 70_000)
     code, records, err = predict("-")
     assert (code, err, len(records)) == (2, [], 6)
     assert all("cannot be read (" in record["error"] for record in records)
@@ -361,3 +361,10 @@ def test_a_real_video(tmp_path):
     Path(path).write_bytes(Path(path).read_bytes()[:500])
     with pytest.raises(DeviceError, match=r"a.avi (does not open|gave no frame)"):
         list(frames(f"video:{path}"))
+
+
+def test_paths_that_zero_bytes_separate(bundle, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a.png\0b.png\0")))
+    assert main(["predict", str(bundle), "-", "--runtime", "numpy"]) == 2
+    line = "error: standard input holds zero bytes: write one path per line (find -print, not -print0)\n"
+    assert capsys.readouterr().err == line

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -180,3 +181,11 @@ def test_bad_folders_are_one_clear_line(tmp_path, monkeypatch, spec, message):
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert sorted(os.walk(tmp_path)) == before
+
+
+def test_an_archive_in_place_of_a_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a/1.png", "")
+    for source in ("folder", "domains"):
+        with pytest.raises(UserError, match=r"photos.zip is a zip archive; unpack it and give what was in it"):
+            load_dataset(f"{source}:{tmp_path / 'photos.zip'}", 4)

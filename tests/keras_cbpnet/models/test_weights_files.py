@@ -56,7 +56,7 @@ FILES = {
     "config.json": (b"{}", "is JSON text, not weights"),
     "list.json": (b'{"weight_map": [[]]}', "is JSON text, not weights"),
     "a.npy": (b"\x93NUMPY\1\0", "is a single array"),
-    "empty.npz": (b"", "is empty; fetch it again"),
+    "empty.npz": (b"", "is an empty file; fetch or copy it again"),
     "page.npz": (b"\n<!DOCTYPE html>", "is a web page in place of the file"),
     "pointer.npz": (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
     "m.npz.gz": (gzip.compress(b"1"), "is compressed by gzip; unpack it"),
