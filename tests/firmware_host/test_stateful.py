@@ -5,8 +5,12 @@ be the same bit by bit before and after what was saved is opened again.
 """
 
 import fcntl
+import gc
 import itertools
+import os
+import weakref
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 from helpers.device_steps import feature_of, snapshot
@@ -179,11 +183,20 @@ class Life(RuleBasedStateMachine):
     @rule()
     def kill(self):
         """The device is gone without a word: its lock must stop nobody."""
+        device = weakref.ref(self.device)
         del self.device
+        if device() is not None:
+            gc.collect()  # only that frees what refers to itself
+        assert device() is None, f"the device is kept by {gc.get_referrers(device())}"
         lock = self.state / "lock"
         if lock.exists():
             with lock.open("r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    holders = Path("/proc/locks").read_text() if Path("/proc/locks").exists() else "unknown"
+                    number = os.fstat(file.fileno()).st_ino
+                    raise AssertionError(f"inode {number} is still locked; all locks: {holders}") from None
         self.open()
 
     @precondition(lambda self: self.saved is not None)
