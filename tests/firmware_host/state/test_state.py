@@ -14,38 +14,10 @@ import numpy as np
 import pytest
 from helpers.paths import ROOT
 
-from firmware_host import Device
-from firmware_host.bundle import ClassStatistics, DeviceError, read_bundle, write_manifest
-from firmware_host.state import Snapshot, StateFolder, default_folder
-from firmware_host.state.buffer import ReplayBuffer
+from firmware_host.bundle import DeviceError, read_bundle, write_manifest
+from firmware_host.state import StateFolder, default_folder
 
-VERSION_1 = Path(__file__).parents[1] / "golden" / "plain" / "state_1.npz"
 OLD, NEW = ("red", "green", "größer"), ("red", "green", "größer", "newer")
-
-
-@pytest.fixture
-def opened(bundle):
-    return read_bundle(bundle)
-
-
-@pytest.fixture
-def learned(opened):
-    rng = np.random.default_rng(0)
-    head = {name: rng.normal(size=shape).astype(np.float32) for name, shape in opened.state_shapes.items()}
-    statistics = ClassStatistics(rng.normal(size=(4, 6)), [1, 2, 3, 0], rng.normal(size=(6, 6)))
-    buffer = ReplayBuffer(5, rng.integers(-128, 128, (3, 6)).astype(np.int8), [0, 1, 1], [4, 5, 6, 0])
-    pending = (rng.integers(-128, 128, (2, 6)).astype(np.int8), np.array([2, 1], np.int32))
-    return Snapshot(head, statistics, OLD, dict(rng.bit_generator.state), buffer, pending, 3)
-
-
-@pytest.fixture
-def two(opened, learned, tmp_path):
-    """A folder whose slot a holds the older state and slot b the newer one."""
-    folder = StateFolder(tmp_path / "state", opened)
-    folder.write(learned)
-    folder.write(replace(learned, classes=NEW))
-    folder.close()
-    return tmp_path / "state"
 
 
 def names(folder):
@@ -200,45 +172,6 @@ def test_what_somebody_else_saved_is_not_overwritten(opened, learned, two):
         second.write(learned)
     second.read()
     assert second.write(learned) == two / "state.b.npz"
-
-
-def test_schema_version_1_is_migrated_and_kept(opened, tmp_path):
-    """The file was written by version 0.1.0 with the tiny bundle, after six images of a new class."""
-    content = VERSION_1.read_bytes()
-    old = tmp_path / "tiny.state" / "state.npz"
-    old.parent.mkdir()
-    old.write_bytes(content)
-    device = Device.open(opened.path, runtime="numpy")
-    assert device.classes == ("red", "green", "blue")
-    assert device._working.snapshot().statistics.count.tolist() == [20, 20, 6, 0]
-    with np.load(old) as file:
-        np.testing.assert_array_equal(device._working.snapshot().head["w1"], file["head.w1"])
-    assert names(old.parent) == ["state.npz"]
-    device.save()
-    assert names(old.parent) == ["lock", "state.a.npz", "state.npz.migrated-1"]
-    assert (old.parent / "state.npz.migrated-1").read_bytes() == content
-    np.testing.assert_array_equal(
-        StateFolder(old.parent, opened).read().head["w1"],
-        Device.open(opened.path, runtime="numpy")._working.head.state["w1"],
-    )
-
-
-@pytest.mark.parametrize("offset", range(40, 8000, 997))
-def test_a_damaged_state_of_schema_version_1_is_refused(opened, tmp_path, offset):
-    content = VERSION_1.read_bytes()
-    (tmp_path / "state.npz").write_bytes(content[:offset])
-    with pytest.raises(DeviceError, match=r"is damaged \(state.npz: .*\): import a backup"):
-        StateFolder(tmp_path, opened).read()
-
-
-def test_another_schema_version_is_refused(opened, learned, tmp_path, monkeypatch):
-    monkeypatch.setattr("firmware_host.state.encoding.STATE_SCHEMA_VERSION", 7)
-    StateFolder(tmp_path, opened).write(learned)
-    monkeypatch.undo()
-    before = names(tmp_path)
-    with pytest.raises(DeviceError, match="schema version 7, this firmware_host reads 1 and 2: install the matching"):
-        StateFolder(tmp_path, opened).read()
-    assert names(tmp_path) == before
 
 
 def test_a_disk_that_fills_up_leaves_the_old_state(make, opened, learned, two, monkeypatch):
