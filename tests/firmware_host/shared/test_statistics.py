@@ -204,3 +204,14 @@ def test_a_scatter_that_no_images_can_have_is_an_error():
     statistics = ClassStatistics(np.zeros((1, 2)), [9], np.diag([10.0, -5.0]), shrinkage=0.0)
     with pytest.raises(np.linalg.LinAlgError):
         statistics.sample(np.random.default_rng(0), 1)
+
+
+def test_features_in_single_precision_are_summed_in_double():
+    feature = (1e3 + np.random.default_rng(3).normal(size=(50, 3))).astype(np.float32)
+    label = [0, 1] * 25
+    joined, single = ClassStatistics.empty(2, 3), ClassStatistics.empty(2, 3)
+    joined.update_all(feature, label)
+    for row, slot in zip(feature, label):
+        single.update(row, slot)
+    np.testing.assert_allclose(joined.mean, single.mean, rtol=1e-12)
+    np.testing.assert_allclose(joined.scatter, single.scatter, rtol=1e-6, atol=1e-6)
