@@ -215,3 +215,20 @@ def test_features_in_single_precision_are_summed_in_double():
         single.update(row, slot)
     np.testing.assert_allclose(joined.mean, single.mean, rtol=1e-12)
     np.testing.assert_allclose(joined.scatter, single.scatter, rtol=1e-6, atol=1e-6)
+
+
+def test_how_far_class_means_scatter_is_taken_without_bias():
+    """Four means whose unbiased variance is 2, each of one image of variance 1: true means scatter by 2 - 1 = 1."""
+    away = np.sqrt(3.0)
+    statistics = ClassStatistics([[5.0], [5.0], [5 + away], [5 - away]], np.ones(4), np.eye(1))
+    expected = statistics.expect(np.random.default_rng(0), np.full(40_000, 2))
+    assert expected.mean() == pytest.approx(5 + away / 2, abs=0.03)  # 1 / (1 + 1) of the way is kept
+    assert expected.var() == pytest.approx(1.5, abs=0.05)
+
+
+def test_the_covariance_may_be_its_diagonal_alone():
+    feature = np.random.default_rng(4).normal(size=(40, 2)) @ np.array([[1.0, 1.0], [0.0, 1.0]])
+    statistics = ClassStatistics.empty(1, 2, shrinkage=1.0)
+    statistics.update_all(feature, np.zeros(40, int))
+    drawn = statistics.sample(np.random.default_rng(0), 20_000)[0]
+    np.testing.assert_allclose(np.cov(drawn.T), np.eye(2) * np.trace(np.cov(feature.T)) / 2, atol=0.1)
