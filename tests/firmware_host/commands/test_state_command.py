@@ -14,6 +14,7 @@ from firmware_host.state import StateFolder
 @pytest.fixture
 def call(capfd):
     def call(*arguments):
+        capfd.readouterr()  # the first interpreter of a process says something, whoever opened it
         code = main([*map(str, arguments), "--json"])
         out, err = capfd.readouterr()
         return code, [json.loads(line) for line in out.splitlines()], err
