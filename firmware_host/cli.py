@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from firmware_host.bundle import DeviceError
 from firmware_host.commands import all_commands
-from firmware_host.shared.arguments import ArgumentParser, path_argument, seed_argument
+from firmware_host.shared.arguments import ArgumentParser, folder_argument, path_argument, seed_argument
 from firmware_host.shared.packages import missing_package
 from firmware_host.shared.runtimes import AUTO, runtime_names
 from firmware_host.shared.streams import nobody_reads, one_line, open_streams, printable
@@ -100,7 +100,7 @@ def _common() -> _Parser:
     common.add_argument(
         "--state",
         metavar="DIR",
-        type=path_argument,
+        type=folder_argument,
         help="folder of the learned state (default: BUNDLE.state beside it)",
     )
     common.add_argument(

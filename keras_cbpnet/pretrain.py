@@ -12,7 +12,7 @@ import json
 import math
 import sys
 
-from firmware_host.shared.arguments import data_argument, path_argument, seed_argument
+from firmware_host.shared.arguments import data_argument, folder_argument, path_argument, seed_argument
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.keras_settings import use_keras
@@ -29,7 +29,9 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--output", required=True, type=path_argument, help="weights file to write (.npz); the log beside it"
     )
-    parser.add_argument("--work", type=path_argument, help="folder of checkpoint and cache; default: beside the output")
+    parser.add_argument(
+        "--work", type=folder_argument, help="folder of checkpoint and cache; default: beside the output"
+    )
     parser.add_argument(
         "--start", type=path_argument, metavar="WEIGHTS", help="weights to begin with; default: random ones"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware_host.bundle import BLOCKS
-from firmware_host.shared.arguments import command_line, data_argument, path_argument, seed_argument
+from firmware_host.shared.arguments import command_line, data_argument, folder_argument, seed_argument
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data.sources import shows_photographs, source_names
@@ -40,6 +40,7 @@ def build_parser() -> cli.ArgumentParser:
         help=f"learning rule of the block, with settings as in l2:decay=1; one of {', '.join(RULES)}",
     )
     add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="prompts of method cbpnet")
+    add("--bank", action=argparse.BooleanOptionalAction, default=c.bank, help="bank beside the block of method cbpnet")
     add("--expert-length", type=int, default=c.expert_length, help="rows of an expert prompt's prefixes")
     add("--prompt-tasks", type=int, default=c.prompt_tasks, help="first tasks that train prompts; 0: all")
     add(
@@ -79,7 +80,7 @@ def build_parser() -> cli.ArgumentParser:
         metavar="S,S,...",
         help="seeds of several runs, each in a folder, with their mean",
     )
-    add("--output", type=path_argument, default=Path("runs/run"), help="run folder to write")
+    add("--output", type=folder_argument, default=Path("runs/run"), help="run folder to write")
     add("--block", choices=list(BLOCKS), default=c.block, help="form of the head's block")
     add("--units", type=int, default=c.units, help="hidden units of the block")
     add("--slots", type=int, default=c.slots, help="class slots; 0: the data set's classes, up to a multiple of 16")

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from firmware_host.shared.arguments import command_line, path_argument  # noqa: E402
+from firmware_host.shared.arguments import command_line, folder_argument, path_argument  # noqa: E402
 from keras_cbpnet import cli  # noqa: E402
 from keras_cbpnet.config import read_config  # noqa: E402
 from keras_cbpnet.errors import UserError  # noqa: E402
@@ -25,7 +25,7 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python tflite/convert.py", description=__doc__)
     parser.add_argument("run", type=path_argument, metavar="RUN", help="run folder of keras_cbpnet.train")
     parser.add_argument(
-        "--output", type=path_argument, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle"
+        "--output", type=folder_argument, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle"
     )
     parser.add_argument("--recipe", choices=tuple(RECIPES), default=DEFAULT, help=recipes_help())
     parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")

@@ -28,7 +28,7 @@ from firmware_host.images.sources import good_images
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
 from firmware_host.learning.working_state import nearest
 from firmware_host.process_memory import peak_memory_mb
-from firmware_host.shared.arguments import command_line, data_argument, name_argument, path_argument
+from firmware_host.shared.arguments import command_line, data_argument, folder_argument, name_argument
 from firmware_host.shared.names import known_name
 from firmware_host.shared.streams import is_terminal
 from firmware_host.terminal import ProgressLine, ask
@@ -232,7 +232,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set-aside",
         metavar="DIR",
-        type=path_argument,
+        type=folder_argument,
         help="folder for what cannot be learned, moved out of DATA (an inbox, with --one-by-one); an image of DATA is "
         "learned once, however often the command is started again",
     )

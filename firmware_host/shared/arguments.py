@@ -16,6 +16,7 @@ __all__ = [
     "ArgumentParser",
     "command_line",
     "data_argument",
+    "folder_argument",
     "given_path",
     "name_argument",
     "options_first",
@@ -102,6 +103,17 @@ def given_path(path: str | os.PathLike[str], what: str = "path") -> Path:
 def path_argument(text: str) -> Path:
     """Return the path of an argument; a type for argparse."""
     return Path(_argument(text))
+
+
+def folder_argument(text: str) -> Path:
+    """Return the path of a folder that is there or can be made; a type for argparse.
+
+    A file in its place is refused before any work whose result would be lost.
+    """
+    path = path_argument(text)
+    if file := next((each for each in (path, *path.parents) if each.is_file()), None):
+        raise argparse.ArgumentTypeError(f"{file} is not a folder: give another path")
+    return path
 
 
 def data_argument(text: str) -> str:

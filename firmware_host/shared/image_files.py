@@ -71,12 +71,13 @@ def read_image_file(name: str, size: tuple[int, int], max_memory_mb: float | Non
                 raise
     except DeviceError:
         raise
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DeviceError(f"image {name} does not exist: check the path") from None
     except UnidentifiedImageError:
         raise DeviceError(_not_an_image(name)) from None
     except Exception as error:  # decoders of damaged files raise any kind of error
-        reason = " ".join(str(error).split()) or type(error).__name__
+        said = getattr(error, "strerror", None) or str(error)
+        reason = " ".join(said.split()) or type(error).__name__
         raise DeviceError(f"image {name} cannot be read ({reason}): replace or remove it") from error
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -67,6 +68,9 @@ def find_source(spec: str) -> Callable[[ImageSize, int], Dataset]:
         return lambda image_size, seed: PATH_SOURCES[kind](path, image_size)
     if spec in NAMED_SOURCES:
         return NAMED_SOURCES[spec]
+    meant = "folder" if os.path.isdir(spec) else "npz" if spec.lower().endswith(".npz") else ""
+    if meant:
+        raise UserError(f"unknown data set '{spec}'; give {meant}:{spec} if that is what you mean")
     raise UserError(f"unknown data set '{spec}'; choose one of {', '.join(source_names())}")
 
 

@@ -168,7 +168,8 @@ def test_what_is_no_image_gets_one_line(pixels, tmp_path, capfd):
         "cut.tif": "is not an image",  # its directory was at the end
         "cut.webp": "cannot be read",
         "nul\0.png": "cannot be read .*null",
-        "x" * 300: "cannot be read .*too long",
+        "x" * 300: "cannot be read .File name too long.: replace or remove it",
+        "whole.jpg/x.png": "does not exist: check the path",
     }.items():
         for limit in (None, 4000):
             with pytest.raises(DeviceError, match=message) as error:

@@ -12,6 +12,7 @@ from firmware_host.shared.arguments import (
     ArgumentParser,
     command_line,
     data_argument,
+    folder_argument,
     given_path,
     name_argument,
     path_argument,
@@ -111,3 +112,14 @@ def test_a_command_can_be_copied(path):
     words = shlex.split(command_line("python", "convert.py", Path(path), "--slots"))
     assert [words[0], os.path.normpath(words[2]), words[3]] == ["python", path, "--slots"]
     assert not words[2].startswith("-")
+
+
+def test_a_file_in_place_of_a_folder_is_refused_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "state" / "new"):
+        with pytest.raises(argparse.ArgumentTypeError, match=rf"^{tmp_path}/file is not a folder: give another path"):
+            folder_argument(str(path))
+    for path in (tmp_path, tmp_path / "new" / "state"):
+        assert folder_argument(str(path)) == path
+    with pytest.raises(argparse.ArgumentTypeError, match="it is empty"):
+        folder_argument("")

@@ -140,6 +140,8 @@ def test_domains_with_train_and_test(tmp_path):
             "domains:PATH, npz:PATH",
         ),
         ("zip:a.zip", "unknown data set 'zip:a.zip'"),
+        ("hollow", "unknown data set 'hollow'; give folder:hollow if that is what you mean"),
+        ("a.npz", "unknown data set 'a.npz'; give npz:a.npz if that is what you mean"),
         ("folder:", "no folder ''"),
         ("folder:nowhere", "no folder 'nowhere'"),
         ("folder:empty", "folder empty has no classes"),
