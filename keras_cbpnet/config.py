@@ -171,6 +171,7 @@ class TrainConfig(Config):
         method: what is trained; see `tables.METHODS`.
         plasticity: the block's learning rule, with hyper-parameters if other than its defaults; see `parse_rule`.
         prompts: whether method cbpnet has prompts.
+        bank: whether method cbpnet has a bank of class statistics beside its block.
         expert_length: rows of an expert prompt's prefixes.
         prompt_tasks: number of first tasks that have and train prompts, which stay as they are from then on; 0: all.
         prompt_selection: `key` (each image selects the expert prompt whose key is nearest to its query) or `fixed` (one
@@ -200,6 +201,7 @@ class TrainConfig(Config):
     method: str = "cbpnet"
     plasticity: str = "cbp"
     prompts: bool = True
+    bank: bool = True
     expert_length: int = 5
     prompt_tasks: int = 0
     prompt_selection: str = "key"

@@ -58,6 +58,7 @@ METHODS = Table(  # `--method`: subclasses of methods.method.Method
     "method",
     {
         "cbpnet": "keras_cbpnet.methods.cbpnet:CBPNetMethod",
+        "bank": "keras_cbpnet.methods.bank:BankMethod",
         "dualprompt": "keras_cbpnet.methods.dualprompt:DualPrompt",
         "l2p": "keras_cbpnet.methods.l2p:L2P",
         "finetune": "keras_cbpnet.methods.finetune:Finetune",

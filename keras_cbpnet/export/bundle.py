@@ -24,6 +24,7 @@ from keras_cbpnet.export.runtimes import run_backbone
 from keras_cbpnet.export.source import Source, load_source
 from keras_cbpnet.export.steps import Converted, Measured, Order, Progress, convert, measure, verify_files
 from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.layers.mixed_head import MixedHead, bank_sizes
 from keras_cbpnet.methods.method import block_head
 from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
@@ -133,7 +134,11 @@ def _write(
     if measured.edge_tpu is not None:
         (folder / ACCELERATOR_FILES[0]).write_bytes(measured.edge_tpu)
     np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]
-    np.savez(folder / "statistics.npz", **source.statistics)  # type: ignore[arg-type]
+    statistics: dict[str, Any] = dict(source.statistics)
+    if isinstance(trained := block_head(source.model), MixedHead):
+        bank = trained.shipped_bank(learner.slots)
+        statistics.update({f"bank.{name}": value for name, value in bank.items()})
+    np.savez_compressed(folder / "statistics.npz", **statistics)
     extra: tuple[str, ...] = ()
     if order.target == "micro":
         progress("converting for microcontrollers")
@@ -169,4 +174,7 @@ def head_entry(head: CBPHead, trained: CBPHead) -> dict[str, Any]:
     entry = {**head.config.to_dict(), **constants}
     if isinstance(trained.rule, CbpSurprise):
         entry["surprise"] = {"calming": trained.rule.calming, "calm": float(trained.state["calm"])}
+    if isinstance(trained, MixedHead):
+        slots, directions = bank_sizes(head.slots, head.width)
+        entry["bank"] = {"slots": slots, "directions": directions, "block_weight": trained.block_weight}
     return entry

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from keras_cbpnet.config import HeadConfig, TrainConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.methods.method import SELECTING, Method, check_selection, dual_prompts, given
+from keras_cbpnet.methods.method import SELECTING, Method, Row, Seen, check_selection, dual_prompts, given, mixed_head
 
 if TYPE_CHECKING:  # methods are named and checked without Keras
     from keras_cbpnet.layers import interfaces
+    from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 
 class CBPNetMethod(Method):
@@ -19,10 +21,11 @@ class CBPNetMethod(Method):
     Deviations: the text at hand does not give the block's form, so it is a choice (`--block`), the default classifying
     by class means seen through the block; the second part of the training is ours; other rules instead of continual
     backpropagation (`--plasticity`), and the block without prompts (`--no-prompts`), are ablations; a query from an
-    early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, to spare a pass.
+    early block (`--query-depth`) and one prompt for all (`--prompt-selection fixed`) are ours, to spare a pass. A bank
+    of class statistics predicts beside the block and is not of the paper (`--no-bank` leaves it out).
     """
 
-    options = ("plasticity", "prompts", *SELECTING)
+    options = ("plasticity", "prompts", "bank", *SELECTING)
 
     def check(self, config: TrainConfig) -> None:
         super().check(config)
@@ -40,9 +43,20 @@ class CBPNetMethod(Method):
         return dual_prompts(config, width)
 
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
-        from keras_cbpnet.layers.cbp_head import CBPHead
+        sizes = self._sizes(config, slots)
+        if not config.bank:
+            from keras_cbpnet.layers.cbp_head import CBPHead
 
-        return CBPHead(self._sizes(config, slots), config.plasticity, config.seed, name="head")
+            return CBPHead(sizes, config.plasticity, config.seed, name="head")
+        from keras_cbpnet.layers.mixed_head import MixedHead
+
+        rebinds = config.stream == "drifting"
+        return MixedHead(sizes, config.plasticity, config.seed, rebinds=rebinds, name="head")
+
+    def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
+        if config.bank:
+            mixed_head(model).learn_bank(seen.features, seen.labels, seen.rng)
+        return super().learn_head(model, seen, config)
 
     def _sizes(self, config: TrainConfig, slots: int) -> HeadConfig:
         own = ("block", "units", "batch", "decay_rate", "replacement_rate", "maturity_threshold", "learning_rate")

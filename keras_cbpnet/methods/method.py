@@ -17,6 +17,7 @@ from keras_cbpnet.tables import METHODS, SELECTIONS
 if TYPE_CHECKING:  # methods are named and checked without Keras
     from keras_cbpnet.layers import interfaces
     from keras_cbpnet.layers.cbp_head import CBPHead
+    from keras_cbpnet.layers.mixed_head import MixedHead
     from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 # Dimensions: N images, d feature size, C class slots.
@@ -43,6 +44,11 @@ class Seen(NamedTuple):
 def block_head(model: PromptedClassifier) -> CBPHead:
     """Return the model's head, for methods whose `head` makes one that learns by gradient descent."""
     return cast("CBPHead", model.head)
+
+
+def mixed_head(model: PromptedClassifier) -> MixedHead:
+    """Return the model's head, for methods whose `head` makes one with a bank."""
+    return cast("MixedHead", model.head)
 
 
 class Method:
