@@ -24,20 +24,24 @@ from keras_cbpnet.presets import get_preset
 
 # What each row changes of the trainer's defaults and of COMMON; rates from earlier sketches, not tuned yet.
 COMMON: dict[str, Any] = {"qat": False, "epochs": 1, "head_epochs": 5, "batch": 24}
-BLOCK: dict[str, Any] = {"learning_rate": 2e-4}
-WIDE: dict[str, Any] = {"units": 256, "learning_rate": 1e-4}
+PAPER: dict[str, Any] = {"learning_rate": 2e-4, "prompts": True, "bank": False}  # CBPNet as published
+BLOCK: dict[str, Any] = {"learning_rate": 2e-4, "bank": False}
+WIDE: dict[str, Any] = {"units": 256, "learning_rate": 1e-4, "bank": False}
 LINEAR: dict[str, Any] = {"learning_rate": 1e-3}
 ROWS: dict[str, dict[str, Any]] = {
-    "cbpnet": {**BLOCK},
-    "cbpnet_no_cbp": {**BLOCK, "plasticity": "none"},
-    "cbpnet_random_choice": {**BLOCK, "plasticity": "cbp_random"},
-    "block": {**BLOCK, "prompts": False},
-    "block_no_cbp": {**BLOCK, "prompts": False, "plasticity": "none"},
-    "block_wide": {**WIDE, "prompts": False},
-    "cbpnet_replay": {**BLOCK, "replay": "statistics"},
-    "cbpnet_white": {**BLOCK, "whiten": "task"},
-    "block_white": {**BLOCK, "prompts": False, "whiten": "task"},
-    "block_wide_white": {**WIDE, "prompts": False, "whiten": "task"},
+    "mixture": {"learning_rate": 2e-4},
+    "bank": {"method": "bank"},
+    "cbpnet_bank": {"learning_rate": 2e-4, "prompts": True},
+    "cbpnet": {**PAPER},
+    "cbpnet_no_cbp": {**PAPER, "plasticity": "none"},
+    "cbpnet_random_choice": {**PAPER, "plasticity": "cbp_random"},
+    "block": {**BLOCK},
+    "block_no_cbp": {**BLOCK, "plasticity": "none"},
+    "block_wide": {**WIDE},
+    "cbpnet_replay": {**PAPER, "replay": "statistics"},
+    "cbpnet_white": {**PAPER, "whiten": "task"},
+    "block_white": {**BLOCK, "whiten": "task"},
+    "block_wide_white": {**WIDE, "whiten": "task"},
     "dualprompt": {**LINEAR, "method": "dualprompt"},
     "l2p": {**LINEAR, "method": "l2p"},
     "finetune": {**LINEAR, "method": "finetune"},

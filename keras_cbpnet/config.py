@@ -200,7 +200,7 @@ class TrainConfig(Config):
     dataset: str = "digits"
     method: str = "cbpnet"
     plasticity: str = "cbp"
-    prompts: bool = True
+    prompts: bool = False
     bank: bool = True
     expert_length: int = 5
     prompt_tasks: int = 0
@@ -226,6 +226,10 @@ class TrainConfig(Config):
     decay_rate: float = 0.99
     replacement_rate: float = 1e-4
     maturity_threshold: int = 100
+
+
+# What `--paper` sets: CBPNet as published, with prompts and without what is ours.
+PAPER: Mapping[str, Any] = {"method": "cbpnet", "plasticity": "cbp", "prompts": True, "bank": False, "replay": "none"}
 
 
 def read_config(run: Path) -> TrainConfig:

@@ -13,7 +13,7 @@ from typing import Any
 from firmware_host.bundle import BLOCKS
 from firmware_host.shared.arguments import command_line, data_argument, folder_argument, seed_argument
 from keras_cbpnet import cli
-from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.config import PAPER, TrainConfig
 from keras_cbpnet.data.sources import shows_photographs, source_names
 from keras_cbpnet.presets import PRESETS, default_preset, get_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
@@ -39,6 +39,7 @@ def build_parser() -> cli.ArgumentParser:
         metavar="RULE",
         help=f"learning rule of the block, with settings as in l2:decay=1; one of {', '.join(RULES)}",
     )
+    add("--paper", action="store_true", help="CBPNet as published: prompts and block, without the bank")
     add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="prompts of method cbpnet")
     add("--bank", action=argparse.BooleanOptionalAction, default=c.bank, help="bank beside the block of method cbpnet")
     add("--expert-length", type=int, default=c.expert_length, help="rows of an expert prompt's prefixes")
@@ -118,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     parser.set_defaults(preset=default_preset(shows_photographs(args.dataset)))
+    if args.paper:
+        parser.set_defaults(**PAPER)
     args = parser.parse_args(argv)
     if own := get_preset(args.preset).defaults(args.dataset, args.method):
         parser.set_defaults(**own)

@@ -31,7 +31,7 @@ class CBPNetMethod(Method):
         super().check(config)
         for option in SELECTING if not config.prompts else ():
             if getattr(config, option) != getattr(TrainConfig(), option):
-                raise UserError(f"{given(config, option)} is for prompts, and --no-prompts leaves them out")
+                raise UserError(f"{given(config, option)} is for prompts; give --prompts too")
         check_selection(config)
         self._sizes(config, slots=1)
 
