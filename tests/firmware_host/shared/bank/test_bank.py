@@ -1,0 +1,237 @@
+"""The bank: what it computes, what it remembers, and how labels find their slots."""
+
+import numpy as np
+import pytest
+
+from firmware_host.shared.bank import BANK, Bank, Mixture, bank_axes, bank_shapes, empty_bank
+
+D, C, K, R = 12, 8, 11, 3
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def bank_of(labels=C, slots=K, d=D, r=R, rebinds=True):
+    return Bank(empty_bank(labels, slots, d, r), np.zeros(d), np.ones(d), rebinds)
+
+
+def gaussians(rng, classes, each, d=D, spread=3.0, centres=None):
+    """Images of classes that differ in mean: features [classes each, d], labels."""
+    centres = rng.normal(size=(classes, d)) * spread if centres is None else centres
+    label = np.repeat(np.arange(classes), each)
+    return (centres[label] + rng.normal(size=(len(label), d))).astype(np.float32), label, centres
+
+
+def taught(bank, feature, label, batch=4, rng=None):
+    order = np.arange(len(label)) if rng is None else rng.permutation(len(label))
+    for start in range(0, len(order), batch):
+        rows = order[start : start + batch]
+        bank.learn(feature[rows], label[rows])
+    return bank
+
+
+def right(bank, feature, label):
+    return float(np.mean(bank.logits(feature).argmax(axis=1) == label))
+
+
+def test_sums_are_means_counts_and_scatter_of_the_images(rng):
+    feature, label, _ = gaussians(rng, 4, 20)
+    bank = taught(bank_of(), feature, label, batch=3, rng=rng)
+    expected = sum(
+        (rows - rows.mean(axis=0)).T @ (rows - rows.mean(axis=0)) for rows in (feature[label == c] for c in range(4))
+    )
+    np.testing.assert_allclose(bank.sums.scatter, expected, rtol=1e-3, atol=1e-3)
+    assert bank.sums.total == len(label) - 4  # the first image of a class tells nothing of its spread
+    for c in range(4):
+        slot = bank.binding[c] - 1
+        assert bank.sums.count[slot] == 20
+        np.testing.assert_allclose(bank.sums.mean[slot], feature[label == c].mean(axis=0), atol=1e-5)
+
+
+def test_directions_are_the_leading_ones_of_a_class(rng):
+    feature = rng.normal(size=(400, D)).astype(np.float32) * 0.1
+    feature[:, 5] *= 60  # nearly all the spread of this class
+    bank = taught(bank_of(), feature, np.zeros(400, np.int64), batch=7)
+    rows = bank.sums.leading(bank.binding[0] - 1)
+    leading = rows[np.argmax(np.sum(rows**2, axis=1))]
+    assert abs(leading[5]) > 0.99 * np.linalg.norm(leading)
+    assert np.sum(leading**2) == pytest.approx(np.sum((feature[:, 5] - feature[:, 5].mean()) ** 2), rel=0.05)
+
+
+def test_many_images_at_once_count_as_one_at_a_time(rng):
+    feature, label, _ = gaussians(rng, 3, 30)
+    one = taught(bank_of(rebinds=False), feature, label, batch=1)
+    all_ = taught(bank_of(rebinds=False), feature, label, batch=len(label))
+    np.testing.assert_allclose(one.sums.scatter, all_.sums.scatter, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(one.sums.mean, all_.sums.mean, atol=1e-4)
+
+
+def test_classes_that_differ_in_spread_alone_are_told_apart(rng):
+    """A shared covariance cannot; the directions of each class can."""
+    tall, wide = np.ones(D), np.ones(D)
+    tall[0], wide[1] = 6.0, 6.0
+    feature = np.concatenate([rng.normal(size=(4000, D)) * tall, rng.normal(size=(4000, D)) * wide]).astype(np.float32)
+    label = np.repeat([0, 1], 4000)
+    bank = taught(bank_of(rebinds=False), feature, label, batch=50)
+    assert right(bank, feature, label) > 0.8
+    flat = taught(bank_of(r=0, rebinds=False), feature, label, batch=50)
+    assert right(flat, feature, label) < 0.65
+
+
+def test_order_does_not_matter(rng):
+    feature, label, _ = gaussians(rng, 5, 30, spread=1.0)
+    first = taught(bank_of(rebinds=False), feature, label, batch=1)
+    second = taught(bank_of(rebinds=False), feature, label, batch=1, rng=rng)
+    same = first.logits(feature).argmax(axis=1) == second.logits(feature).argmax(axis=1)
+    assert np.mean(same) > 0.97
+
+
+def test_a_prediction_of_an_image_does_not_depend_on_the_others(rng):
+    feature, label, _ = gaussians(rng, 5, 30, spread=1.0)
+    bank = taught(bank_of(), feature, label)
+    together = bank.logits(feature[:9])
+    np.testing.assert_allclose(np.concatenate([bank.logits(row[None]) for row in feature[:9]]), together, atol=1e-3)
+
+
+def test_unknown_labels_have_no_probability_and_nothing_known_gives_none(rng):
+    bank = bank_of()
+    assert (bank.logits(rng.normal(size=(2, D)).astype(np.float32)) < -1e8).all()
+    bank.learn(np.ones((1, D), np.float32), np.array([3]))
+    logits = bank.logits(np.ones((1, D), np.float32))[0]
+    assert np.flatnonzero(logits > -1e8).tolist() == [3]
+
+
+def test_renewing_in_pieces_gives_what_renewing_at_once_gives(rng):
+    feature, label, _ = gaussians(rng, C, 40, spread=1.0)
+    bank = taught(bank_of(), feature, label, batch=1)
+    before = bank.logits(feature[:20]).argmax(axis=1)
+    bank.renew()
+    assert np.mean(before == bank.logits(feature[:20]).argmax(axis=1)) >= 0.95
+    again = Bank({name: value.copy() for name, value in bank_arrays(bank).items()}, np.zeros(D), np.ones(D))
+    np.testing.assert_allclose(again.logits(feature[:20]), bank.logits(feature[:20]), atol=1e-4)
+
+
+def bank_arrays(bank):
+    sums = bank.sums
+    held = {**vars(sums), **{name: getattr(bank, name) for name in BANK if hasattr(bank, name)}}
+    return {**empty_bank(C, K, D, R), **held}
+
+
+def test_a_label_that_means_something_else_gets_another_slot(rng):
+    feature, label, centres = gaussians(rng, 6, 40)
+    bank = taught(bank_of(labels=6, slots=16), feature, label, rng=rng)
+    old = bank.binding.copy()
+    swapped, new_label, _ = gaussians(rng, 6, 40, centres=rng.normal(size=centres.shape) * 3.0)
+    taught(bank, swapped, new_label, rng=rng)
+    assert right(bank, swapped, new_label) > 0.9
+    assert (bank.binding != old).any()
+    assert len(np.unique(bank.binding)) == 6
+
+
+def test_what_returns_is_recognised(rng):
+    feature, label, centres = gaussians(rng, 6, 60)
+    bank = taught(bank_of(labels=6, slots=16), feature, label, rng=rng)
+    old = bank.binding.copy()
+    other, other_label, _ = gaussians(rng, 6, 60, centres=rng.normal(size=centres.shape) * 3.0)
+    taught(bank, other, other_label, rng=rng)
+    back, back_label, _ = gaussians(rng, 6, 60, centres=centres)
+    taught(bank, back, back_label, rng=rng)
+    assert right(bank, back, back_label) > 0.95
+    assert np.mean(bank.binding == old) >= 0.5  # the old slots, with what they knew
+    assert bank.sums.count[bank.binding - 1].min() > 60
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.2])
+def test_wrong_labels_without_a_change_rebind_nothing(rng, wrong):
+    feature, label, _ = gaussians(rng, 6, 200)
+    given = np.where(rng.random(len(label)) < wrong, rng.integers(0, 6, len(label)), label)
+    bank = bank_of(labels=6, slots=16)
+    taught(bank, feature[::4], label[::4], rng=rng)
+    old = bank.binding.copy()
+    taught(bank, feature, given, batch=1, rng=rng)
+    assert (bank.binding == old).all()
+    assert right(bank, feature, label) > 0.95
+
+
+def test_forgetting_leaves_nothing_of_a_class(rng):
+    feature, label, _ = gaussians(rng, 3, 20)
+    bank = taught(bank_of(), feature, label)
+    slot = bank.binding[1] - 1
+    bank.forget(1)
+    assert bank.binding[1] == 0 and bank.sums.count[slot] == 0
+    assert not bank.sums.mean[slot].any() and not bank.sums.factor[slot].any()
+    assert (bank.logits(feature)[:, 1] < -1e8).all()
+    assert right(bank, feature[label != 1], label[label != 1]) == 1.0
+
+
+def test_a_class_of_which_only_the_mean_is_known_is_adopted(rng):
+    feature, label, centres = gaussians(rng, 3, 20)
+    bank = taught(bank_of(), feature[label < 2], label[label < 2])
+    bank.adopt(2, centres[2], 20.0)
+    assert right(bank, feature, label) > 0.95
+
+
+def test_slots_that_ran_out_are_taken_from_the_least_recently_used(rng):
+    bank = bank_of(labels=2, slots=3)
+    arrays = bank.sums
+    feature, label, _ = gaussians(rng, 2, 30)
+    taught(bank, feature, label)
+    for _ in range(4):
+        other, other_label, _ = gaussians(rng, 2, 30, centres=rng.normal(size=(2, D)) * 5)
+        taught(bank, other, other_label)
+        assert len(set(bank.binding)) == 2 and (bank.binding > 0).all()
+        assert right(bank, other, other_label) > 0.8
+    assert (arrays.count >= 0).all()
+
+
+def test_tables_of_tensors_agree(rng):
+    shapes = bank_shapes(C, K, D, R)
+    assert {name: value.shape for name, value in empty_bank(C, K, D, R).items()} == shapes
+    assert all(shapes[name][axis] == C for name, axis in bank_axes("C").items())
+    assert all(shapes[name][axis] == K for name, axis in bank_axes("K").items())
+
+
+def test_default_sizes_are_within_the_promised_two_megabytes():
+    assert sum(value.nbytes for value in empty_bank(112, 126, 192, 16).values()) <= 2_000_000
+
+
+def mixture_of(start=0.05):
+    return Mixture(empty_bank(C, K, D, R), np.zeros(D), np.ones(D), start)
+
+
+def test_the_mixture_follows_the_one_that_is_right(rng):
+    feature, label, _ = gaussians(rng, 4, 60, spread=0.3)  # nearly the same: the bank is often wrong
+    sure = np.full((len(label), C), 1e-4, np.float32)
+    sure[np.arange(len(label)), label] = 1.0 - 7e-4
+    mixture = mixture_of()
+    assert mixture.weight == pytest.approx(0.05)
+    for row in rng.permutation(len(label)):
+        mixture.learn(sure[row][None], feature[row][None], label[row][None])
+    assert mixture.weight > 0.95
+    guess = np.full((1, C), 1 / C, np.float32)
+    clear, clear_label, _ = gaussians(rng, 4, 60, spread=30.0)
+    for row in rng.permutation(len(clear_label)):
+        mixture.learn(guess, clear[row][None], clear_label[row][None])
+    assert mixture.weight < 0.05
+
+
+def test_probabilities_of_the_mixture_are_the_weighted_ones(rng):
+    feature, label, _ = gaussians(rng, 4, 20)
+    mixture = mixture_of(0.25)
+    mixture.bank.learn(feature, label)
+    block = rng.dirichlet(np.ones(C), 5).astype(np.float32)
+    logits = mixture.bank.logits(feature[:5])
+    bank = np.exp(logits - logits.max(axis=1, keepdims=True))
+    bank /= bank.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(mixture.probabilities(block, feature[:5]), 0.25 * block + 0.75 * bank, atol=1e-5)
+    np.testing.assert_allclose(mixture_of().probabilities(block, feature[:5]), block)  # a bank that knows nothing
+
+
+def test_a_bank_alone_stays_alone(rng):
+    feature, label, _ = gaussians(rng, 4, 20)
+    mixture = mixture_of(0.0)
+    for row in range(len(label)):
+        mixture.learn(np.eye(C, dtype=np.float32)[label[row]][None], feature[row][None], label[row][None])
+    assert mixture.weight == 0.0
