@@ -38,6 +38,11 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         raise
     except Exception as error:  # zipfile, zlib, NumPy and safetensors raise many kinds for one cause
         reason = " ".join(str(error).split())[:120] or type(error).__name__
+        if path.suffix.lower() not in (".npz", ".safetensors"):
+            raise UserError(
+                f"weights file {path} is neither a .npz nor a .safetensors file ({reason}); give the weights in one of "
+                "these, as Hugging Face and timm publish them"
+            ) from error
         raise UserError(
             f"cannot read weights file {path}: not a .npz or .safetensors file, or damaged ({reason}); fetch it again"
         ) from error

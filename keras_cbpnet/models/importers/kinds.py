@@ -6,7 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from firmware_host.shared.kinds import START, kind_of
+from firmware_host.shared.kinds import START, ZIP, kind_of
 
 TO_SAFETENSORS = (
     "a PyTorch checkpoint, which could run any program when it is opened; where PyTorch is installed, load it with "
@@ -36,7 +36,8 @@ def other_kind(path: Path) -> str | None:
             return kind
     if start[4:8] == b"TFL3":
         return "a .tflite file, whose weights are frozen; give the weights that it was made from"
-    if other := kind_of(start):
+    other = kind_of(start)
+    if other is not None and other is not ZIP:  # a .npz that is cut short begins as one
         return f"{other.what}; {other.remedy}"
     return _listing(path) if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else None
 

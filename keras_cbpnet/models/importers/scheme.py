@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.config import BackboneConfig
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.models.importers.positions import POSITION
 
 Array = NDArray[Any]
@@ -44,8 +45,9 @@ class Scheme:
         title: for messages.
         table: of a configuration, without prefix.
         ignored: beginnings of names, after the prefix, that are of no use here: classifiers.
-        prefixes: any one of which all names of the model may begin with; what else is in the file, an optimizer's state
-            for example, is then of no use here.
+        prefixes: that names of the model are known to begin with. Any other one is found too, as training programs
+            write it (`_orig_mod.`, `model.backbone.`), but where several hold the whole model, a known one is taken.
+            What else is in the file, an optimizer's state for example, is of no use here.
     """
 
     title: str
@@ -54,9 +56,23 @@ class Scheme:
     prefixes: tuple[str, ...] = ()
 
     def prefix(self, config: BackboneConfig, arrays: Mapping[str, Array]) -> str:
-        """Return the prefix under which the file has most of the table's names."""
-        names = self.table(config).keys()
-        return max(("", *self.prefixes), key=lambda prefix: sum(prefix + name in arrays for name in names))
+        """Return the prefix under which the file has most of the table's names.
+
+        Raises:
+            UserError: the model is there more than once, and none of them under a known prefix.
+        """
+        names = list(self.table(config))
+        known = ("", *self.prefixes)
+        ends = tuple(f"{mark}{names[0]}" for mark in "./")
+        others = sorted({name[: -len(names[0])] for name in arrays if name.endswith(ends)} - set(known))
+        counts = {prefix: sum(prefix + name in arrays for name in names) for prefix in (*known, *others)}
+        best = max(counts, key=counts.__getitem__)  # the first of several
+        twins = [prefix for prefix in others if counts[prefix] == counts[best]]
+        if best in twins and len(twins) > 1:
+            raise UserError(
+                f"the weights hold the model more than once ({', '.join(twins)}); write one of them alone into a file"
+            )
+        return best
 
     def expected(self, config: BackboneConfig, arrays: Mapping[str, Array]) -> Table:
         """Return the table under the prefix that the file's own names have."""

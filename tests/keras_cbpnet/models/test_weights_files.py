@@ -140,3 +140,25 @@ def test_what_lies_beside_the_model_is_left_out(case):
     assert len(convert(module.SCHEME, CONFIG, arrays)) > 30
     arrays[prefix + "norm_of_another_model"] = np.zeros(3)
     assert misfits(module.SCHEME, CONFIG, arrays) == [f"unexpected {prefix}norm_of_another_model"]
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "model.backbone.", "teacher.backbone."])
+def test_any_prefix_is_found(prefix):
+    arrays = {**arrays_of(timm.SCHEME, prefix), "projector.0.weight": np.zeros((2, 2))}
+    assert recognise([google.SCHEME, timm.SCHEME], CONFIG, arrays) is timm.SCHEME
+    assert misfits(timm.SCHEME, CONFIG, arrays) == []
+
+
+def test_a_model_that_is_there_more_than_once():
+    two = {**arrays_of(timm.SCHEME, "student.module."), **arrays_of(timm.SCHEME, "teacher.module.")}
+    with pytest.raises(UserError, match=r"the model more than once \(student.module., teacher.module.\); write one of"):
+        recognise([timm.SCHEME], CONFIG, two)
+    moments = {**arrays_of(google.SCHEME, "params/"), **arrays_of(google.SCHEME, "opt_state/0/mu/")}
+    assert google.SCHEME.prefix(CONFIG, moments) == "params/"
+
+
+def test_a_file_of_another_kind_is_not_to_be_fetched_again(tmp_path):
+    for name, start in {"flax_model.msgpack": b"\x81\xa6params", "model.onnx": b"\x08\x07\x12\x07pytorch"}.items():
+        (tmp_path / name).write_bytes(start + bytes(600))
+        with pytest.raises(UserError, match=r"is neither a .npz nor a .safetensors file \(.*\); give the weights in"):
+            read_arrays(tmp_path / name)
