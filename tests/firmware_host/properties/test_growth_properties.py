@@ -137,3 +137,11 @@ def test_a_head_that_learns_to_be_surprised_has_the_bundles_clock():
     assert after.completed({"calm": 9.0}, None).head["calm"] == 9
     clock = moved(learned(able, ["a"], 4, False), able, bundle("mlp", 5, surprise={"calming": 1.0, "calm": 9.0}))
     assert clock.head["calm"] == learned(able, ["a"], 4, False).head["calm"] != 0
+
+
+def test_the_same_head_in_another_file_keeps_the_state():
+    """As when a run is converted again, by another version of the converter: the constants are the same."""
+    bundle_then, bundle_now = bundle("mlp", 3), bundle("mlp", 3)
+    bundle_now.manifest["sha256"]["head.tflite"] = "f" * 64
+    before = learned(bundle_then, ["a", "b"], 5, True)
+    assert_kept(before, moved(before, bundle_then, bundle_now), 3)
