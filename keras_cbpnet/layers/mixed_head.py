@@ -7,13 +7,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 
 from firmware_host.shared.bank import BANK, Mixture, bank_shapes, empty_bank
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.lazy import tf
 from keras_cbpnet.plasticity.rule import Rule
 
 # Dimensions: N images, d feature size, C class slots, K slots of the bank, r directions of a slot.
