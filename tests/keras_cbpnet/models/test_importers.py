@@ -1,6 +1,5 @@
 """Weights of other projects: every naming scheme against an independent forward pass, and what is refused."""
 
-import ast
 import importlib.util
 import os
 import subprocess
@@ -12,7 +11,6 @@ import pytest
 from helpers import plain_vit
 from helpers.paths import ROOT
 from helpers.plain_vit import normalised, write
-from PIL import Image
 from safetensors.numpy import save_file
 
 from keras_cbpnet import Backbone
@@ -204,12 +202,11 @@ def damaged_files(folder):
         (folder / f"half.{ending}").write_bytes(whole[: len(whole) // 2])
     (folder / "flipped.npz").write_bytes((folder / "whole.npz").read_bytes().replace(b"\0" * 64, b"\1" * 64, 1))
     (folder / "text.npz").write_text("this is text\n")
-    (folder / "archive.pth").write_bytes((folder / "half.npz").read_bytes())
     np.savez_compressed(folder / "deflated.npz", cls_token=np.arange(2000.0))
     deflated = bytearray((folder / "deflated.npz").read_bytes())
     deflated[120] ^= 0xFF
     (folder / "deflated.npz").write_bytes(deflated)
-    return ("half.npz", "half.safetensors", "flipped.npz", "text.npz", "archive.pth", "deflated.npz")
+    return ("half.npz", "half.safetensors", "flipped.npz", "text.npz", "deflated.npz")
 
 
 def test_damaged_files_are_one_line(tmp_path):
@@ -218,6 +215,8 @@ def test_damaged_files_are_one_line(tmp_path):
         message = refused(model, tmp_path / name)
         assert message.startswith("cannot read weights file")
         assert message.endswith("fetch it again"), name
+    (tmp_path / "half.pth").write_bytes((tmp_path / "half.npz").read_bytes())
+    assert "half.pth is neither a .npz nor a .safetensors file (" in refused(model, tmp_path / "half.pth")
     assert refused(model, tmp_path / "none.npz").startswith("no weights file")
     assert f"{tmp_path} is a folder; give the file in it" in refused(model, tmp_path)
 
@@ -230,33 +229,6 @@ def test_names_of_no_scheme_are_refused(tmp_path):
 
 
 # Position embeddings --------------------------------------------------------------------------------------------------
-
-
-def table(grid, seed=0):
-    return np.random.default_rng(seed).normal(size=(1, grid * grid + 1, 5)).astype(np.float32)
-
-
-def test_positions_of_the_same_size_stay():
-    position = table(7)
-    assert interpolate(position, 50) is position
-
-
-@pytest.mark.parametrize("grid", [4, 9, 14])
-def test_positions_are_resized_as_pillow_resizes(grid):
-    position = table(7)
-    found = interpolate(position, grid * grid + 1)
-    assert found.dtype == np.float32
-    assert found.shape == (1, grid * grid + 1, 5)
-    np.testing.assert_array_equal(found[:, 0], position[:, 0])
-    for channel in range(5):
-        picture = Image.fromarray(position[0, 1:, channel].reshape(7, 7), mode="F")
-        resized = np.asarray(picture.resize((grid, grid), Image.Resampling.BICUBIC))  # antialiased, as torch's is
-        np.testing.assert_allclose(found[0, 1:, channel].reshape(grid, grid), resized, rtol=0, atol=1e-5)
-
-
-def test_constant_positions_stay_constant():
-    found = interpolate(np.full((1, 50, 3), 0.7, np.float32), 26)
-    np.testing.assert_allclose(found, 0.7, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("scheme", ["timm", "Hugging Face, vit.", "Google"])
@@ -301,26 +273,6 @@ for found in (model(model.preprocess(images)), model.features(images)):
     np.testing.assert_allclose(np.asarray(found), expected, rtol=0, atol=1e-4)
 assert "tensorflow" not in sys.modules
 """
-
-
-def module_level_imports(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-
-
-def test_no_file_of_the_backbone_imports_tensorflow():
-    package = ROOT / "keras_cbpnet"
-    files = [package / "models" / name for name in ("backbone.py", "weights.py")]
-    files += [file for folder in ("models/importers", "layers", "data") for file in (package / folder).glob("*.py")]
-    for file in files:
-        if file.name.startswith("cbp_"):  # the head
-            continue
-        heavy = {name.split(".")[0] for name in module_level_imports(file)} & {"tensorflow", "tf_keras"}
-        assert not heavy, file
 
 
 @pytest.mark.slow
