@@ -261,7 +261,7 @@ class Device:
 
         Raises DeviceError when the folder cannot be written or is in use; what was saved before is then untouched.
         """
-        return self._folder.write(self._working.snapshot())
+        return self._folder.write(self._working.settled())
 
     @contextmanager
     def _taking_in(

@@ -55,6 +55,12 @@ class WorkingState:
             None if self.mixture is None else self.mixture.arrays(),
         )
 
+    def settled(self) -> Snapshot:
+        """Return a copy to be saved: a device that opens it predicts, bit by bit, as this one does from now on."""
+        if self.mixture is not None:
+            self.mixture.bank.renew()
+        return self.snapshot()
+
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot."""
         self.head.set_state(snapshot.head)

@@ -10,6 +10,7 @@ import pytest
 
 from firmware_host.bundle import state_shapes, write_manifest
 from firmware_host.engines.numpy_head import NumpyHead
+from firmware_host.shared.bank import Mixture, empty_bank
 from firmware_host.shared.runtimes import interpreters
 
 D, H, C, B, SIDE = 6, 5, 4, 4, 8
@@ -58,20 +59,25 @@ def expected_feature(image):
     return np.round(means - 128).astype(np.int8)
 
 
-def write_bundle(folder, block="prototype", known=KNOWN, **head_changes):
+def write_bundle(folder, block="prototype", known=KNOWN, bank=False, **head_changes):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(1)
     config = head_config(block, **head_changes)
     head = NumpyHead(config, start_state(config, known=len(known)))
     scatter = np.zeros((D, D))
+    if bank:
+        config["bank"] = {"slots": config["slots"] + 2, "directions": 2, "block_weight": 0.05}
+    mixture = Mixture(empty_bank(config["slots"], config["slots"] + 2, D, 2), np.full(D, 0.4), np.full(D, 0.3))
     for slot, name in enumerate(known):
         rows = np.stack([(expected_feature(colour_image(name, rng)).astype(np.float32) + 128) / 255 for _ in range(20)])
         for start in range(0, 20, config["batch"]):
             part = rows[start : start + config["batch"]]
             head.observe(part, np.full(len(part), slot, np.int32))
         scatter += (rows - rows.mean(axis=0)).T @ (rows - rows.mean(axis=0))
+        mixture.bank.learn(rows, np.full(len(rows), slot))
     np.savez(folder / "golden.npz", **golden_arrays(config, head, rng))
-    np.savez(folder / "statistics.npz", scatter=scatter)
+    arrays = {f"bank.{name}": value for name, value in mixture.arrays().items()} if bank else {}
+    np.savez(folder / "statistics.npz", scatter=scatter, **arrays)
     shutil.copy(Path(__file__).with_name("tiny_backbone.tflite"), folder / "backbone.tflite")
     (folder / "head.tflite").write_text(f"no interpreter opens this {block} head of {len(known)} classes")
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in known), encoding="utf-8")

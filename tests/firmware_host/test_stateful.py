@@ -13,6 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.device_steps import feature_of, snapshot
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -237,6 +238,13 @@ class Life(RuleBasedStateMachine):
         np.testing.assert_allclose(now.head["class_mean"], mean, atol=1e-5)
         np.testing.assert_allclose(now.statistics.scatter, scatter, atol=1e-5)
         np.testing.assert_array_equal(now.head["class_mask"], mask)
+        if now.bank is not None:
+            bound = now.bank["binding"] > 0
+            assert [name for slot, name in enumerate(now.classes) if bound[slot]] == [
+                name for slot, name in enumerate(now.classes) if count[slot]
+            ]
+            slots = now.bank["binding"][bound] - 1
+            assert len(set(slots)) == len(slots)
         waiting = [] if now.pending is None else now.pending[1]
         kept = [] if now.buffer is None else now.buffer.label
         assert set(waiting) | set(kept) <= set(range(len(now.classes)))
@@ -254,12 +262,13 @@ class Life(RuleBasedStateMachine):
             self.device.close()
 
 
-def test_any_life_of_a_device(make, tmp_path, capsys):
+@pytest.mark.parametrize("bank", [False, True], ids=["block", "block and bank"])
+def test_any_life_of_a_device(make, tmp_path, capsys, bank):
     class Here(Life):
-        bundle = make.write_bundle(tmp_path / "b", slots=SLOTS)
+        bundle = make.write_bundle(tmp_path / "b", slots=SLOTS, bank=bank)
         images = make.images(["red", "green", "blue", "white"], 2, seed=3)[0]
         probe = make.images(["red", "green", "blue", "white"], 1, seed=4)[0]
         folder = tmp_path
 
-    limits = settings(derandomize=True, deadline=None, max_examples=40, stateful_step_count=20, phases=[Phase.generate])
+    limits = settings(derandomize=True, deadline=None, max_examples=25, stateful_step_count=20, phases=[Phase.generate])
     run_state_machine_as_test(Here, settings=limits)  # without shrinking: it would take minutes

@@ -111,7 +111,7 @@ class Metric:
     def _scores(self, feature: Array, count: Array, slots: Array, near: int) -> Array:
         q = (feature @ self.whitener).astype(np.float32)  # (N, d)
         every, r, d = self.basis.shape
-        along = (q @ self.basis.reshape(-1, d).T).reshape(-1, every, r)
+        along = (q @ self.basis.reshape(every * r, d).T).reshape(len(q), every, r)
         along -= np.einsum("krd,kd->kr", self.basis, self.mean)
         along *= along
         weighted = self.mean * self.precision  # (K, d)

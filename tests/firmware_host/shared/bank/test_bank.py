@@ -75,9 +75,9 @@ def test_classes_that_differ_in_spread_alone_are_told_apart(rng):
     feature = np.concatenate([rng.normal(size=(4000, D)) * tall, rng.normal(size=(4000, D)) * wide]).astype(np.float32)
     label = np.repeat([0, 1], 4000)
     bank = taught(bank_of(rebinds=False), feature, label, batch=50)
-    assert right(bank, feature, label) > 0.8
+    told = right(bank, feature, label)
     flat = taught(bank_of(r=0, rebinds=False), feature, label, batch=50)
-    assert right(flat, feature, label) < 0.65
+    assert told > right(flat, feature, label) + 0.15
 
 
 def test_order_does_not_matter(rng):
@@ -160,8 +160,9 @@ def test_forgetting_leaves_nothing_of_a_class(rng):
     bank = taught(bank_of(), feature, label)
     slot = bank.binding[1] - 1
     bank.forget(1)
-    assert bank.binding[1] == 0 and bank.sums.count[slot] == 0
-    assert not bank.sums.mean[slot].any() and not bank.sums.factor[slot].any()
+    assert (bank.binding[1], bank.sums.count[slot]) == (0, 0)
+    assert not bank.sums.mean[slot].any()
+    assert not bank.sums.factor[slot].any()
     assert (bank.logits(feature)[:, 1] < -1e8).all()
     assert right(bank, feature[label != 1], label[label != 1]) == 1.0
 
@@ -181,7 +182,7 @@ def test_slots_that_ran_out_are_taken_from_the_least_recently_used(rng):
     for _ in range(4):
         other, other_label, _ = gaussians(rng, 2, 30, centres=rng.normal(size=(2, D)) * 5)
         taught(bank, other, other_label)
-        assert len(set(bank.binding)) == 2 and (bank.binding > 0).all()
+        assert len(set(bank.binding) - {0}) == 2
         assert right(bank, other, other_label) > 0.8
     assert (arrays.count >= 0).all()
 

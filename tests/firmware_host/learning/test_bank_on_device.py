@@ -1,0 +1,134 @@
+"""A device whose bundle has a bank: it learns, keeps, forgets and grows as one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from firmware_host import Device, DeviceError
+from firmware_host.bundle import BundleError, read_bundle, write_manifest
+from firmware_host.cli import main
+
+
+@pytest.fixture
+def bundle(make, tmp_path):
+    return make.write_bundle(tmp_path / "b", bank=True)
+
+
+def bank_of(device):
+    return device._working.mixture.bank
+
+
+def test_new_classes_are_learned_and_the_known_ones_stay(make, bundle):
+    images, labels = make.images(["blue", "white"], 8)
+    with Device.open(bundle, runtime="numpy") as device:
+        device.learn(images, labels, epochs=1)
+        test = make.images(["red", "green", "blue", "white"], 5, seed=9)
+        assert device.evaluate(*test)["accuracy"] == 1.0
+        assert bank_of(device).labels.tolist() == [0, 1, 2, 3]
+
+
+def test_one_image_is_enough_to_be_predicted(make, bundle):
+    (image,), _ = make.images(["blue"], 1)
+    with Device.open(bundle, runtime="numpy") as device:
+        device.teach(image, "blue")
+        assert device.predict(image).label == "blue"
+
+
+def test_what_was_saved_predicts_the_same_bit_by_bit(make, bundle):
+    images, labels = make.images(["blue", "red"], 9)
+    probe = make.images(["red", "green", "blue", "white"], 3, seed=7)[0]
+    with Device.open(bundle, runtime="numpy") as device:
+        for image, label in zip(images, labels):
+            device.teach(image, label)
+        device.save()
+        before = [device.predict(image)[:2] for image in probe]
+    with Device.open(bundle, runtime="numpy") as device:
+        assert [device.predict(image)[:2] for image in probe] == before
+
+
+def test_a_failed_lesson_leaves_the_bank_as_it_was(make, bundle):
+    images, labels = make.images(["blue"], 3)
+    with Device.open(bundle, runtime="numpy") as device:
+        before = device._working.mixture.arrays()
+        with pytest.raises(DeviceError, match="learning diverged"):
+            device.learn(images, labels, learning_rate=1e30)
+        np.testing.assert_equal(device._working.mixture.arrays(), before)
+
+
+def test_a_forgotten_class_leaves_the_bank(make, bundle):
+    images, labels = make.images(["blue", "white"], 6)
+    with Device.open(bundle, runtime="numpy") as device:
+        device.learn(images, labels, epochs=1)
+        device.forget_class("red")
+        assert device.classes == ("green", "blue", "white")
+        assert device.evaluate(*make.images(["green", "blue", "white"], 5, seed=9))["accuracy"] == 1.0
+        assert device._working.mixture.arrays()["binding"][3] == 0
+
+
+def test_a_state_without_a_bank_gets_one_with_its_classes(make, tmp_path, bundle):
+    """As a device that learned before its bundle had a bank."""
+    images, labels = make.images(["blue"], 6)
+    with Device.open(bundle, tmp_path / "s", runtime="numpy") as device:
+        device.learn(images, labels, epochs=1)
+        device._working.mixture = None
+        device.save()
+    with Device.open(bundle, tmp_path / "s", runtime="numpy") as device:
+        assert bank_of(device).labels.tolist() == [0, 1, 2]
+        assert device.evaluate(*make.images(["red", "green", "blue"], 5, seed=9))["accuracy"] == 1.0
+
+
+def test_the_bank_grows_with_the_slots(make, tmp_path, bundle):
+    images, labels = make.images(["blue", "white"], 6)
+    with Device.open(bundle, tmp_path / "s", runtime="numpy") as device:
+        device.learn(images, labels, epochs=1)
+        device.save()
+    assert main(["state", str(bundle), "export", str(tmp_path / "f.npz"), "--state", str(tmp_path / "s")]) == 0
+    wider = make.write_bundle(tmp_path / "wider", slots=7, bank=True)
+    (wider / "head.tflite").write_text("another head")
+    write_manifest(wider, read_manifest(wider))
+    assert main(["state", str(wider), "import", str(tmp_path / "f.npz"), "--state", str(tmp_path / "t")]) == 0
+    with Device.open(wider, tmp_path / "t", runtime="numpy") as device:
+        assert device.evaluate(*make.images(["red", "green", "blue", "white"], 5, seed=9))["accuracy"] == 1.0
+
+
+def test_a_bank_alone_learns_without_training_steps(make, tmp_path):
+    bundle = make.write_bundle(tmp_path / "b", bank=True)
+    manifest = read_bundle(bundle).manifest
+    manifest["head"]["bank"]["block_weight"] = 0
+    write_manifest(bundle, manifest)
+    images, labels = make.images(["blue", "white"], 6)
+    with Device.open(bundle, runtime="numpy") as device:
+        result = device.learn(images, labels)
+        assert (result["steps"], result["loss"], result["images"]) == (0, None, 12)
+        assert device.teach(images[0], "blue")["steps"] == 0
+        assert device.evaluate(*make.images(["red", "green", "blue", "white"], 5, seed=9))["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"slots": 3}, "head.bank.slots is 3: it must be at least head.slots, 4"),
+        ({"directions": -1}, "head.bank.directions is -1"),
+        ({"block_weight": 1.0}, "head.bank.block_weight is 1.0"),
+        ({"slots": "7"}, "head.bank.slots is str, not int"),
+    ],
+)
+def test_a_manifest_with_an_impossible_bank_is_refused(bundle, change, line):
+    manifest = read_bundle(bundle).manifest
+    manifest["head"]["bank"].update(change)
+    with pytest.raises(BundleError, match=line):
+        write_manifest(bundle, manifest)
+
+
+def test_a_bank_of_another_width_is_refused_in_one_line(bundle):
+    arrays = dict(np.load(bundle / "statistics.npz"))
+    arrays["bank.mean"] = arrays["bank.mean"][:, :-1]
+    np.savez(bundle / "statistics.npz", **arrays)
+    write_manifest(bundle, read_manifest(bundle))
+    with pytest.raises(BundleError, match=r"has no bank.mean, float32 of shape \[6, 6\]: convert the run again"):
+        Device.open(bundle, runtime="numpy")
+
+
+def read_manifest(bundle):
+    return json.loads((bundle / "manifest.json").read_text())
