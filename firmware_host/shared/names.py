@@ -9,7 +9,9 @@ from firmware_host.shared.errors import DeviceError
 
 __all__ = ["class_name", "distinct_names", "known_name", "restored_names"]
 
-INVISIBLE = "\u200b\u2060\ufeff"  # a zero-width space, a word joiner, a byte order mark: no blanks to `str.strip`
+INVISIBLE = (  # and no blanks to `str.strip`: spaces of no width, hyphens, marks of direction as Windows copies them
+    "\u00ad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
 NOT_IN_A_LINE = ("Cc", "Zl", "Zp")  # categories of Unicode: control characters, separators of lines and paragraphs
 
 

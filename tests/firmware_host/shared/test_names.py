@@ -18,7 +18,7 @@ def test_a_name_is_the_same_whichever_system_wrote_it():
     "name",
     [
         *("", " ", ".", "..", " mug", "mug ", "mug\u00a0", "a\nb", "a\x85b", "a\u2028b", "a\tb", "a\x00", "\ufeffmug"),
-        *("mug\u200b", "gr\udcfcn", 7, None, ["red"]),
+        *("\u202amug", "mug\u2069", "\u00admug", "mug\u200b", "gr\udcfcn", 7, None, ["red"]),
     ],
 )
 def test_what_is_no_name_is_refused(name):
