@@ -28,9 +28,10 @@ from firmware_host.shared.arguments import given_path
 from firmware_host.shared.names import known_name
 from firmware_host.state import StateFolder, state_path
 
-__all__ = ["DEFAULT_EPOCHS", "Device", "Prediction"]
+__all__ = ["DEFAULT_EPOCHS", "UNKNOWN_RATE", "Device", "Prediction"]
 
 DEFAULT_EPOCHS = 20
+UNKNOWN_RATE = 0.05
 logger = logging.getLogger(__name__)
 
 
@@ -40,13 +41,14 @@ class Device:
     Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle itself never
     changes. From the first change on, no other process can write into the state folder until `close()`; a device is
     its own context manager. `max_memory_mb` limits what reading an image file may take the whole process to, in MiB;
-    None: 2 GiB for one image.
+    None: 2 GiB for one image. `unknown_rate` is the share of images of known classes that may be called unknown.
     """
 
     def __init__(self, backbone: Backbone, working: WorkingState, runtime: str, folder: StateFolder) -> None:
         self.bundle = folder.bundle
         self.runtime = runtime
         self.max_memory_mb: Optional[float] = None
+        self.unknown_rate = UNKNOWN_RATE
         self._backbone = backbone
         self._working = working
         self._folder = folder
@@ -130,10 +132,11 @@ class Device:
         pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
         started = time.perf_counter()
         feature = self._backbone(pixels).value  # (d,)
-        probabilities = self._working.probabilities(feature)  # (C,)
+        probabilities, novelty = self._working.judge(feature)  # (C,)
         latency_ms = (time.perf_counter() - started) * 1e3
         slot = int(np.argmax(probabilities[: len(self.classes)]))
-        return Prediction(self.classes[slot], float(probabilities[slot]), latency_ms)
+        known = novelty <= 1.0 - self.unknown_rate
+        return Prediction(self.classes[slot], float(probabilities[slot]), latency_ms, known, novelty)
 
     def learn(
         self,

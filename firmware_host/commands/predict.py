@@ -17,10 +17,11 @@ from firmware_host.commands.common import (
     images_given,
     open_device,
 )
+from firmware_host.device import UNKNOWN_RATE
 from firmware_host.images import load_image
 from firmware_host.images.labelled import read_data
 from firmware_host.images.sources import is_one_file
-from firmware_host.shared.arguments import data_argument
+from firmware_host.shared.arguments import data_argument, share_argument
 from firmware_host.terminal import ProgressLine
 
 __all__ = ["COMMANDS"]
@@ -30,6 +31,7 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
     """Yield a line per image, as soon as it is known; a bad image among many gets an error line and stops no other."""
     images = images_given(args, args.images, "IMAGE", "predict")
     device = open_device(args)
+    device.unknown_rate = args.unknown_rate
     if not device.classes:
         raise DeviceError(f"bundle {args.bundle} knows no class yet: teach it some with learn")
     for name, image in images:
@@ -42,9 +44,10 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
                 raise
             yield Output({"image": name, "error": str(error)}, str(error), BAD_IMAGE, error=True, more=True)
             continue
-        label, probability, latency_ms = device.predict(pixels)
-        record = {"image": name, "label": label, "probability": probability, "latency_ms": latency_ms}
-        yield Output(record, f"{name}: {label} ({probability:.1%}, {latency_ms:.2f} ms)", more=True)
+        found = device.predict(pixels)
+        what = found.label if found.known else f"unknown (nearest: {found.label})"
+        text = f"{name}: {what} ({found.probability:.1%}, {found.latency_ms:.2f} ms)"
+        yield Output({"image": name, **found._asdict()}, text, more=True)
 
 
 def _evaluate(args: argparse.Namespace) -> Iterator[Output]:
@@ -70,6 +73,13 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=data_argument,
         help="image file, folder (all files in it), or - for paths on standard input, one per line",
+    )
+    parser.add_argument(
+        "--unknown-rate",
+        metavar="RATE",
+        type=share_argument,
+        default=UNKNOWN_RATE,
+        help="share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: %(default)s)",
     )
     add_source(parser, "IMAGE")
     add_max_memory(parser)

@@ -92,13 +92,12 @@ class WorkingState:
         """Whether there is a block that is worth training."""
         return self.mixture is None or self.mixture.start > 0
 
-    def probabilities(self, feature: Array) -> Array:
-        """Return the probability of each class slot, [C], for one feature [d]."""
-        found = self._block(feature[None])
+    def judge(self, feature: Array) -> tuple[Array, float]:
+        """Return for one feature [d] the probability of each class slot, [C], and its novelty; see `Prediction`."""
+        found, novelty = self._block(feature[None]), np.zeros(1)
         if self.mixture is not None:
-            found = self.mixture.probabilities(found, feature[None])
-        row: Array = found[0]
-        return row
+            found, novelty = self.mixture.judge(found, feature[None])
+        return found[0], float(novelty[0])
 
     def observe(self, feature: Array, label: Array, batch: int) -> None:
         """Take each real image once, features [n, d] and slots [n], into class means, statistics and the bank."""

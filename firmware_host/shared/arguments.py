@@ -23,6 +23,7 @@ __all__ = [
     "path_argument",
     "path_text",
     "seed_argument",
+    "share_argument",
 ]
 
 SEEDS = 1 << 64  # as many as there are
@@ -140,6 +141,17 @@ def seed_argument(text: str) -> int:
     if not 0 <= seed < SEEDS:
         raise argparse.ArgumentTypeError(f"seed is {text}: use a whole number from 0 to {SEEDS - 1}")
     return seed
+
+
+def share_argument(text: str) -> float:
+    """Return a share, a number from 0 to 1; a type for argparse."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise argparse.ArgumentTypeError(f"it is {text}: use a number from 0 to 1")
+    return share
 
 
 def command_line(*words: str | os.PathLike[str]) -> str:

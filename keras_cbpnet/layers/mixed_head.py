@@ -79,10 +79,10 @@ class MixedHead(CBPHead):
         if self.rebinds:
             order = rng.permutation(len(label))
             parts = [order[start : start + ROWS] for start in range(0, len(order), ROWS)]
+            for rows in parts:
+                self.mixture.learn(block[rows], feature[rows], label[rows])
         else:
-            parts = [np.flatnonzero(label == slot) for slot in np.unique(label)]
-        for rows in parts:
-            self.mixture.learn(block[rows], feature[rows], label[rows])
+            self.mixture.learn_apart(block, feature, label, rng)
         self.mixture.bank.renew()
         for name, value in self.mixture.arrays().items():
             self.bank[name].assign(value)

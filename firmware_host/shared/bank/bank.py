@@ -61,12 +61,23 @@ class Bank:
     # --- predictions ----------------------------------------------------------------------------------------------
     def logits(self, feature: Array) -> Array:
         """Return the logits [N, C] of features [N, d]; -1e9 for labels without a slot."""
+        return self.judge(feature)[0]
+
+    def judge(self, feature: Array) -> tuple[Array, Array]:
+        """Return `logits` and each image's log density under its likeliest label, [N]; 0 where no label is known."""
         z = np.full((len(feature), len(self.binding)), NONE, np.float32)
-        labels = self.labels
+        density, labels = np.zeros(len(feature), np.float32), self.labels
         if len(labels):
             slots = self.binding[labels] - 1
-            z[:, labels] = TEMPERATURE * self.metric().scores(self._standardised(feature), self.sums.count, slots)
-        return z
+            scores, density = self.metric().scores(self._standardised(feature), self.sums.count, slots)
+            z[:, labels] = TEMPERATURE * scores
+        return z, density
+
+    def settled(self, label: Array, images: float = SETTLED) -> Array:
+        """Return for each label [N] whether it is bound to a slot of at least so many images."""
+        bound = self.binding[label]
+        settled: Array = (bound > 0) & (self.sums.count[bound - 1] >= images)
+        return settled
 
     def metric(self) -> Metric:
         """Return the metric in use, as it is after all that was learned."""
@@ -94,6 +105,13 @@ class Bank:
             mine = label == c
             self._learn(int(c), x[mine], loss[mine])
         self._renew_a_piece()
+
+    def learn_classes(self, feature: Array, label: Array) -> None:
+        """Take in many images as `learn`, class by class, where no label has changed its meaning."""
+        x = self._standardised(feature)
+        for c in np.unique(label):
+            self._learn(int(c), x[label == c], np.full(1, np.nan))
+        self._metric = self._renewal = None
 
     def adopt(self, label: int, mean: Array, count: float) -> None:
         """Take a class over of which only the mean [d] of `count` images is known."""
@@ -175,11 +193,10 @@ class Bank:
 
     def _losses(self, x: Array, label: Array) -> Array:
         loss, labels = np.full(len(label), np.nan), self.labels
-        bound = self.binding[label]
-        known = np.flatnonzero((bound > 0) & (self.sums.count[bound - 1] >= SETTLED))
+        known = np.flatnonzero(self.settled(label))
         if len(known) and len(labels) > 1 and self.sums.total > 2 * x.shape[1]:
             slots = self.binding[labels] - 1
-            z = TEMPERATURE * self.metric().scores(x[known], self.sums.count, slots, near=1).astype(np.float64)
+            z = TEMPERATURE * self.metric().scores(x[known], self.sums.count, slots, near=1)[0].astype(np.float64)
             z -= z.max(axis=1, keepdims=True)
             mine = z[np.arange(len(known)), np.searchsorted(labels, label[known])]
             loss[known] = np.clip((np.log(np.exp(z).sum(axis=1)) - mine) / np.log(len(labels)) - 1.0, -1.0, 1.0)

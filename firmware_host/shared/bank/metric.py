@@ -103,12 +103,17 @@ class Metric:
         whole = np.log(every).sum() + np.sum(used * np.log(inside / outside))
         self.determinant[slot] = whole - BOOST * self.openness[slot]
 
-    def scores(self, feature: Array, count: Array, slots: Array, near: int = NEAR) -> Array:
-        """Return the log density [N, k] of images [N, d] under each of `slots` [k]; the best few are judged again."""
-        parts = [self._scores(feature[i : i + ROWS], count, slots, near) for i in range(0, len(feature), ROWS)]
-        return np.concatenate(parts) if parts else np.zeros((0, len(slots)), np.float32)
+    def scores(self, feature: Array, count: Array, slots: Array, near: int = NEAR) -> tuple[Array, Array]:
+        """Judge images [N, d], standardised, by `slots` [k], of which the best few are judged again together.
 
-    def _scores(self, feature: Array, count: Array, slots: Array, near: int) -> Array:
+        Returns:
+            The scores [N, k], log densities up to what is common to all slots, and the largest log density [N].
+        """
+        parts = [self._scores(feature[i : i + ROWS], count, slots, near) for i in range(0, len(feature), ROWS)]
+        parts = parts or [(np.zeros((0, len(slots)), np.float32), np.zeros(0, np.float32))]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def _scores(self, feature: Array, count: Array, slots: Array, near: int) -> tuple[Array, Array]:
         q = (feature @ self.whitener).astype(np.float32)  # (N, d)
         every, r, d = self.basis.shape
         along = (q @ self.basis.reshape(every * r, d).T).reshape(len(q), every, r)
@@ -120,12 +125,12 @@ class Metric:
         prior = -CROWD * young * np.log(1.0 + young.sum() - young)
         squared += np.einsum("nkr,kr->nk", along, self.gain)
         z: Array = (prior - 0.5 * (squared + self.determinant))[:, slots]
+        density: Array = z.max(axis=1)
         few = min(near, len(slots))
-        if few < 2 or not r:
-            return z
-        for row in range(len(q)):
-            self._tell_apart(q[row], z[row], count, slots, few, prior)
-        return z
+        if few >= 2 and r:
+            for row in range(len(q)):
+                self._tell_apart(q[row], z[row], count, slots, few, prior)
+        return z, density
 
     def _tell_apart(self, q: Array, z: Array, count: Array, slots: Array, few: int, prior: Array) -> None:
         """Judge the `few` likeliest slots again, in the covariance that they have in common; `z` [k] is changed."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.shared.bank.bank import Bank
+from firmware_host.shared.bank.novelty import Novelty, signals
 
 __all__ = ["Mixture"]
 
@@ -19,6 +20,8 @@ Array = np.ndarray[Any, Any]
 FORGET = 0.98  # a loss counts for so much less with every label: about the last fifty count
 RATE = 0.2  # of the weights
 START = 0.05  # weight of the block where nothing has been judged yet
+FEW = 3.0  # images from which a class tells how novel its next ones are
+PARTS, MANY = 5, 2000  # parts of images that are held out, and the images from which one part is enough
 WORST = 1e-3  # probability below which a loss counts no more
 
 
@@ -35,8 +38,9 @@ class Mixture:
     def __init__(
         self, arrays: Mapping[str, Array], mean: Array, scale: Array, start: float = START, rebinds: bool = True
     ) -> None:
-        self._arrays = dict(arrays)
+        self._arrays, self._mean, self._scale = dict(arrays), mean, scale
         self.bank = Bank(arrays, mean, scale, rebinds)
+        self.novelty = Novelty(arrays)
         self.losses = arrays["losses"]
         self.start = start
 
@@ -53,23 +57,54 @@ class Mixture:
 
     def probabilities(self, block: Array, feature: Array) -> Array:
         """Return probabilities [N, C] from those of the block [N, C] and features [N, d]; zero for unknown classes."""
-        return self._mixed(block, self._of_bank(feature))
+        return self._mixed(block, self._of_bank(feature)[0])
+
+    def judge(self, block: Array, feature: Array) -> tuple[Array, Array]:
+        """Return `probabilities`, and for each image the share of known images that are less novel, [N], 0 to 1."""
+        bank, density = self._of_bank(feature)
+        mixed = self._mixed(block, bank)
+        return mixed, self.novelty(signals(density, mixed))
 
     def learn(self, block: Array, feature: Array, label: Array) -> None:
         """Take labelled images in, features [N, d] and labels [N], which the block gave the probabilities [N, C]."""
-        if len(self.bank.labels) and self.start:
-            bank = self._of_bank(feature)
+        if len(self.bank.labels):
+            self.take(self.watch(block, feature, label))
+        self.bank.learn(feature, label)
+
+    def learn_apart(self, block: Array, feature: Array, label: Array, rng: np.random.Generator) -> None:
+        """Take many images of classes that are new in, arguments as in `learn`: judged by what the others teach.
+
+        A part of the images is held out and judged by a copy that has learned the rest; of few images, every part.
+        """
+        part = rng.permutation(np.arange(len(label)) % PARTS)
+        found = []
+        for held in range(PARTS if len(label) < MANY else 1):
+            other = Mixture(self.arrays(), self._mean, self._scale, self.start, False)
+            other.bank.learn_classes(feature[part != held], label[part != held])
+            found.append(other.watch(block[part == held], feature[part == held], label[part == held]))
+        self.bank.learn_classes(feature, label)
+        self.take(np.concatenate(found))
+
+    def watch(self, block: Array, feature: Array, label: Array) -> Array:
+        """See how right block and bank are, arguments as in `learn`; return `signals` of images of known classes."""
+        bank, density = self._of_bank(feature)
+        if self.start:
             known = np.isin(label, self.bank.labels)
             for one, other, slot in zip(block[known], bank[known], label[known]):
                 self.losses *= FORGET
                 self.losses -= np.log(np.maximum([one[slot], other[slot]], WORST)).astype(np.float32)
-        self.bank.learn(feature, label)
+        found: Array = signals(density, self._mixed(block, bank))[self.bank.settled(label, FEW)]
+        return found
 
-    def _of_bank(self, feature: Array) -> Array:
-        z = self.bank.logits(feature)
+    def take(self, found: Array) -> None:
+        """Take in the `signals` [N, 2] of images of known classes that were not learned when they were judged."""
+        self.novelty.take(found, float(self.bank.sums.total))
+
+    def _of_bank(self, feature: Array) -> tuple[Array, Array]:
+        z, density = self.bank.judge(feature)
         known = z > -1e8
         odds = np.where(known, np.exp(z - z.max(axis=1, keepdims=True)), 0.0)
-        return np.asarray(odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-30), np.float32)
+        return np.asarray(odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-30), np.float32), density
 
     def _mixed(self, block: Array, bank: Array) -> Array:
         if not len(self.bank.labels):

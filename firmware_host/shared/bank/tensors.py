@@ -12,6 +12,7 @@ import numpy as np
 __all__ = ["BANK", "bank_axes", "bank_shapes", "empty_bank"]
 
 Array = np.ndarray[Any, Any]
+BINS = 80  # of the histogram of novelties
 # A shape is written as its letters; R is 2 r. Bindings hold a slot + 1, and 0 for none.
 BANK: dict[str, tuple[str, str]] = {
     "count": ("K", "float32"),  # images of each slot
@@ -28,12 +29,14 @@ BANK: dict[str, tuple[str, str]] = {
     "clock": ("", "float32"),
     "page": ("", "float32"),  # Page's sum of losses
     "losses": ("2", "float32"),  # discounted, of block and bank
+    "usual": ("6", "float64"),  # how novel labelled images were: see `Novelty`
+    "novelties": ("B", "float32"),  # and a histogram of that
 }
 
 
 def bank_shapes(labels: int, slots: int, features: int, directions: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a bank of K = `slots` for C = `labels`, d = `features`, r = `directions`."""
-    sizes = {"C": labels, "K": slots, "d": features, "R": 2 * directions, "2": 2}
+    sizes = {"C": labels, "K": slots, "d": features, "R": 2 * directions, "2": 2, "6": 6, "B": BINS}
     return {name: tuple(sizes[letter] for letter in letters) for name, (letters, _) in BANK.items()}
 
 

@@ -1,0 +1,82 @@
+"""None of these: how novel an image is beside the labelled ones seen so far, by which a stated share is rejected.
+
+Two signals: how unlikely an image is under the likeliest class, and how undecided the prediction is. Each is measured
+in deviations of what labelled images of known classes gave before they were learned, so no other data are needed.
+Dimensions: N images, C class slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Novelty", "signals"]
+
+Array = np.ndarray[Any, Any]
+LEAST, WIDTH = -5.0, 0.25  # of the histogram of scores: its lower end and the width of a bin
+UNDECIDED = 1.25  # weight of the second signal
+ODDS = 10.0  # at most, as a logarithm
+FORGET = 0.9995  # an image counts for so much less with every further one: about the last 2,000 count
+ENOUGH = 20.0  # images before anything is called novel
+
+
+def signals(density: Array, probabilities: Array) -> Array:
+    """Return both signals, [N, 2], of the largest log density [N] and the probabilities [N, C]."""
+    best = np.clip(probabilities.max(axis=1).astype(np.float64), 1e-9, 1.0 - 1e-9)
+    return np.stack([-density, -np.clip(np.log(best / (1.0 - best)), -ODDS, ODDS)], axis=1)
+
+
+class Novelty:
+    """What labelled images of known classes gave.
+
+    Args:
+        arrays: `usual` [6], discounted number of images, then mean and sum of squared deviations of each signal, and
+            how many images the bank knew at the last one; `novelties`, the discounted histogram of their scores. They
+            are changed in place.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self.usual, self.novelties = arrays["usual"], arrays["novelties"]
+
+    def take(self, found: Array, known: float) -> None:
+        """Take in the signals [N, 2] of images of known classes that were not learned yet.
+
+        A bank of few images judges otherwise than one of many: what was seen when it knew half as many counts half.
+        """
+        if not len(found):
+            return
+        share = min(1.0, float(self.usual[5]) / max(known, 1.0))
+        self.usual[[0, 2, 4]] *= share
+        self.novelties *= share
+        self.usual[5] = known
+        for row in found:
+            self.usual[[0, 2, 4]] *= FORGET
+            self.usual[0] += 1.0
+            for place, value in ((1, row[0]), (3, row[1])):
+                before = value - self.usual[place]
+                self.usual[place] += before / self.usual[0]
+                self.usual[place + 1] += before * (value - self.usual[place])
+        if self.usual[0] >= ENOUGH:
+            for score in self._scores(found):
+                self.novelties *= FORGET
+                self.novelties[self._bin(score)] += 1.0
+
+    def __call__(self, found: Array) -> Array:
+        """Return for signals [N, 2] which share of known images is less novel, 0 to 1; 0 where that is not known."""
+        total = float(self.novelties.sum())
+        if total < ENOUGH:
+            return np.zeros(len(found))
+        below = np.concatenate([[0.0], np.cumsum(self.novelties)]) / total
+        place = (self._scores(found) - LEAST) / WIDTH
+        return np.interp(place, np.arange(len(below)), below)
+
+    def _scores(self, found: Array) -> Array:
+        n = max(float(self.usual[0]), 1.0)
+        deviation = np.sqrt(np.maximum(self.usual[[2, 4]] / n, 1e-12))
+        away = (found - self.usual[[1, 3]]) / deviation
+        return np.asarray(away[:, 0] + UNDECIDED * away[:, 1])
+
+    def _bin(self, score: float) -> int:
+        return int(np.clip((score - LEAST) / WIDTH, 0, len(self.novelties) - 1))
