@@ -6,46 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.tiny_classifier import PROMPTS, SIZES, C, begin, build, head_state, observe, of, snapshot
 
-from firmware_host.bundle import BLOCKS
-from keras_cbpnet.config import BackboneConfig, HeadConfig, PromptConfig
-from keras_cbpnet.head.equations import masked
+from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
-
-# Dimensions: B images, D feature size, C class slots.
-SIZES = BackboneConfig(image_size=16, stem=((8, 2),), patch_size=4, width=16, depth=2, heads=2, mlp_width=32)
-PROMPTS = PromptConfig(length=2, expert_length=2, g_blocks=(0,), e_blocks=(1,), pool=3)
-RATES = {"maturity_threshold": 2, "replacement_rate": 0.05, "learning_rate": 5e-3, "logit_scale": 5.0}
-C = 6
-
-
-def build(block="prototype", **changes):
-    keras.utils.set_random_seed(0)
-    model = PromptedClassifier(SIZES, PROMPTS, HeadConfig(block=block, units=8, slots=C, batch=8, **RATES), **changes)
-    model.build()
-    return model
-
-
-def snapshot(layer):
-    return {variable.path: np.array(variable.numpy()) for variable in layer.variables}
-
-
-def head_state(model):
-    return {name: np.array(value) for name, value in model.head.values().items()}
-
-
-def observe(model, images, label, prompt=None):
-    """Set the means of the classes in `label`, behind one prompt or behind the one that each image selects."""
-    feature, state = np.array(model.features(images, prompt)[0]), head_state(model)
-    for c in set(label.tolist()):
-        state["class_mean"][c], state["class_count"][c] = feature[label == c].mean(axis=0), np.sum(label == c)
-    model.head.assign({name: state[name] for name in ("class_mean", "class_count")})
-
-
-def begin(model, images, label, compete=None):
-    """What a trainer does before fit: a prompt, the slots, the class means behind that prompt."""
-    model.begin_task(model.batched(model.query, images), sorted(set(label.tolist())), compete)
-    observe(model, images, label, model.prompts.tasks - 1)
 
 
 def with_loss():
@@ -89,10 +53,6 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(coloured_images, tmp_path_factory):
     return Trained(coloured_images, tmp_path_factory.mktemp("saved"))
-
-
-def of(values, name):
-    return next(value for path, value in values.items() if path.endswith(f"/{name}"))
 
 
 # Fit ------------------------------------------------------------------------------------------------------------------
@@ -280,94 +240,3 @@ def test_a_model_saved_under_the_first_name_of_class_and_module_loads():
     old = keras.saving.deserialize_keras_object({**names, "config": model.get_config()})
     assert type(old) is PromptedClassifier
     assert old.get_config() == model.get_config()
-
-
-# One step -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("replay", [False, True])
-@pytest.mark.parametrize("block", BLOCKS)
-def test_the_prompts_gradient_is_that_of_the_whole_loss(block, replay, coloured_images, randomised):
-    model = build(block, key_weight=0.3)
-    images, label = coloured_images(8, [0, 1, 2], seed=3)
-    begin(model, images, label)
-    begin(model, images, label, compete=[0, 1, 2, 4])
-    randomised(model.prompts)  # the key away from the mean direction, where its gradient is 0
-    rng = np.random.default_rng(0)
-    for name in ("w2", "b2", "w3", "b3"):
-        if name in model.head.state:
-            model.head.assign({name: rng.normal(0, 0.2, model.head.state[name].shape)})
-    model.head.assign({"class_mean": rng.normal(0, 1, (C, 16))})
-    label[2] = -1
-    x, rows, rows_label = images.astype(np.float32), None, label
-    if replay:
-        rows, extra = rng.normal(size=(4, 16)).astype(np.float32), np.int32([4, -1, 0, 1])
-        x, rows_label = {"images": x, "replay_feature": rows, "replay_label": extra}, np.concatenate([label, extra])
-    state, variables = model.head.values(), model.prompts.trainable_variables
-
-    with tf.GradientTape() as tape:
-        tokens = model.backbone.embed(images)
-        query = model.backbone.encode(tokens)
-        prefixes = model.prompts.prefixes(tf.ones(8, tf.int32))
-        feature = model.backbone.encode(tokens, prefixes)
-        every = feature if rows is None else tf.concat([feature, rows], axis=0)
-        logits = masked(model.head.equations.infer(state, every)["logits"], model.loss_mask.numpy())
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(np.maximum(rows_label, 0), logits)
-        entropy = tf.reduce_sum(tf.where(rows_label >= 0, losses, 0.0)) / np.sum(rows_label >= 0)
-        direction = model.prompts.key.value[1] / tf.norm(model.prompts.key.value[1])
-        match = tf.reduce_mean(tf.linalg.matvec(query / tf.norm(query, axis=1, keepdims=True), direction))
-        loss = entropy - 0.3 * match
-    expected = [tf.convert_to_tensor(g).numpy() for g in tape.gradient(loss, [v.value for v in variables])]
-
-    before = [np.array(variable.numpy()) for variable in variables]
-    model.compile(keras.optimizers.SGD(1.0))
-    result = model.train_step((x, label))
-    assert abs(float(result["loss"]) - float(entropy)) <= 1e-5
-    for variable, start, gradient in zip(variables, before, expected, strict=True):
-        assert np.abs(gradient).max() > 1e-3, variable.path
-        np.testing.assert_allclose(start - variable.numpy(), gradient, rtol=0, atol=1e-5, err_msg=variable.path)
-    assert np.all(expected[1][[0, 2]] == 0)  # experts of the other tasks
-
-
-def test_unlabelled_rows_train_the_key_alone(coloured_images):
-    model = build()
-    images, label = coloured_images(8, [0, 1])
-    begin(model, images, label)
-    model.prompts.key.assign(model.prompts.key + 0.3)  # away from the mean direction, where its gradient is 0
-    before, state = snapshot(model.prompts), head_state(model)
-    model.compile(keras.optimizers.SGD(1.0))
-    result = model.train_step((images, np.full_like(label, -1)))
-    assert float(result["loss"]) == 0
-    after = snapshot(model.prompts)
-    for name in ("general", "expert"):
-        np.testing.assert_array_equal(of(after, name), of(before, name))
-    assert np.abs(of(after, "key") - of(before, "key"))[0].max() > 1e-3
-    np.testing.assert_array_equal(head_state(model)["w1"], state["w1"])
-
-
-def test_begin_task_opens_the_slots_and_masks_the_loss(coloured_images):
-    model = build()
-    images, _ = coloured_images(8, [0, 1])
-    model.begin_task(model.batched(model.query, images), [0, 1])
-    np.testing.assert_array_equal(model.head.state["class_mask"], [1, 1, 0, 0, 0, 0])
-    np.testing.assert_array_equal(model.loss_mask, [1, 1, 0, 0, 0, 0])
-    model.begin_task(model.batched(model.query, images), [3], compete=[0, 1, 3])
-    np.testing.assert_array_equal(model.head.state["class_mask"], [1, 1, 0, 1, 0, 0])
-    np.testing.assert_array_equal(model.loss_mask, [1, 1, 0, 1, 0, 0])
-    model.begin_task(model.batched(model.query, images), [2])
-    np.testing.assert_array_equal(model.head.state["class_mask"], [1, 1, 1, 1, 0, 0])
-    np.testing.assert_array_equal(model.loss_mask, [0, 0, 1, 0, 0, 0])
-    with pytest.raises(ValueError, match="all 3 expert prompts are in use"):
-        model.begin_task(model.batched(model.query, images), [4])
-
-
-def test_dual_prompts_default_blocks_fit_a_backbone_of_five(tiny_backbone, coloured_images):
-    model = PromptedClassifier(tiny_backbone, PromptConfig(), HeadConfig(units=4, slots=4))
-    model.build()
-    images, label = coloured_images(4, [0, 1])
-    begin(model, images, label)
-    assert set(model.prompts.prefixes(tf.zeros(2, tf.int32))) == {0, 1, 2, 3, 4}
-    features, prompt = model.features(images)
-    assert features.shape == (4, 16)
-    np.testing.assert_array_equal(prompt, [0, 0, 0, 0])
-    assert np.abs(features - model.query(images)).max() > 1e-4
