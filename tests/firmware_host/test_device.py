@@ -1,5 +1,7 @@
 """Device: predict, learn, evaluate and save, with a real backbone and the head in NumPy."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -201,6 +203,16 @@ def test_an_added_class_waits_for_its_first_image(make, open_device):
     again.learn(*make.images(["blue", "white"], 4))
     assert again.classes == ("red", "green", "white", "blue")
     assert again.evaluate(*make.images(["white", "blue"], 3, seed=8))["accuracy"] == 1
+
+
+def test_a_class_is_not_renamed_to_one_that_is_known(make, open_device):
+    device = open_device()
+    device.add_class("blue")
+    for old, new in itertools.permutations(("red", "green", "blue"), 2):
+        with pytest.raises(DeviceError, match=f"class '{new}' is known already: choose another name"):
+            device.rename_class(old, new)
+    device.rename_class("green", "lime")
+    assert device.classes == ("red", "lime", "blue")
 
 
 def test_evaluate_refuses_names_it_does_not_know(make, open_device):

@@ -5,6 +5,8 @@ import pytest
 from helpers.device_steps import feature_of, labels_of, snapshot, watch
 
 from firmware_host import Device
+from firmware_host.engines.numpy_head import NumpyHead
+from firmware_host.engines.protocol import TrainResult
 
 # From the documentation of the device (firmware_host/README.md, "Learning"); written out, not imported.
 STEPS_OF_A_NEW_CLASS, STEPS_OF_A_SETTLED_ONE, IMAGES_UNTIL_SETTLED = 16, 2, 16
@@ -142,3 +144,29 @@ def test_the_last_images_are_trained_on_together_and_the_oldest_gives_way(make, 
     device.teach(images[0], "blue")  # with replay two of the four are real images
     kept = [any(labels_of(steps, image)[step] for step in range(len(steps))) for image in images]
     assert kept == [True, False, False, False, False, True]
+
+
+def test_new_classes_together_have_0_3_of_a_batch_where_an_equal_share_is_less(make, tmp_path, steps):
+    device = Device.open(make.write_bundle(tmp_path / "b", batch=20, known=("red", "green", "white")), runtime="numpy")
+    [blue], _ = make.images(["blue"], 1)
+    del steps[:]  # those of the bundle's golden file
+    device.teach(blue, "blue")
+    assert len(steps) == STEPS_OF_A_NEW_CLASS
+    assert {int((step.label == 3).sum()) for step in steps} == {6}  # of 20; a quarter would be five
+
+
+def test_images_kept_from_before_are_not_replayed_where_statistics_are_asked_for(make, device, steps):
+    images, labels = make.images(["red", "green"], 3, seed=5)
+    device.learn(images, labels, "buffer:6", epochs=1)
+    [red], _ = make.images(["red"], 1, seed=6)
+    for replay, kept in (("statistics", False), ("buffer:6", True)):
+        del steps[:]
+        device.teach(red, "red", replay=replay)
+        assert any(rows for image in images for rows in labels_of(steps, image)) == kept
+
+
+@pytest.mark.parametrize(("unit", "counted"), [(-1, 0), (0, STEPS_OF_A_NEW_CLASS), (4, STEPS_OF_A_NEW_CLASS)])
+def test_every_unit_that_is_reset_is_counted(make, device, monkeypatch, unit, counted):
+    monkeypatch.setattr(NumpyHead, "train", lambda self, *batch: TrainResult(0.5, 1.0, unit))
+    [blue], _ = make.images(["blue"], 1)
+    assert device.teach(blue, "blue")["replaced"] == counted
