@@ -16,6 +16,7 @@ from tqdm import tqdm
 from keras_cbpnet.config import BackboneConfig
 from keras_cbpnet.data import open_dataset
 from keras_cbpnet.data.preprocessing import resize_images
+from keras_cbpnet.data.record import RECORD, check_data, record_of
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.locks import locked
 from keras_cbpnet.models.backbone import Backbone
@@ -30,6 +31,7 @@ from keras_cbpnet.pretraining.room import Room
 from keras_cbpnet.pretraining.views import views
 from keras_cbpnet.seeds import folded
 from keras_cbpnet.training.features.cache import fingerprint
+from keras_cbpnet.training.run import write_json
 
 WARMUP = 0.1  # share of the steps
 QAT_RATE = 0.2  # of the learning rate, with quantizers in the loop
@@ -53,13 +55,14 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     config = get_preset(args.preset).backbone
     if args.inherit:
         check_inheritance(config, get_preset(args.teacher).backbone)
-    data = prepared(args, config.image_size)
+    work = args.work or args.output.with_suffix(".work")
+    data = prepared(args, config.image_size, work)
     if len(data.train) < args.batch:
         raise UserError(f"--batch {args.batch} is more than the {len(data.train)} training images")
-    work = args.work or args.output.with_suffix(".work")
     log = Log(args.output.with_suffix(".json"), work, args)
     message = f"{work} is in use by another pretraining; wait until that has ended, or choose another --work"
     with locked(work, message):
+        write_json(work / RECORD, data.record)
         follow(args, config, data, work, log)
     return log.contents
 
@@ -125,27 +128,36 @@ class Images(NamedTuple):
         shares: float32 [N, K], of the classes in each.
         test: uint8 [M, S, S, 3].
         labels: int64 [M].
+        record: of the data set that they come from; see `record_of`.
     """
 
     train: NDArray[np.uint8]
     shares: NDArray[np.float32]
     test: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    record: dict[str, Any]
 
 
-def prepared(args: argparse.Namespace, size: int) -> Images:
-    """Return the images of `--data`, as they are or, with `--views` or `--mosaics`, as `views`."""
+def prepared(args: argparse.Namespace, size: int, work: Path) -> Images:
+    """Return the images of `--data`, as they are or, with `--views` or `--mosaics`, as `views`.
+
+    Raises:
+        UserError: they are not those that a pretraining in the folder `work` began with.
+    """
     data = open_dataset(args.data, size)
+    check_data(work, args.data, data)
+    record = record_of(args.data, data)
     classes = len(data.class_names)
     if not args.mosaics and not args.views:
         data = data.resized()
-        return Images(data.x_train[:], np.eye(classes, dtype=np.float32)[data.y_train], data.x_test[:], data.y_test)
+        shares = np.eye(classes, dtype=np.float32)[data.y_train]
+        return Images(data.x_train[:], shares, data.x_test[:], data.y_test, record)
     stored = data.x_train.shape[1:3]
     if stored[0] != stored[1]:
         raise UserError(f"--views and --mosaics need square images, got {stored[0]}x{stored[1]}; leave them out")
     count = args.views or len(data.x_train)
     train, shares = views(data.x_train[:], data.y_train, classes, size, count, args.mosaics, args.seed)
-    return Images(train, shares, resize_images(data.x_test[:], size), data.y_test)
+    return Images(train, shares, resize_images(data.x_test[:], size), data.y_test, record)
 
 
 def say(line: str) -> None:

@@ -202,3 +202,23 @@ def test_the_same_command_trains_on_jax(images, tmp_path):
     assert log["epochs"][0]["loss"] > 0
     features = Backbone.from_preset("vit_micro_32", output).features(read(images)["x_train"][:4])
     assert np.isfinite(features.numpy()).all()
+
+
+def test_other_data_are_refused_where_a_pretraining_began(arguments, images, tmp_path, monkeypatch, capsys):
+    from keras_cbpnet.pretrain import main
+    from keras_cbpnet.pretraining import course
+
+    monkeypatch.setattr(course, "follow", lambda *_: None)
+    arrays = read(images)
+    data = tmp_path / "data.npz"
+    arguments = [*arguments, "--data", f"npz:{data}", "--output", str(tmp_path / "out.npz")]
+    np.savez(data, **arrays)
+    with pytest.raises(IndexError):  # nothing was trained: there is no last epoch to tell of
+        main(arguments)
+    with pytest.raises(IndexError):
+        main(arguments)
+    np.savez(data, **{**arrays, "x_train": 255 - arrays["x_train"]})
+    capsys.readouterr()
+    assert cli.run(main, arguments) == cli.BAD_INPUT
+    assert "is not what" in (line := capsys.readouterr().err)
+    assert "out.work was trained on: it has other images of 'plain' and of 1 more classes; put the data back" in line
