@@ -1,7 +1,7 @@
 """What every learning rule of the block is: hyper-parameters, and what it does around the one training step.
 
 The step is `head.equations.Head.train`, shared by all; here it runs without unit resets unless the rule is `cbp`.
-A rule takes Keras' operations and TensorFlow from `keras_cbpnet.lazy`: a wrong setting is refused before they are there.
+A rule takes Keras' operations and TensorFlow from `keras_cbpnet.lazy`: a wrong setting is refused before they load.
 """
 
 from __future__ import annotations
