@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.tflite_file.fine_softmax import refine
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
+from keras_cbpnet.layers.interfaces import query_blocks
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompts import Prompts, assemble, unit
 from keras_cbpnet.models.backbone import Backbone
@@ -28,6 +29,7 @@ class PromptedBackbone(tf.Module):
         super().__init__()
         self.backbone = backbone
         self.config = prompts.config
+        self.query_blocks = cast("int", query_blocks(prompts, backbone.config.depth))  # such prompts have a query
         used = prompts.tasks
         self.general = tf.Variable(prompts.general, trainable=False)
         self.expert = tf.Variable(prompts.expert[:used], trainable=False)
@@ -38,7 +40,7 @@ class PromptedBackbone(tf.Module):
 
     def __call__(self, image: Any) -> dict[str, Any]:
         tokens = self.backbone.embed(image)
-        query = self.backbone.encode(tokens, depth=self.config.query_depth)
+        query = self.backbone.encode(tokens, depth=self.query_blocks)
         # The length of the query does not move the maximum, so the nearest key by cosine needs no division.
         prompt = tf.argmax(tf.matmul(query, self.keys), axis=1, output_type=tf.int32)
         expert = tf.gather(self.expert, prompt)  # (1, 2 E, L, D)

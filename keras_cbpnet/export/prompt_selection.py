@@ -22,11 +22,12 @@ from keras_cbpnet.export.runtimes import run_backbone, time_backbones
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
+from keras_cbpnet.layers.interfaces import query_blocks
 from keras_cbpnet.layers.prompts import Prompts
 from keras_cbpnet.methods.method import block_head
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
-DEPTHS = (0, 1, 2, 3)  # of the query pass; 0: all blocks
+EARLY = (1, 2, 3)  # blocks of a query pass, beside all of them
 IMAGES = 200  # of a task, at most, that keys and class means are taken from
 
 Row = dict[str, Any]
@@ -86,8 +87,8 @@ def compare(
 
 def name_of(prompts: Prompts, depth: int) -> str:
     """Return the name of the choice that `prompts` make on a backbone of `depth` blocks."""
-    early = prompts.query_depth % depth
-    return f"query depth {early}" if early else "two passes"
+    blocks = query_blocks(prompts, depth)
+    return "two passes" if blocks == depth else f"query depth {blocks}"
 
 
 def choices(
@@ -101,12 +102,13 @@ def choices(
     """
     own, depth = cast("Prompts", model.prompts), model.backbone.config.depth
     used = own.tasks
-    for early in sorted({early % depth for early in (*DEPTHS, own.query_depth)}):
-        config = dataclasses.replace(own.config, query_depth=early, pool=used)
+    early = {blocks for blocks in (*EARLY, cast("int", model.query_blocks)) if blocks < depth}
+    for blocks in (depth, *sorted(early)):
+        config = dataclasses.replace(own.config, query_depth=blocks, pool=used)
         prompts = Prompts(config, own.width)
         prompts.build()
         prompts.general.assign(own.general)
-        query = functools.partial(_query, model, early)
+        query = functools.partial(_query, model, blocks)
         for task in range(used):
             prompts.begin_task(model.batched(query, images[task]))
         prompts.expert.assign(own.expert[:used])
@@ -118,18 +120,19 @@ def choices(
     yield "fixed", fixed
 
 
-def _query(model: PromptedClassifier, depth: int, images: Any) -> Any:
-    return model.backbone.encode(model.backbone.embed(images), depth=depth)
+def _query(model: PromptedClassifier, blocks: int, images: Any) -> Any:
+    return model.backbone.encode(model.backbone.embed(images), depth=blocks)
 
 
 def _with_means(
     model: PromptedClassifier, prompts: Prompts | FixedPrompt, images: TaskImages, slots: NDArray[np.int32]
 ) -> CBPHead:
     """Return the head of `model` with the class means of `images` with `prompts`."""
+    blocks = query_blocks(prompts, model.backbone.config.depth)
 
     def prompted(batch: NDArray[np.uint8]) -> Any:
-        tokens, depth = model.backbone.embed(batch), prompts.query_depth
-        query = None if depth is None else model.backbone.encode(tokens, depth=depth)
+        tokens = model.backbone.embed(batch)
+        query = None if blocks is None else model.backbone.encode(tokens, depth=blocks)
         return prompts.encode(model.backbone, tokens, query)[0]
 
     trained = block_head(model)
