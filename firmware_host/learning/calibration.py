@@ -1,0 +1,154 @@
+"""The offset between the features of the device's camera and those that the class statistics come from.
+
+Another camera moves all features, of every class, by nearly the same vector. One to five images of known classes show
+it: the mean over classes of (mean through this camera - class mean), drawn to zero by how uncertain few images leave
+it (empirical Bayes; James and Stein 1961). A scale beside the offset was tried and earned nothing on five images.
+
+Everything is measured in the space in which the covariance within a class is the identity.
+
+Dimensions: K known classes, N images, d features.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from firmware_host.engines.protocol import Array
+
+__all__ = ["FALSE_ALARMS", "Offset", "Reference"]
+
+FALSE_ALARMS = 0.01  # share of sets of images from the same camera whose offset is found to be there
+ALARM = 2.326  # quantile of the standard normal distribution that this share lies above
+WORTH = 0.2  # least size of an offset that is worth a word; below, accuracy hardly changes
+FAR = 1.5  # distances of new classes to the nearest known, in the largest between known ones, that no class explains
+SHRINKAGE = 0.05  # of the covariance to its diagonal's mean
+ROUNDS = 20  # of giving unlabelled images to classes; they settle after two or three
+
+
+class Offset(NamedTuple):
+    """An offset between cameras.
+
+    Attributes:
+        vector: [d], in the features' units; to be taken from every feature of the device's camera.
+        size: its root mean square over directions, in deviations within a class.
+        found: whether it is there: larger than chance explains, see `FALSE_ALARMS`, and worth a word.
+    """
+
+    vector: Array
+    size: float
+    found: bool
+
+
+class Reference:
+    """What the classes look like through the camera that their statistics come from.
+
+    Args:
+        mean: [K, d], of the known classes.
+        covariance: [d, d], within a class.
+
+    Raises:
+        ValueError: no class is known, or their images do not differ.
+    """
+
+    def __init__(self, mean: Array, covariance: Array) -> None:
+        self.mean = np.asarray(mean, np.float64)
+        d = len(covariance)
+        variance = float(np.trace(covariance)) / d
+        if not len(self.mean) or not variance > 0.0:
+            raise ValueError("nothing is known of how images of a class differ: convert the run again")
+        shrunk = (1.0 - SHRINKAGE) * covariance + SHRINKAGE * variance * np.eye(d)
+        self._back = np.linalg.cholesky(shrunk)  # L with L L' = covariance
+        self._whitener = np.linalg.inv(self._back)
+
+    def offset(self, feature: Array, label: Array | None = None) -> Offset:
+        """Estimate the offset of a camera.
+
+        Args:
+            feature: [N, d], of at least two images of known classes.
+            label: [N], each one's row of `mean`; None: they are given to the class that they are nearest to.
+
+        Raises:
+            ValueError: there are fewer than two images, they are all alike, or unlabelled and all of one class.
+        """
+        feature = np.asarray(feature, np.float64)
+        if len(feature) < 2:
+            raise ValueError("one image cannot tell a camera from a class: give two or more, of several classes")
+        if not np.ptp(feature, axis=0).any():
+            raise ValueError("all images are alike: give different ones")
+        if label is None:
+            label = self._nearest(feature)
+            if len(np.unique(label)) < 2:
+                raise ValueError("all images look like one class: give images of several classes, or labelled ones")
+        shift, uncertainty = self._shift(self._white(feature - self.mean[label]), label)  # (d,)
+        d, energy = len(shift), float(shift @ shift)
+        kept = max(0.0, 1.0 - (d - 2) * uncertainty / energy) if energy > 0.0 else 0.0
+        size = kept * np.sqrt(energy / d)
+        there = uncertainty == 0.0 or _deviate(energy / d / uncertainty, d, len(np.unique(label))) > ALARM
+        return Offset(kept * (self._back @ shift), float(size), bool(there and size >= WORTH))
+
+    def unlike_any(self, feature: Array, label: Array) -> bool:
+        """Return whether new classes lie so far from all known ones that another camera explains it better.
+
+        Lessons of such classes alone cannot tell a class from a camera.
+
+        Args:
+            feature: [N, d], of images of new classes.
+            label: [N], any numbers that tell these classes apart.
+        """
+        if len(self.mean) < 2:
+            return False
+        known = self._white(self.mean)  # (K, d)
+        largest = max(float(np.sum((known - each) ** 2, axis=1).max()) for each in known)
+        nearest = []
+        for name in np.unique(label):
+            mine = self._white(np.asarray(feature, np.float64)[label == name])
+            chance = mine.shape[1] / len(mine)  # what a mean of so few images is off by, squared
+            nearest.append(max(0.0, float(np.sum((known - mine.mean(axis=0)) ** 2, axis=1).min()) - chance))
+        return bool(np.mean(np.sqrt(nearest)) > FAR * np.sqrt(largest))
+
+    def _white(self, feature: Array) -> Array:
+        white: Array = feature @ self._whitener.T
+        return white
+
+    def _nearest(self, feature: Array) -> Array:
+        """Return the class of every image [N], offset and classes found in turn; of two starts the likelier one.
+
+        The likelihood is that of images about their classes' means, and of an offset whose size is not known.
+        """
+        x, known = self._white(feature), self._white(self.mean)  # (N, d), (K, d)
+        found = []
+        for shift in (np.zeros(x.shape[1]), x.mean(axis=0) - known.mean(axis=0)):
+            for _ in range(ROUNDS):
+                label = np.argmin(np.sum((x[:, None] - shift - known) ** 2, axis=2), axis=1)
+                shift = (x - known[label]).mean(axis=0)
+            unlikely = np.sum((x - shift - known[label]) ** 2) + len(shift) * np.log1p(shift @ shift / len(shift))
+            found.append((float(unlikely), label))
+        best: Array = min(found, key=lambda one: one[0])[1]
+        return best
+
+    def _shift(self, away: Array, label: Array) -> tuple[Array, float]:
+        """Return the mean shift [d] over classes of images `away` [N, d] from their class means, and how uncertain.
+
+        The uncertainty is the shift's variance in one direction, judged by how much the classes' shifts differ: so it
+        counts the number of images, and what a camera does to one class and not to another. Of one class alone, it is
+        judged by its images.
+        """
+        names = np.unique(label)
+        each = np.array([away[label == name].mean(axis=0) for name in names]) if len(names) > 1 else away  # (., d)
+        shift = each.mean(axis=0)
+        freedom = each.shape[1] * len(each) * (len(each) - 1)
+        return shift, float(np.sum((each - shift) ** 2)) / freedom
+
+
+def _deviate(ratio: float, d: int, classes: int) -> float:
+    """Return a ratio of variances as a standard normal deviate (Paulson 1942).
+
+    The directions are taken as worth half their number: no covariance of few images whitens others entirely.
+    """
+    above = d / 2.0
+    below = above * max(classes - 1, 1)
+    a, b = 2.0 / (9.0 * above), 2.0 / (9.0 * below)
+    root = ratio ** (1.0 / 3.0)
+    return float(((1.0 - b) * root - (1.0 - a)) / np.sqrt(b * root * root + a))
