@@ -95,6 +95,7 @@ class PromptConfig(Config):
 
     Attributes:
         length: rows of the general prompt's prefixes.
+        views: of each image as other cameras might take it, for the bank's statistics; 0: none.
         expert_length: rows of the expert prompts' prefixes.
         g_blocks: encoder blocks with the general prompt, which all tasks share.
         e_blocks: encoder blocks with the expert prompt, one per task.
@@ -202,6 +203,7 @@ class TrainConfig(Config):
     plasticity: str = "cbp"
     prompts: bool = False
     bank: bool = True
+    views: int = 1
     expert_length: int = 5
     prompt_tasks: int = 0
     prompt_selection: str = "key"
@@ -229,7 +231,14 @@ class TrainConfig(Config):
 
 
 # What `--paper` sets: CBPNet as published, with prompts and without what is ours.
-PAPER: Mapping[str, Any] = {"method": "cbpnet", "plasticity": "cbp", "prompts": True, "bank": False, "replay": "none"}
+PAPER: Mapping[str, Any] = {
+    "method": "cbpnet",
+    "plasticity": "cbp",
+    "prompts": True,
+    "bank": False,
+    "views": 0,
+    "replay": "none",
+}
 
 
 def read_config(run: Path) -> TrainConfig:

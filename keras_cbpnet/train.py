@@ -42,6 +42,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--paper", action="store_true", help="CBPNet as published: prompts and block, without the bank")
     add("--prompts", action=argparse.BooleanOptionalAction, default=c.prompts, help="prompts of method cbpnet")
     add("--bank", action=argparse.BooleanOptionalAction, default=c.bank, help="bank beside the block of method cbpnet")
+    add("--views", type=int, default=c.views, help="views of each image as other cameras might take it, for the bank")
     add("--expert-length", type=int, default=c.expert_length, help="rows of an expert prompt's prefixes")
     add("--prompt-tasks", type=int, default=c.prompt_tasks, help="first tasks that train prompts; 0: all")
     add(

@@ -70,10 +70,17 @@ class MixedHead(CBPHead):
             self._mixture = Mixture(arrays, constants[0], constants[1], self.block_weight, self.rebinds)
         return self._mixture
 
-    def learn_bank(self, feature: NDArray[np.float32], label: NDArray[np.int32], rng: np.random.Generator) -> None:
+    def learn_bank(
+        self,
+        feature: NDArray[np.float32],
+        label: NDArray[np.int32],
+        rng: np.random.Generator,
+        views: tuple[NDArray[np.float32], NDArray[np.intp]] | None = None,
+    ) -> None:
         """Take images in, features [N, d] and slots [N], each of them once; before the block has learned them.
 
-        Where labels may change their meaning, a few at a time and in random order, else class by class.
+        Where labels may change their meaning, a few at a time and in random order, else class by class, with `views`:
+        features [V, d] of other views of the images, and the row of each one's image, [V].
         """
         block = np.asarray(ops.softmax(super().call(feature)))
         if self.rebinds:
@@ -82,7 +89,7 @@ class MixedHead(CBPHead):
             for rows in parts:
                 self.mixture.learn(block[rows], feature[rows], label[rows])
         else:
-            self.mixture.learn_apart(block, feature, label, rng)
+            self.mixture.learn_apart(block, feature, label, rng, views)
         self.mixture.bank.renew()
         for name, value in self.mixture.arrays().items():
             self.bank[name].assign(value)

@@ -21,6 +21,9 @@ class BankMethod(Method):
     Deviations: none. Beside it stands a block of one unit that is never trained, so that a device can go on with it.
     """
 
+    sees_views = True
+    options = ("views",)
+
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
         from keras_cbpnet.layers.mixed_head import MixedHead
 
@@ -28,5 +31,5 @@ class BankMethod(Method):
         return MixedHead(sizes, "none", block_weight=0.0, rebinds=config.stream == "drifting", name="head")
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
-        mixed_head(model).learn_bank(seen.features, seen.labels, seen.rng)
+        mixed_head(model).learn_bank(seen.features, seen.labels, seen.rng, seen.views)
         return iter(())

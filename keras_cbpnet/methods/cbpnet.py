@@ -25,7 +25,8 @@ class CBPNetMethod(Method):
     of class statistics predicts beside the block and is not of the paper (`--no-bank` leaves it out).
     """
 
-    options = ("plasticity", "prompts", "bank", *SELECTING)
+    sees_views = True
+    options = ("plasticity", "prompts", "bank", "views", *SELECTING)
 
     def check(self, config: TrainConfig) -> None:
         super().check(config)
@@ -55,7 +56,7 @@ class CBPNetMethod(Method):
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
         if config.bank:
-            mixed_head(model).learn_bank(seen.features, seen.labels, seen.rng)
+            mixed_head(model).learn_bank(seen.features, seen.labels, seen.rng, seen.views)
         return super().learn_head(model, seen, config)
 
     def _sizes(self, config: TrainConfig, slots: int) -> HeadConfig:

@@ -33,12 +33,15 @@ class Seen(NamedTuple):
         labels: their slots, [N].
         statistics: of the images of this task and of all before it.
         rng: of order and replay.
+        views: features [V, d] of the images as other cameras might take them, and the row of each one's image, [V];
+            None where the method does not ask for them.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int32]
     statistics: ClassStatistics
     rng: np.random.Generator
+    views: tuple[NDArray[np.float32], NDArray[np.intp]] | None = None
 
 
 def block_head(model: PromptedClassifier) -> CBPHead:
@@ -56,10 +59,12 @@ class Method:
 
     Attributes:
         in_bundle: whether a run of the method can be converted: a device can go on with it.
+        sees_views: whether it learns from views of the images as other cameras might take them.
         options: those settings of `TrainConfig` that mean something to this method and not to every one.
     """
 
     in_bundle: ClassVar[bool] = True
+    sees_views: ClassVar[bool] = False
     options: ClassVar[tuple[str, ...]] = ()
 
     def check(self, config: TrainConfig) -> None:

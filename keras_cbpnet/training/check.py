@@ -26,6 +26,7 @@ LOOKED_AT = 64  # images that are compared
 LEAST = {
     "epochs": 0,
     "head_epochs": 0,
+    "views": 0,
     "expert_length": 1,
     "prompt_tasks": 0,
     "units": 1,

@@ -231,7 +231,9 @@ def learn_task(
     if learns and task.index + 1 == config.prompt_tasks:
         features.freeze_prompts()
     current, rows = observe(model, task, past, features, None)
-    seen, row = Seen(rows, task.y_train, current, batches.rng), {}
+    looks = config.views and config.bank and method.sees_views and config.stream != "drifting"
+    views = features.views(task, config.views, config.seed) if looks else None
+    seen, row = Seen(rows, task.y_train, current, batches.rng, views), {}
     for epoch, row in enumerate(method.learn_head(model, seen, config)):
         record({"task": task.index, "part": "head", "epoch": epoch, **row})
     if "loss" in row:

@@ -106,11 +106,14 @@ class Bank:
             self._learn(int(c), x[mine], loss[mine])
         self._renew_a_piece()
 
-    def learn_classes(self, feature: Array, label: Array) -> None:
-        """Take in many images as `learn`, class by class, where no label has changed its meaning."""
+    def learn_classes(self, feature: Array, label: Array, weight: float = 1.0) -> None:
+        """Take in many images as `learn`, class by class, where no label has changed its meaning.
+
+        Each counts as `weight` images.
+        """
         x = self._standardised(feature)
         for c in np.unique(label):
-            self._learn(int(c), x[label == c], np.full(1, np.nan))
+            self._learn(int(c), x[label == c], np.full(1, np.nan), weight)
         self._metric = self._renewal = None
 
     def adopt(self, label: int, mean: Array, count: float) -> None:
@@ -129,7 +132,7 @@ class Bank:
         self.tried[label] = 0.0
         self._metric = self._renewal = None
 
-    def _learn(self, c: int, x: Array, loss: Array) -> None:
+    def _learn(self, c: int, x: Array, loss: Array, weight: float = 1.0) -> None:
         if not self.binding[c]:
             self.binding[c] = self._free() + 1
         if self.doubted[c]:
@@ -138,7 +141,7 @@ class Bank:
                 self.trial[c], self.tried[c] = self._free() + 1, 0.0
         slot = int(self.trial[c] or self.binding[c]) - 1
         before = self.sums.count[slot]
-        self.sums.add(slot, x)
+        self.sums.add(slot, x, weight)
         self.clock += 1
         self.used[slot] = self.clock
         self._moved.add(slot)

@@ -7,7 +7,7 @@ Every labelled image is judged by both before it is learned (prequential losses,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from firmware_host.shared.bank.novelty import Novelty, signals
 __all__ = ["Mixture"]
 
 Array = np.ndarray[Any, Any]
+Views = Optional["tuple[Array, Array]"]
 FORGET = 0.98  # a loss counts for so much less with every label: about the last fifty count
 RATE = 0.2  # of the weights
 START = 0.05  # weight of the block where nothing has been judged yet
 FEW = 3.0  # images from which a class tells how novel its next ones are
 PARTS, MANY = 5, 2000  # parts of images that are held out, and the images from which one part is enough
+BESIDE_VIEWS = 2.0  # weight of an image where other views of it are learned too: what it loses by them is less
 WORST = 1e-3  # probability below which a loss counts no more
 
 
@@ -71,18 +73,33 @@ class Mixture:
             self.take(self.watch(block, feature, label))
         self.bank.learn(feature, label)
 
-    def learn_apart(self, block: Array, feature: Array, label: Array, rng: np.random.Generator) -> None:
+    def learn_apart(
+        self, block: Array, feature: Array, label: Array, rng: np.random.Generator, views: Views = None
+    ) -> None:
         """Take many images of classes that are new in, arguments as in `learn`: judged by what the others teach.
 
         A part of the images is held out and judged by a copy that has learned the rest; of few images, every part.
+
+        Args:
+            block: its probabilities for the images, [N, C].
+            feature: of the images, [N, d].
+            label: of the images, [N].
+            rng: of the parts.
+            views: features [V, d] of other views of the images, and the row of each one's image, [V].
         """
         part = rng.permutation(np.arange(len(label)) % PARTS)
+        more, row = (feature[:0], np.zeros(0, np.int64)) if views is None else views
+
+        def teach(bank: Bank, kept: Array) -> None:
+            bank.learn_classes(feature[kept], label[kept], 1.0 if views is None else BESIDE_VIEWS)
+            bank.learn_classes(more[kept[row]], label[row][kept[row]])
+
         found = []
         for held in range(PARTS if len(label) < MANY else 1):
             other = Mixture(self.arrays(), self._mean, self._scale, self.start, False)
-            other.bank.learn_classes(feature[part != held], label[part != held])
+            teach(other.bank, part != held)
             found.append(other.watch(block[part == held], feature[part == held], label[part == held]))
-        self.bank.learn_classes(feature, label)
+        teach(self.bank, np.ones(len(label), bool))
         self.take(np.concatenate(found))
 
     def watch(self, block: Array, feature: Array, label: Array) -> Array:

@@ -32,16 +32,19 @@ class Sums:
         """Directions that a slot keeps, r."""
         return self.factor.shape[1] // 2
 
-    def add(self, slot: int, feature: Array) -> None:
-        """Take images [n, d] of one slot in; two groups are joined as in Chan, Golub and LeVeque (1979)."""
-        before, new = float(self.count[slot]), len(feature)
+    def add(self, slot: int, feature: Array, weight: float = 1.0) -> None:
+        """Take images [n, d] of one slot in; two groups are joined as in Chan, Golub and LeVeque (1979).
+
+        Each counts as `weight` images.
+        """
+        before, new = float(self.count[slot]), weight * len(feature)
         mean = feature.mean(axis=0)
         shift = mean - self.mean[slot]
-        rows = feature - mean if new > 1 else feature[:0]
+        rows = np.sqrt(weight) * (feature - mean) if len(feature) > 1 else feature[:0]
         if before:
             rows = np.concatenate([rows, np.sqrt(before * new / (before + new)) * shift[None]])
         self.scatter += rows.T @ rows
-        self.total += new if before else new - 1
+        self.total += new if before else new - weight
         self.mean[slot] += shift * (new / (before + new))
         self.count[slot] += new
         self._append(slot, rows)

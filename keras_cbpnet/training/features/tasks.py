@@ -10,8 +10,11 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_cbpnet.data import Task
+from keras_cbpnet.data.views import camera_views
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.training.features.cache import CachedFeatures, FrozenFeatures, fingerprint
+
+VIEWED = 200  # images of a class that other views are made of
 
 
 class TaskFeatures:
@@ -60,6 +63,24 @@ class TaskFeatures:
         if self.frozen is not None:
             return self.frozen.rows(part, images.rows)
         return self.model.batched(self.model.query, images)
+
+    def views(self, task: Task, count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Return features [V, D] of `count` views of each of a task's training images, and the row of each one's image.
+
+        Of a class with many images, those of the first `VIEWED` are enough.
+        """
+        order = np.argsort(task.y_train, kind="stable")
+        number = np.arange(len(order)) - np.searchsorted(task.y_train[order], task.y_train[order])
+        rows = np.sort(order[number < VIEWED])
+        parts, many = [], self.model.backbone.pass_images
+        for view in range(count):
+            for start in range(0, len(rows), many):
+                chosen = task.train_rows[rows[start : start + many]]
+                images = task.data.images("train", chosen)
+                numbered = zip(images, chosen, strict=True)
+                seen = np.concatenate([camera_views(x[None], seed + view, int(row)) for x, row in numbered])
+                parts.append(np.asarray(self.model.features(seen.astype(np.float32))[0]))
+        return np.concatenate(parts), np.tile(rows, count)
 
     def __call__(self, task: Task, part: str, prompt: Any = None) -> NDArray[np.float32]:
         """Return the prompted features, float32 [N, D].
