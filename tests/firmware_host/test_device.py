@@ -146,6 +146,7 @@ def test_bad_images_and_labels_leave_the_device_as_it_was(make, open_device, tmp
     for options, message in [
         ({"replay": "all"}, "replay is 'all': use one of statistics, none, buffer:N"),
         ({"epochs": 0}, "epochs is 0"),
+        ({"learning_rate": 0.0}, "learning rate is 0.0: use a number above 0"),
         ({"learning_rate": -1.0}, "learning rate is -1.0"),
         ({"learning_rate": float("nan")}, "learning rate is nan"),
     ]:
