@@ -104,7 +104,7 @@ class MixedHead(CBPHead):
         return ops.convert_to_tensor(self._mixed(np.asarray(block), np.asarray(feature)))
 
     def _mixed(self, block: NDArray[np.float32], feature: NDArray[np.float32]) -> NDArray[np.float32]:
-        found = self.mixture.probabilities(block, feature)
+        found = self.mixture.probabilities(block, feature) * np.asarray(self.state["class_mask"])
         return np.where(found > 0, np.log(np.maximum(found, 1e-30)), UNKNOWN).astype(np.float32)
 
     def standardise(self, features: np.ndarray) -> None:

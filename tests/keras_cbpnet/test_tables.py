@@ -50,7 +50,7 @@ def test_names_are_read_without_importing_what_they_stand_for():
         ("--plasticity nope", "error: unknown plasticity rule 'nope'; choose one of cbp, cbp_random, "),
         ("--plasticity redo:threshold=-1", "error: ReDo: threshold must be from 0 on, got -1.0"),
         ("--plasticity l2:decya=1", "error: rule l2 has no 'decya'; it has decay"),
-        ("--query-depth 99 --dataset digits", "error: --query-depth must be from 0 to "),
+        ("--prompts --query-depth 99 --dataset digits", "error: --query-depth must be from 0 to "),
         ("--method ncm --plasticity l2", "error: --plasticity l2 is for --method cbpnet, not ncm"),
         ("--method nope", "error: argument --method: invalid choice: 'nope'"),
         ("--stream nope", "error: argument --stream: invalid choice: 'nope'"),

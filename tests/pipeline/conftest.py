@@ -23,7 +23,7 @@ EACH_TRAIN = 24
 # Three tasks of two classes, the last left to the device; units young enough to be reborn within a few steps.
 TRAIN = (
     "--tasks 3 --device-tasks 1 --epochs 2 --seed 1 --batch 16 --replay statistics "
-    "--maturity-threshold 5 --replacement-rate 0.002"
+    "--prompts --maturity-threshold 5 --replacement-rate 0.002"
 ).split()
 
 

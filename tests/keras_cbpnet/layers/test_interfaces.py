@@ -10,6 +10,7 @@ from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.layers.mixed_head import MixedHead
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompt_pool import PromptPool
 from keras_cbpnet.layers.ranpac_head import RanPACHead
@@ -24,6 +25,7 @@ PROMPTS = {
 }
 HEADS = {
     "cbp": lambda: CBPHead(HeadConfig(units=2, slots=4)),
+    "mixed": lambda: MixedHead(HeadConfig(units=2, slots=4)),
     "slda": lambda: SLDAHead(4),
     "ranpac": lambda: RanPACHead(4, projected=3),
 }

@@ -25,7 +25,7 @@ class Trained:
     """A method's run, what a kill after its first task leaves, and the same run taken up from there."""
 
     def __init__(self, method, stream, folder):
-        self.method, self.config = method, stream.config(method=method, learning_rate=5e-3)
+        self.method, self.config = method, stream.config(method=method, learning_rate=5e-3, prompts=method == "cbpnet")
         self.run, self.again = folder / "run", folder / "again"
         copying = tiny_stream.copied_at("task 1/2:", self.run, self.again)
         self.metrics = train(self.config, self.run, copying)
@@ -119,6 +119,7 @@ def test_what_of_the_head_is_trained(trained):
     classifier = {"w3", "b3"}
     expected = {
         "cbpnet": {"w1", "b1", "w2", "b2"},
+        "bank": set(),
         "dualprompt": classifier,
         "l2p": classifier,
         "finetune": classifier,

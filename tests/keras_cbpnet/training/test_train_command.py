@@ -63,12 +63,18 @@ BAD = {  # changes of a good command, what the line says
         {"plasticity": "l2", "method": "ncm"},
         "--plasticity l2 is for --method cbpnet, not ncm",
     ),
-    "prompts of another method": ({"prompts": False, "method": "l2p"}, "--no-prompts is for --method cbpnet, not l2p"),
-    "query depth": ({"query_depth": 6}, "--query-depth must be from 0 to 5, the blocks of tiny; got 6"),
-    "negative query depth": ({"query_depth": -1}, "--query-depth must be from 0 to 5, the blocks of tiny; got -1"),
+    "prompts of another method": ({"prompts": True, "method": "l2p"}, "--prompts is for --method cbpnet, not l2p"),
+    "query depth": (
+        {"query_depth": 6, "prompts": True},
+        "--query-depth must be from 0 to 5, the blocks of tiny; got 6",
+    ),
+    "negative query depth": (
+        {"query_depth": -1, "prompts": True},
+        "--query-depth must be from 0 to 5, the blocks of tiny; got -1",
+    ),
     "selection": ({"prompt_selection": "x"}, "argument --prompt-selection: invalid choice: 'x'"),
     "query of a fixed prompt": (
-        {"query_depth": 2, "prompt_selection": "fixed"},
+        {"query_depth": 2, "prompt_selection": "fixed", "prompts": True},
         "--query-depth 2 is for --prompt-selection key; fixed has no query",
     ),
     "query depth of a pool": (
@@ -76,8 +82,8 @@ BAD = {  # changes of a good command, what the line says
         "--query-depth 2 is for --method cbpnet and dualprompt, not l2p",
     ),
     "selection without prompts": (
-        {"prompt_selection": "fixed", "prompts": False},
-        "--prompt-selection fixed is for prompts, and --no-prompts leaves them out",
+        {"prompt_selection": "fixed"},
+        "--prompt-selection fixed is for prompts; give --prompts too",
     ),
     "selection of another method": (
         {"prompt_selection": "fixed", "method": "ncm"},
