@@ -19,6 +19,7 @@ from firmware_host.engines.protocol import Array
 from firmware_host.evaluation import accuracy, check_lengths
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
+from firmware_host.learning.camera import Camera
 from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
 from firmware_host.learning.transaction import Transaction
@@ -52,6 +53,7 @@ class Device:
         self._backbone = backbone
         self._working = working
         self._folder = folder
+        self.camera = Camera(working, folder, self._features)
 
     @classmethod
     def open(
@@ -131,7 +133,7 @@ class Device:
             raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
         pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
         started = time.perf_counter()
-        feature = self._backbone(pixels).value  # (d,)
+        feature = self._working.dequantize(self._backbone(pixels).raw[0])  # (d,)
         probabilities, novelty = self._working.judge(feature)  # (C,)
         latency_ms = (time.perf_counter() - started) * 1e3
         slot = int(np.argmax(probabilities[: len(self.classes)]))

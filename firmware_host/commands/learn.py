@@ -26,6 +26,7 @@ from firmware_host.images import ImageLike, load_image
 from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_data
 from firmware_host.images.sources import good_images
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
+from firmware_host.learning.camera_state import MOVED, UNCLEAR
 from firmware_host.learning.working_state import nearest
 from firmware_host.process_memory import peak_memory_mb
 from firmware_host.shared.arguments import command_line, data_argument, folder_argument, name_argument
@@ -34,6 +35,11 @@ from firmware_host.shared.streams import is_terminal
 from firmware_host.terminal import ProgressLine, ask
 
 __all__ = ["COMMANDS"]
+
+ADVICE = {
+    MOVED: "images of known classes look other than the host's: this camera may be the cause",
+    UNCLEAR: "the new classes lie far from all known ones: this camera may be the cause, and not the classes",
+}
 
 
 def _learn(args: argparse.Namespace) -> Iterator[Output]:
@@ -68,7 +74,7 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         saved = device.save()
         written = device.written
         new = [name for name in device.classes if name not in before]
-        spare = device.bundle.slots - len(device.classes)
+        spare, said = device.bundle.slots - len(device.classes), device.camera.said
     loss = "unknown" if record["loss"] is None else f"{record['loss']:.4f}"
     found = "" if data is None else f"{data.describe(args.data or args.source)}\n"
     text = (
@@ -85,7 +91,14 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
             + ("" if args.state is None else f" --state {command_line(args.state)}")
             + f" {'-- ' * new[0].startswith('-')}{command_line(new[0])}"
         )
-    record.update(written, new_classes=new, state=str(saved.parent), peak_memory_mb=peak_memory_mb())
+    if said is not None:
+        text += (
+            f"\n{ADVICE[said]}; adjust to it by one to five images of each class that the bundle came with: "
+            + command_line("python", "-m", "firmware_host", "calibrate", args.bundle)
+            + ("" if args.state is None else f" --state {command_line(args.state)}")
+            + " IMAGES"
+        )
+    record.update(written, new_classes=new, camera=said, state=str(saved.parent), peak_memory_mb=peak_memory_mb())
     yield Output(record, text)
 
 

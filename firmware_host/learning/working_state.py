@@ -15,6 +15,7 @@ import numpy as np
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
 from firmware_host.learning import learner
+from firmware_host.learning.camera_state import CameraState, lesson_through
 from firmware_host.shared.bank import Mixture, bank_axes
 from firmware_host.shared.names import distinct_names, known_name
 from firmware_host.state import Snapshot
@@ -36,7 +37,8 @@ class WorkingState:
     def __init__(self, bundle: Bundle, head: Head, start: Snapshot, dequantize: Callable[[Array], Array]) -> None:
         self.bundle = bundle
         self.head = head
-        self.dequantize = dequantize
+        self.plain = dequantize
+        self.said: str | None = None  # of the camera, by the last lesson of several images
         self.rng = np.random.default_rng()
         self.restore(start.completed(head.get_state(), bundle.bank()))
 
@@ -53,6 +55,7 @@ class WorkingState:
             self.doubted.copy(),
             self.taught,
             None if self.mixture is None else self.mixture.arrays(),
+            self.camera.arrays(),
         )
 
     def settled(self) -> Snapshot:
@@ -73,6 +76,8 @@ class WorkingState:
         none = np.zeros(self.bundle.slots, np.int64)
         self.doubted = none if snapshot.doubted is None else snapshot.doubted.copy()  # (C,)
         self.taught = snapshot.taught
+        own = [slot for slot, name in enumerate(self.classes) if name not in self.bundle.classes]
+        self.camera = CameraState.restored(snapshot.camera, self.statistics, own)
         self.mixture = self._mixture(snapshot)
 
     def _mixture(self, snapshot: Snapshot) -> Mixture | None:
@@ -86,6 +91,26 @@ class WorkingState:
             if not mixture.bank.binding[slot]:
                 mixture.bank.adopt(int(slot), self.statistics.mean[slot], float(self.statistics.count[slot]))
         return mixture
+
+    def dequantize(self, raw: Array) -> Array:
+        """Return what stored features [..., d] stand for, float32, in the terms of the host's camera."""
+        value: Array = self.plain(raw) - self.camera.offset
+        return value
+
+    def move_camera(self, offset: Array) -> None:
+        """Take another offset [d] from every feature; what this camera's images put into class means moves along."""
+        moved = self.camera.share(self.statistics)[:, None] * (offset - self.camera.offset)  # (C, d)
+        self.camera.offset = np.array(offset, np.float32)
+        state, old = self.head.get_state(), self.statistics
+        state["class_mean"] = (state["class_mean"] - moved).astype(np.float32)
+        self.head.set_state(state)
+        self.statistics = ClassStatistics(old.mean - moved, old.count, old.scatter, old.shrinkage)
+        if self.mixture is not None:
+            bank = self.mixture.arrays()
+            for table in (bank["binding"], bank["trial"]):
+                bound = np.flatnonzero(table)
+                bank["mean"][table[bound] - 1] -= moved[bound] / np.array(self.bundle.head["feature_scale"])
+            self.mixture = self._mixture(replace(self.snapshot(), bank=bank))
 
     @property
     def trains(self) -> bool:
@@ -101,6 +126,9 @@ class WorkingState:
 
     def observe(self, feature: Array, label: Array, batch: int) -> None:
         """Take each real image once, features [n, d] and slots [n], into class means, statistics and the bank."""
+        if len(label) > 1:
+            self.said = lesson_through(self.camera, self.statistics, feature, label)
+        self.camera.took(label)
         if self.mixture is not None:
             for start in range(0, len(label), batch):
                 rows, slots = feature[start : start + batch], label[start : start + batch]
@@ -204,7 +232,7 @@ class WorkingState:
             bank = self.mixture.arrays()
             bank.update({name: _without(bank[name], slot, axis) for name, axis in bank_axes("C").items()})
             self.mixture = self._mixture(replace(self.snapshot(), bank=bank))
-        self.doubted = _without(self.doubted, slot, 0)
+        self.doubted, self.camera.images = (_without(each, slot, 0) for each in (self.doubted, self.camera.images))
         if self.buffer is not None:
             self.buffer.forget(slot)
         if self.pending is not None:

@@ -26,6 +26,7 @@ CLASS_AXES = {  # beside those of the head
     "statistics.count": 0,
     "buffer.seen": 0,
     "doubted": 0,
+    "camera.images": 0,
     **{f"bank.{name}": axis for name, axis in bank_axes("C").items()},
 }
 BANK_AXES = {f"bank.{name}": axis for name, axis in bank_axes("K").items()}
@@ -40,8 +41,9 @@ class Snapshot:
     replay, if any; `pending`: images taught one at a time that wait for a full batch, feature [p, d] as the backbone
     stores it and label [p]; `rolled_back`: how many training steps were rolled back so far; `doubted`: [C], labels
     of each class that were doubted in a row; `taught`: which images of an inbox were learned (`inbox.lesson_key`);
-    `bank`: the bank's tensors, if there is one. One read from a file may lack tensors of the head, or the bank, that
-    came into being after it was written.
+    `bank`: the bank's tensors, if there is one; `camera`: its offset [d] and how many images of each class it took [C].
+    One read from a file may lack tensors of the head, the bank or the camera, which came into being after it was
+    written.
     """
 
     head: HeadState
@@ -54,6 +56,7 @@ class Snapshot:
     doubted: Array | None = None
     taught: frozenset[int] = frozenset()
     bank: dict[str, Array] | None = None
+    camera: dict[str, Array] | None = None
 
     @property
     def steps(self) -> int:
@@ -78,6 +81,7 @@ def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
     if snapshot.taught:
         arrays["taught"] = np.array(sorted(snapshot.taught), np.uint64)
     arrays.update({f"bank.{name}": value for name, value in (snapshot.bank or {}).items()})
+    arrays.update({f"camera.{name}": value for name, value in (snapshot.camera or {}).items()})
     meta = {"classes": list(snapshot.classes), "generator": snapshot.generator, "rolled_back": snapshot.rolled_back}
     return {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))}
 
@@ -99,6 +103,9 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))
     kept = {name[len("buffer.") :]: value for name, value in arrays.items() if name.startswith("buffer.")}
     pending = (arrays["pending.feature"], arrays["pending.label"]) if "pending.feature" in arrays else None
+    camera = {name: arrays[f"camera.{name}"] for name in ("offset", "images") if f"camera.{name}" in arrays}
+    if camera and (camera["offset"].shape, camera["images"].shape) != (mean.shape[1:], count.shape):
+        raise ValueError("offset and images of the camera do not fit the class statistics")
     return Snapshot(
         head,
         ClassStatistics(mean, count, scatter),
@@ -110,6 +117,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
         arrays.get("doubted"),
         frozenset(arrays["taught"].tolist()) if "taught" in arrays else frozenset(),
         bank if bank.keys() == bundle.bank_shapes.keys() and bank else None,
+        camera or None,
     )
 
 

@@ -1,0 +1,117 @@
+"""The camera of a device in use: calibration by a few images, and what lessons say of it.
+
+Dimensions: n images, d features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Optional
+
+import numpy as np
+
+from firmware_host.bundle import DeviceError
+from firmware_host.engines.protocol import Array
+from firmware_host.evaluation import check_lengths
+from firmware_host.learning.calibration import Reference
+from firmware_host.learning.transaction import Transaction
+from firmware_host.shared.names import known_name
+
+if TYPE_CHECKING:
+    from firmware_host.images import ImageLike
+    from firmware_host.learning.working_state import WorkingState
+    from firmware_host.state import StateFolder
+
+__all__ = ["Camera"]
+
+Read = Callable[[Sequence["ImageLike"], Any], Array]  # images and progress to features [n, d] as stored
+
+
+class Camera:
+    """The camera of a device in use.
+
+    Args:
+        working: what the device knows.
+        folder: where that is kept.
+        read: images to features as they are stored.
+    """
+
+    def __init__(self, working: WorkingState, folder: StateFolder, read: Read) -> None:
+        self._working, self._folder, self._read = working, folder, read
+
+    @property
+    def offset(self) -> Array:
+        """The offset [d] in use; zero without calibration."""
+        return self._working.camera.offset.copy()
+
+    @property
+    def said(self) -> Optional[str]:
+        """What the last lesson of several images said of the camera; see `camera_state.lesson_through`."""
+        return self._working.said
+
+    def calibrate(
+        self, images: Sequence[ImageLike], labels: Sequence[str] | None = None, progress: Any = None
+    ) -> dict[str, Any]:
+        """Estimate the offset from one to five images a class, and use it from now on; nothing is saved yet.
+
+        Classes that were taught through this camera move along.
+
+        Args:
+            images: paths, or uint8 RGB arrays [h, w, 3].
+            labels: a class name per image, as the classes that the bundle came with are called; images of others do
+                not count. None: images of several such classes, not labelled.
+            progress: called with (what, done, total).
+
+        Returns:
+            images that counted, classes of them (None without labels), left_out, offset (root mean square over
+            directions, in deviations within a class) and found (whether it is more than chance and worth a word).
+
+        Raises:
+            DeviceError: the images tell nothing: of no such class, one alone, all alike; or they are not images, or the
+                state folder is in use. Nothing is changed then.
+        """
+        working = self._working
+        self._folder.check_free()
+        host = working.camera.of_host(working.statistics)
+        chosen, slots = np.arange(len(images)), None
+        if labels is not None:
+            check_lengths(images, labels)
+            chosen, slots = self._known(labels, host)
+        raw = self._read([images[row] for row in chosen], progress)
+        try:
+            reference = Reference(working.statistics.mean[host], working.statistics.covariance())
+            found = reference.offset(working.plain(raw), slots)
+        except ValueError as error:
+            raise DeviceError(str(error)) from None
+        self._move(found.vector)
+        return {
+            "images": len(chosen),
+            "classes": None if slots is None else len(np.unique(slots)),
+            "left_out": len(images) - len(chosen),
+            "offset": found.size,
+            "found": found.found,
+        }
+
+    def reset(self) -> None:
+        """Use no offset from now on; raises DeviceError when the state folder is in use."""
+        self._folder.check_free()
+        self._move(np.zeros_like(self._working.camera.offset))
+
+    def _move(self, offset: Array) -> None:
+        with Transaction(self._working):
+            self._folder.lock()
+            self._working.move_camera(offset)
+
+    def _known(self, labels: Sequence[str], host: Array) -> tuple[Array, Array]:
+        """Return the rows of images of the bundle's classes, and which of `host` each is of."""
+        classes = self._working.classes
+        names = [known_name(label, classes) for label in labels]
+        known = {classes[slot]: place for place, slot in enumerate(host)}
+        rows = [row for row, name in enumerate(names) if name in known]
+        if not rows:
+            raise DeviceError(
+                f"none of the images is of a class that came with the bundle, they are of "
+                f"{', '.join(dict.fromkeys(names))}: "
+                + (f"give images of {', '.join(known)}" if known else "there is no such class to calibrate by")
+            )
+        return np.array(rows), np.array([known[names[row]] for row in rows])

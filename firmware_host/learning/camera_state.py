@@ -1,0 +1,81 @@
+"""What a device keeps of its camera: the offset of its features from those of the host's images.
+
+It is taken from every feature as it is dequantized, so that class statistics, replay, block and bank stay in the host's
+terms. Dimensions: n images, d features, C class slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+import numpy as np
+
+from firmware_host.bundle import ClassStatistics
+from firmware_host.engines.protocol import Array
+from firmware_host.learning.calibration import Reference
+
+__all__ = ["MOVED", "UNCLEAR", "CameraState", "lesson_through"]
+
+MOVED = "moved"  # the lesson's images of known classes lie off those classes
+UNCLEAR = "unclear"  # a lesson of new classes alone, too far from all known ones for classes of the same camera
+
+
+class CameraState:
+    """What is kept of a camera.
+
+    Args:
+        offset: [d], taken from every feature.
+        images: [C], how many of each class's images were taken by this camera and not by the host's.
+    """
+
+    def __init__(self, offset: Array, images: Array) -> None:
+        self.offset = np.array(offset, np.float32)
+        self.images = np.array(images, np.float32)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return copies by name."""
+        return {"offset": self.offset.copy(), "images": self.images.copy()}
+
+    @classmethod
+    def restored(
+        cls, arrays: Mapping[str, Array] | None, statistics: ClassStatistics, own: Sequence[int]
+    ) -> CameraState:
+        """Return what `arrays` says; where nothing was kept, all images of the slots `own` are this camera's."""
+        if arrays is not None:
+            return cls(arrays["offset"], arrays["images"])
+        images = np.zeros(len(statistics.count))
+        images[list(own)] = statistics.count[list(own)]
+        return cls(np.zeros(statistics.mean.shape[1]), images)
+
+    def took(self, label: Array) -> None:
+        """Count images of the slots `label` [n]."""
+        np.add.at(self.images, label, 1.0)
+
+    def share(self, statistics: ClassStatistics) -> Array:
+        """Return [C], which share of each class's images this camera took."""
+        share: Array = np.clip(self.images / np.maximum(statistics.count, 1.0), 0.0, 1.0)
+        return share
+
+    def of_host(self, statistics: ClassStatistics) -> Array:
+        """Return the slots of classes that most images of came from the host, ascending."""
+        return np.flatnonzero((statistics.count > 0) & (self.share(statistics) < 0.5))
+
+
+def lesson_through(camera: CameraState, statistics: ClassStatistics, feature: Array, label: Array) -> Optional[str]:
+    """Return what a lesson, features [n, d] of the slots `label` [n], says of the camera before it is learned.
+
+    `MOVED`, `UNCLEAR`, or None where there is nothing to say. Images of one known class alone say nothing: they may be
+    of another kind.
+    """
+    host = camera.of_host(statistics)
+    known = np.isin(label, host)
+    try:
+        reference = Reference(statistics.mean[host], statistics.covariance())
+        if len(np.unique(label[known])) > 1:
+            found = reference.offset(feature[known], np.searchsorted(host, label[known])).found
+            return MOVED if found else None
+    except ValueError:  # there is nothing to tell by
+        return None
+    new = statistics.count[label] == 0
+    return UNCLEAR if new.all() and reference.unlike_any(feature, label) else None
