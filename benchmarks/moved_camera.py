@@ -51,6 +51,8 @@ def build_parser() -> cli.ArgumentParser:
     add("--device-tasks", type=int, default=2, metavar="K", help="last tasks, left to the device")
     add("--train", type=shlex.split, default="", metavar="OPTIONS", help="further options of the training, in one word")
     add("--one-by-one", action="store_true", help="lessons of one image at a time, as `learn --one-by-one`")
+    add("--calibrate", type=int, default=0, metavar="N", help="images of each old class that a device is calibrated by")
+    add("--unlabelled", action="store_true", help="calibration without labels")
     add("--runtime", default="auto", help="runtime of the device")
     return parser
 
@@ -61,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(given)
     if not 0 < args.device_tasks < args.tasks:
         raise UserError(f"--device-tasks is {args.device_tasks}; use 1 to {args.tasks - 1}, one fewer than --tasks")
+    if args.calibrate < 0:
+        raise UserError(f"--calibrate is {args.calibrate}; use 1 or more, or 0 for none")
     size = get_preset(args.preset).backbone.image_size
     check_weights(get_preset(args.preset), args.weights)
     commit = results.commit(ROOT)
@@ -75,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **results.provenance("benchmarks.moved_camera", given, commit),
         **{name: getattr(args, name) for name in ("data", "preset", "per_class", "seeds", "tasks", "device_tasks")},
         "train": shlex.join(args.train),
-        "one_by_one": args.one_by_one,
+        **{name: getattr(args, name) for name in ("one_by_one", "calibrate", "unlabelled")},
         "held_out": [name for name in args.cameras if CAMERAS[name].held_out],
         **summary(records),
     }
@@ -96,7 +100,7 @@ def measure(seed: int, spec: str, args: argparse.Namespace) -> dict[str, Any]:
     stages.announce(f"teaching a device through each of {len(args.cameras)} cameras")
     found = {}
     for name in args.cameras:
-        found[name] = through(images_of(data, CAMERAS[name], size, old, seed), bundle, args)
+        found[name] = through(images_of(data, CAMERAS[name], size, old, seed, args.calibrate), bundle, args)
         stages.say(", ".join([name, *(f"{what} {100 * found[name][what]:.1f}" for what in MEASURED)]))
     return {"seed": seed, "old": list(old), "new": sorted(set(data.class_names) - set(old)), "cameras": found}
 
@@ -132,24 +136,32 @@ class Seen(NamedTuple):
 
     Attributes:
         old: classes that the host knows.
-        lessons: training images of the new classes.
+        some: training images of the old classes, for calibration.
+        lessons: those of the new classes.
         test: test images of all classes.
     """
 
     old: tuple[str, ...]
+    some: tuple[list[NDArray[np.uint8]], list[str]]
     lessons: tuple[list[NDArray[np.uint8]], list[str]]
     test: tuple[list[NDArray[np.uint8]], list[str]]
 
 
-def images_of(data: Dataset, camera: Camera, size: tuple[int, int], old: Sequence[str], seed: int) -> Seen:
-    """Return what a device with `camera`, whose network takes images of `size`, sees of the data."""
-    known = np.isin(data.class_names, old)
+def images_of(
+    data: Dataset, camera: Camera, size: tuple[int, int], old: Sequence[str], seed: int, few: int = 0
+) -> Seen:
+    """Return what a device with `camera`, whose network takes images of `size`, sees of the data; `few` as `some`."""
+    known, rng = np.isin(data.class_names, old), np.random.default_rng(seed)
+    some = [rng.permutation(np.flatnonzero(data.y_train == label))[:few] for label in np.flatnonzero(known)]
     taken = []
-    for part, labels, rows in (
-        ("train", data.y_train, np.flatnonzero(~known[data.y_train])),
-        ("test", data.y_test, np.arange(len(data.y_test))),
+    for number, (part, labels, rows) in enumerate(
+        (
+            ("train", data.y_train, np.concatenate(some)),
+            ("train", data.y_train, np.flatnonzero(~known[data.y_train])),
+            ("test", data.y_test, np.arange(len(data.y_test))),
+        )
     ):
-        pictures = camera(data.stored(part)[rows], size, 2 * seed + (part == "test"))
+        pictures = camera(data.stored(part)[rows], size, 3 * seed + number)
         taken.append((list(pictures), [data.class_names[label] for label in labels[rows]]))
     return Seen(tuple(old), *taken)
 
@@ -160,6 +172,8 @@ def through(seen: Seen, bundle: Path, args: argparse.Namespace) -> dict[str, flo
     rows = [row for row, label in enumerate(labels) if label in seen.old]
     with tempfile.TemporaryDirectory() as folder, Device.open(bundle, folder, args.runtime) as device:
         device._backbone = Remembering(device._backbone)  # type: ignore[assignment]
+        if args.calibrate:
+            device.camera.calibrate(seen.some[0], None if args.unlabelled else seen.some[1])
         before = device.evaluate([images[row] for row in rows], [labels[row] for row in rows])
         if args.one_by_one:
             order = np.random.default_rng(0).permutation(len(seen.lessons[1]))
@@ -200,6 +214,8 @@ def render(record: dict[str, Any]) -> str:
         rows.append([name + " (held out)" * (name in record["held_out"]), *cells])
     first, seeds = record["results"][0], ", ".join(map(str, record["seeds"]))
     how = "one at a time" if record["one_by_one"] else "at once"
+    if few := record["calibrate"]:
+        how += f", after calibration by {few} {'unlabelled ' * record['unlabelled']}images of each old one,"
     return (
         f"{record['data']}, {record['preset']}, {runs.images_shown(record)}: {len(first['old'])} old classes, "
         f"{len(first['new'])} new ones taught {how} with the device's camera; accuracy in % through that camera, "
