@@ -29,9 +29,9 @@ BLOCK: dict[str, Any] = {"learning_rate": 2e-4, "bank": False}
 WIDE: dict[str, Any] = {"units": 256, "learning_rate": 1e-4, "bank": False}
 LINEAR: dict[str, Any] = {"learning_rate": 1e-3}
 ROWS: dict[str, dict[str, Any]] = {
-    "mixture": {"learning_rate": 2e-4},
-    "bank": {"method": "bank"},
-    "cbpnet_bank": {"learning_rate": 2e-4, "prompts": True},
+    "mixture": {"learning_rate": 2e-4, "views": 0},
+    "bank": {"method": "bank", "views": 0},
+    "cbpnet_bank": {"learning_rate": 2e-4, "prompts": True, "views": 0},
     "cbpnet": {**PAPER},
     "cbpnet_no_cbp": {**PAPER, "plasticity": "none"},
     "cbpnet_random_choice": {**PAPER, "plasticity": "cbp_random"},

@@ -101,7 +101,18 @@ def test_the_two_runtimes_learn_alike(bundles, device, road, tmp_path):
         states.append(read_state(tmp_path / runtime))
     assert states[0][1] == states[1][1]
     for name, value in states[0][0].items():
-        np.testing.assert_allclose(value, states[1][0][name], rtol=1e-6, atol=1e-4, err_msg=name)
+        assert_alike(value, states[1][0][name], name)
+
+
+def assert_alike(one, other, name):
+    """Equal but for float32 rounding; the rows of a factor, in half precision, by the squares that they stand for."""
+    if one.dtype == np.float16:
+        one, other = (
+            np.einsum("kre,krf->kef", each.astype(np.float32), each.astype(np.float32)) for each in (one, other)
+        )
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2 * np.abs(other).max(), err_msg=name)
+    else:
+        np.testing.assert_allclose(one, other, rtol=1e-3 if name.endswith("usual") else 1e-5, atol=1e-4, err_msg=name)
 
 
 def test_a_state_goes_on_under_any_runtime(bundles, device, road, tmp_path):
@@ -119,7 +130,7 @@ def test_a_state_goes_on_under_any_runtime(bundles, device, road, tmp_path):
     for engine, state in states.items():
         assert str(state.pop("meta")) == str(made["meta"]), engine
         for name, value in state.items():
-            np.testing.assert_allclose(value, made[name], rtol=1e-6, atol=1e-4, err_msg=f"{engine} {name}")
+            assert_alike(value, made[name], f"{engine} {name}")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from keras_cbpnet.data.views import camera_views
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.training.features.cache import CachedFeatures, FrozenFeatures, fingerprint
 
-VIEWED = 200  # images of a class that other views are made of
+VIEWED = 64  # images of a class that other views are made of
 
 
 class TaskFeatures:
