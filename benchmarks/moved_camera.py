@@ -12,6 +12,7 @@ the host's own. Runs and bundles are kept in --work and used again.
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import statistics
 import sys
@@ -51,10 +52,23 @@ def build_parser() -> cli.ArgumentParser:
     add("--device-tasks", type=int, default=2, metavar="K", help="last tasks, left to the device")
     add("--train", type=shlex.split, default="", metavar="OPTIONS", help="further options of the training, in one word")
     add("--one-by-one", action="store_true", help="lessons of one image at a time, as `learn --one-by-one`")
-    add("--calibrate", type=int, default=0, metavar="N", help="images of each old class that a device is calibrated by")
-    add("--unlabelled", action="store_true", help="calibration without labels")
+    add(
+        "--calibrate",
+        type=calibrations,
+        default="0",
+        metavar="N,N,...",
+        help="images of each old class to calibrate by, one measurement for each number; 0: none; 5u: five unlabelled",
+    )
     add("--runtime", default="auto", help="runtime of the device")
     return parser
+
+
+def calibrations(text: str) -> list[str]:
+    """Return the calibrations in `0,1,5u`."""
+    found = text.split(",")
+    if not all(re.fullmatch("[0-9]+|[1-9][0-9]*u", one) for one in found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers of images, such as 0,1,5,5u")
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,8 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(given)
     if not 0 < args.device_tasks < args.tasks:
         raise UserError(f"--device-tasks is {args.device_tasks}; use 1 to {args.tasks - 1}, one fewer than --tasks")
-    if args.calibrate < 0:
-        raise UserError(f"--calibrate is {args.calibrate}; use 1 or more, or 0 for none")
     size = get_preset(args.preset).backbone.image_size
     check_weights(get_preset(args.preset), args.weights)
     commit = results.commit(ROOT)
@@ -79,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **results.provenance("benchmarks.moved_camera", given, commit),
         **{name: getattr(args, name) for name in ("data", "preset", "per_class", "seeds", "tasks", "device_tasks")},
         "train": shlex.join(args.train),
-        **{name: getattr(args, name) for name in ("one_by_one", "calibrate", "unlabelled")},
+        "one_by_one": args.one_by_one,
         "held_out": [name for name in args.cameras if CAMERAS[name].held_out],
         **summary(records),
     }
@@ -91,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(seed: int, spec: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Return a seed's record: the classes, and for each camera what `through` measures."""
+    """Return a seed's record: the classes, and for each camera and calibration what `taught` measures."""
     stages = Stages(3, f"seed {seed} ")
     bundle = make_bundle(seed, spec, args, stages)
     with Device.open(bundle, runtime=args.runtime) as device:
@@ -101,7 +113,9 @@ def measure(seed: int, spec: str, args: argparse.Namespace) -> dict[str, Any]:
     found = {}
     for name in args.cameras:
         found[name] = through(images_of(data, CAMERAS[name], size, old, seed, args.calibrate), bundle, args)
-        stages.say(", ".join([name, *(f"{what} {100 * found[name][what]:.1f}" for what in MEASURED)]))
+        for calibration, numbers in found[name].items():
+            told = (f"{what} {100 * numbers[what]:.1f}" for what in MEASURED)
+            stages.say(", ".join([f"{name}, calibration {calibration}", *told]))
     return {"seed": seed, "old": list(old), "new": sorted(set(data.class_names) - set(old)), "cameras": found}
 
 
@@ -136,52 +150,74 @@ class Seen(NamedTuple):
 
     Attributes:
         old: classes that the host knows.
-        some: training images of the old classes, for calibration.
+        some: training images of the old classes, for each calibration.
         lessons: those of the new classes.
         test: test images of all classes.
     """
 
     old: tuple[str, ...]
-    some: tuple[list[NDArray[np.uint8]], list[str]]
+    some: dict[str, tuple[list[NDArray[np.uint8]], list[str]]]
     lessons: tuple[list[NDArray[np.uint8]], list[str]]
     test: tuple[list[NDArray[np.uint8]], list[str]]
 
 
 def images_of(
-    data: Dataset, camera: Camera, size: tuple[int, int], old: Sequence[str], seed: int, few: int = 0
+    data: Dataset,
+    camera: Camera,
+    size: tuple[int, int],
+    old: Sequence[str],
+    seed: int,
+    calibrated: Sequence[str] = ("0",),
 ) -> Seen:
-    """Return what a device with `camera`, whose network takes images of `size`, sees of the data; `few` as `some`."""
+    """Return what a device with `camera`, whose network takes images of `size`, sees of the data.
+
+    `calibrated` are the calibrations wanted; one of more images has those of one of fewer too.
+    """
     known, rng = np.isin(data.class_names, old), np.random.default_rng(seed)
-    some = [rng.permutation(np.flatnonzero(data.y_train == label))[:few] for label in np.flatnonzero(known)]
+    counts = {name: int(name.rstrip("u")) for name in calibrated}
+    orders = [rng.permutation(np.flatnonzero(data.y_train == label)) for label in np.flatnonzero(known)]
+    some = [row for order in orders for row in order[: max(counts.values())]]
     taken = []
     for number, (part, labels, rows) in enumerate(
         (
-            ("train", data.y_train, np.concatenate(some)),
+            ("train", data.y_train, np.array(some, int)),
             ("train", data.y_train, np.flatnonzero(~known[data.y_train])),
             ("test", data.y_test, np.arange(len(data.y_test))),
         )
     ):
         pictures = camera(data.stored(part)[rows], size, 3 * seed + number)
         taken.append((list(pictures), [data.class_names[label] for label in labels[rows]]))
-    return Seen(tuple(old), *taken)
+    place = {row: index for index, row in enumerate(some)}
+    chosen = {name: [place[row] for order in orders for row in order[:count]] for name, count in counts.items()}
+    few = {name: ([taken[0][0][i] for i in rows], [taken[0][1][i] for i in rows]) for name, rows in chosen.items()}
+    return Seen(tuple(old), few, *taken[1:])
 
 
-def through(seen: Seen, bundle: Path, args: argparse.Namespace) -> dict[str, float]:
-    """Teach a fresh device what a camera sees; return the accuracy on old classes before, on old, new and all after."""
+def through(seen: Seen, bundle: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return what `taught` measures of fresh devices, by calibration; an image goes through the backbone once."""
+    found, backbone = {}, None
+    for name in args.calibrate:
+        with tempfile.TemporaryDirectory() as folder, Device.open(bundle, folder, args.runtime) as device:
+            backbone = backbone or Remembering(device._backbone)
+            device._backbone = backbone  # type: ignore[assignment]
+            images, labels = seen.some[name]
+            if images:
+                device.camera.calibrate(images, None if name.endswith("u") else labels)
+            found[name] = taught(device, seen, args.one_by_one)
+    return found
+
+
+def taught(device: Device, seen: Seen, one_by_one: bool) -> dict[str, float]:
+    """Teach a device the lessons; return the accuracy on old classes before, and on old, new and all after."""
     images, labels = seen.test
     rows = [row for row, label in enumerate(labels) if label in seen.old]
-    with tempfile.TemporaryDirectory() as folder, Device.open(bundle, folder, args.runtime) as device:
-        device._backbone = Remembering(device._backbone)  # type: ignore[assignment]
-        if args.calibrate:
-            device.camera.calibrate(seen.some[0], None if args.unlabelled else seen.some[1])
-        before = device.evaluate([images[row] for row in rows], [labels[row] for row in rows])
-        if args.one_by_one:
-            order = np.random.default_rng(0).permutation(len(seen.lessons[1]))
-            for row in order:
-                device.teach(seen.lessons[0][row], seen.lessons[1][row])
-        else:
-            device.learn(*seen.lessons)
-        after = device.evaluate(images, labels)
+    before = device.evaluate([images[row] for row in rows], [labels[row] for row in rows])
+    if one_by_one:
+        for row in np.random.default_rng(0).permutation(len(seen.lessons[1])):
+            device.teach(seen.lessons[0][row], seen.lessons[1][row])
+    else:
+        device.learn(*seen.lessons)
+    after = device.evaluate(images, labels)
     return {"old_before": before["accuracy"], **parted(after["per_class"], labels, seen.old), "all": after["accuracy"]}
 
 
@@ -196,7 +232,7 @@ def parted(per_class: dict[str, float], labels: Sequence[str], old: Sequence[str
 
 
 def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the records, and mean and standard deviation (None for a single seed) over them by camera."""
+    """Return the records, and mean and deviation (None for a single seed) over them, by camera and calibration."""
     found = [record["cameras"] for record in records]
     return {
         "results": list(records),
@@ -207,19 +243,18 @@ def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def render(record: dict[str, Any]) -> str:
     """Return the table of a result."""
-    rows = [["camera", "old classes before", "old classes after", "new classes after", "all classes after"]]
-    for name, mean in record["mean"].items():
-        std = record["std"][name]
-        cells = [runs.cell({"mean": mean[what], "std": std[what]}) for what in MEASURED]
-        rows.append([name + " (held out)" * (name in record["held_out"]), *cells])
+    rows = [["camera", "calibration", "old classes before", "old classes after", "new classes after", "all after"]]
+    for name, by_calibration in record["mean"].items():
+        for calibration, mean in by_calibration.items():
+            std = record["std"][name][calibration]
+            cells = [runs.cell({"mean": mean[what], "std": std[what]}) for what in MEASURED]
+            rows.append([name + " (held out)" * (name in record["held_out"]), calibration, *cells])
     first, seeds = record["results"][0], ", ".join(map(str, record["seeds"]))
     how = "one at a time" if record["one_by_one"] else "at once"
-    if few := record["calibrate"]:
-        how += f", after calibration by {few} {'unlabelled ' * record['unlabelled']}images of each old one,"
     return (
         f"{record['data']}, {record['preset']}, {runs.images_shown(record)}: {len(first['old'])} old classes, "
-        f"{len(first['new'])} new ones taught {how} with the device's camera; accuracy in % through that camera, "
-        f"seeds {seeds}\n\n{markdown(rows)}"
+        f"{len(first['new'])} new ones taught {how} with the device's camera; accuracy in % through that camera, seeds "
+        f"{seeds}; calibration by so many images of each old class (u: unlabelled)\n\n{markdown(rows)}"
     )
 
 

@@ -33,10 +33,12 @@ def test_lessons_are_of_new_classes_and_all_is_tested(data):
 
 
 def test_images_for_calibration_are_of_old_classes(data):
-    seen = moved_camera.images_of(data, CAMERAS[HOST], (8, 8), ["jug", "pan"], seed=0, few=2)
-    assert seen.some[1] == ["jug", "jug", "pan", "pan"]
+    seen = moved_camera.images_of(data, CAMERAS[HOST], (8, 8), ["jug", "pan"], 0, ["0", "1", "2", "2u"])
+    assert [seen.some[name][1] for name in ("0", "1")] == [[], ["jug", "pan"]]
+    assert seen.some["2"][1] == seen.some["2u"][1] == ["jug", "jug", "pan", "pan"]
+    assert seen.some["2"][0][2] is seen.some["1"][0][1]
     old = data.x_train[5:].reshape(10, -1).tolist()
-    assert all(image.ravel().tolist() in old for image in seen.some[0])
+    assert all(image.ravel().tolist() in old for image in seen.some["2"][0])
 
 
 def test_noise_of_lessons_is_not_that_of_tests(data):
@@ -58,24 +60,26 @@ def records():
         {"old_before": 0.7, "old": 0.4, "new": 0.8, "all": 0.6},
     ]
     return [
-        {"seed": seed, "old": ["a", "b"], "new": ["c"], "cameras": {"dim": one, "vignette": one}}
+        {"seed": seed, "old": ["a", "b"], "new": ["c"], "cameras": {"dim": {"5": one}, "vignette": {"5": one}}}
         for seed, one in zip((10, 11), numbers)
     ]
 
 
 def test_the_table_shows_means_over_seeds_and_what_was_held_out():
     about = {"data": "digits", "preset": "vit_nano_32", "per_class": None, "seeds": [10, 11], "one_by_one": False}
-    about.update(calibrate=0, unlabelled=False)
     record = {**about, "held_out": ["vignette"], **moved_camera.summary(records())}
-    assert record["mean"]["dim"] == pytest.approx({"old_before": 0.8, "old": 0.3, "new": 0.9, "all": 0.6})
+    assert record["mean"]["dim"]["5"] == pytest.approx({"old_before": 0.8, "old": 0.3, "new": 0.9, "all": 0.6})
     shown = moved_camera.render(record)
     assert "2 old classes, 1 new ones taught at once" in shown
     (dim,) = [line for line in shown.splitlines() if line.startswith("| dim ")]
-    assert [cell.strip() for cell in dim.split("|")[2:6]] == ["80.0 ± 14.1", "30.0 ± 14.1", "90.0 ± 14.1", "60.0 ± 0.0"]
+    assert [cell.strip() for cell in dim.split("|")[2:7]] == [
+        "5",
+        "80.0 ± 14.1",
+        "30.0 ± 14.1",
+        "90.0 ± 14.1",
+        "60.0 ± 0.0",
+    ]
     assert "| vignette (held out) |" in shown
-    assert "calibration" not in shown
-    shown = moved_camera.render({**record, "calibrate": 5, "unlabelled": True})
-    assert "taught at once, after calibration by 5 unlabelled images of each old one, with the device's" in shown
     alone = {**record, "seeds": [10], **moved_camera.summary(records()[:1])}
     assert "20.0 |" in moved_camera.render(alone)
 
@@ -107,7 +111,7 @@ def test_a_finished_bundle_is_used_again_but_not_under_other_options(tmp_path):
         (["--seeds", "1,1"], "'1,1' is not a list of different numbers"),
         (["--tasks", "2", "--device-tasks", "2"], "--device-tasks is 2"),
         (["--device-tasks", "0"], "--device-tasks is 0"),
-        (["--calibrate", "-1"], "--calibrate is -1"),
+        (["--calibrate", "1,u"], "'1,u' is not a list of numbers of images"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path, capsys):
