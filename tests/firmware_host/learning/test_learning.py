@@ -154,3 +154,10 @@ def test_units_that_are_reset_are_counted(make, device, monkeypatch):
     monkeypatch.setattr(head, "train", lambda *arguments: train(*arguments)._replace(replaced=next(replaced)))
     assert device.learn(*make.images(["blue"], 5), epochs=2)["replaced"] == 4
     assert device.teach(make.images(["red"], 1)[0][0], "red")["replaced"] == 1
+
+
+def test_the_buffer_has_the_size_that_was_asked_for_last(make, device):
+    images, labels = make.images(["red", "green"], 4)
+    for capacity in (6, 3, 5):
+        device.learn(images, labels, f"buffer:{capacity}", epochs=1)
+        assert snapshot(device).buffer.capacity == len(snapshot(device).buffer.label) == capacity
