@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from firmware_host import Device, DeviceError
-from firmware_host.bundle import BLOCKS
+from firmware_host.bundle import BLOCKS, BundleError, read_bundle, write_manifest
 
 
 @pytest.fixture
@@ -240,6 +240,15 @@ def test_without_statistics_replay_starts_from_the_heads_means_and_no_scatter(ma
     device.learn(*make.images(["blue"], 5))
     assert np.trace(device._working.snapshot().statistics.scatter) > 0
     assert device.evaluate(*make.images(["red", "green", "blue"], 4, seed=8))["accuracy"] == 1
+
+
+@pytest.mark.parametrize("arrays", [{}, {"scatter": np.zeros((5, 5))}])
+def test_statistics_of_another_shape_are_refused_with_the_remedy(bundle, arrays):
+    manifest = read_bundle(bundle).manifest
+    np.savez(bundle / "statistics.npz", **arrays)
+    write_manifest(bundle, manifest)
+    with pytest.raises(BundleError, match=r"statistics.npz has no scatter of shape \[6, 6\]: convert the run again"):
+        Device.open(bundle, runtime="numpy")
 
 
 def test_a_bundle_without_classes_can_be_taught(make, tmp_path):
