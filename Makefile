@@ -64,6 +64,9 @@ $(STAMP): pyproject.toml Makefile
 	@pwd -P > $(STAMP)
 
 # --- checks ---------------------------------------------------------------------------------------------------------
+# Two test processes on two cores: more threads in NumPy's small products would only wait for each other.
+test test-all: export OMP_NUM_THREADS = 1
+test test-all: export OPENBLAS_NUM_THREADS = 1
 IMPORT_CONTRACTS := $(PY) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 define LINT
 	$(PY) -m ruff check
