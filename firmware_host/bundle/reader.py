@@ -117,6 +117,8 @@ class Bundle:
     def bank(self) -> dict[str, np.ndarray[Any, Any]] | None:
         """Return the bank's tensors as the bundle starts with them; None where it has no bank.
 
+        Those that came into being after it was made are zero.
+
         Raises:
             BundleError: they are missing or have other shapes.
         """
@@ -124,6 +126,8 @@ class Bundle:
         if not shapes:
             return None
         found = self.arrays("statistics.npz", prefix="bank.") if "statistics.npz" in self.files else {}
+        start = {name: np.zeros(shape, BANK[name][1]) for name, shape in shapes.items()} if found else {}
+        found = {**start, **found}
         for name, shape in shapes.items():
             if name not in found or found[name].shape != shape or found[name].dtype != BANK[name][1]:
                 raise BundleError(

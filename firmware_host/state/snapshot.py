@@ -15,7 +15,7 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, ClassStatistics
 from firmware_host.engines.protocol import Array, HeadState
-from firmware_host.shared.bank import bank_axes
+from firmware_host.shared.bank import BANK, bank_axes
 from firmware_host.shared.names import restored_names
 from firmware_host.state.buffer import ReplayBuffer
 
@@ -100,6 +100,8 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     for name, tensor in bank.items():
         if tensor.shape != bundle.bank_shapes[name]:
             raise ValueError(f"bank.{name} has shape {list(tensor.shape)}, not {list(bundle.bank_shapes[name])}")
+    if bank:  # tensors that came into being after it was written are zero
+        bank = {**{name: np.zeros(shape, BANK[name][1]) for name, shape in bundle.bank_shapes.items()}, **bank}
     mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))
     kept = {name[len("buffer.") :]: value for name, value in arrays.items() if name.startswith("buffer.")}
     pending = (arrays["pending.feature"], arrays["pending.label"]) if "pending.feature" in arrays else None
@@ -116,7 +118,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
         int(meta.get("rolled_back", 0)),
         arrays.get("doubted"),
         frozenset(arrays["taught"].tolist()) if "taught" in arrays else frozenset(),
-        bank if bank.keys() == bundle.bank_shapes.keys() and bank else None,
+        bank or None,
         camera or None,
     )
 

@@ -130,5 +130,15 @@ def test_a_bank_of_another_width_is_refused_in_one_line(bundle):
         Device.open(bundle, runtime="numpy")
 
 
+def test_tensors_younger_than_bundle_and_state_are_zero(make, bundle, tmp_path):
+    arrays = dict(np.load(bundle / "statistics.npz"))
+    del arrays["bank.usual"], arrays["bank.novelties"]
+    np.savez(bundle / "statistics.npz", **arrays)
+    write_manifest(bundle, read_manifest(bundle))
+    with Device.open(bundle, runtime="numpy") as device:
+        assert not device._working.mixture.arrays()["usual"].any()
+        assert device.evaluate(*make.images(["red", "green"], 3))["accuracy"] == 1.0
+
+
 def read_manifest(bundle):
     return json.loads((bundle / "manifest.json").read_text())
