@@ -8,7 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import backbones, class_incremental, endurance, lives, micro, photos, recipes, unattended
+from benchmarks import (
+    backbones,
+    changing_labels,
+    class_incremental,
+    endurance,
+    lives,
+    micro,
+    moved_camera,
+    photos,
+    recipes,
+    unattended,
+)
 from benchmarks.common import tables
 from benchmarks.common.stages import ROOT
 from benchmarks.plasticity.tables import render_all as plasticity_table
@@ -64,9 +75,18 @@ SECTIONS = (
         class_incremental.same_runs,
         """\
 T tasks of new classes, rehearsal-free unless a row says `replay`, each image classified among all classes without its
-task's number. `cbpnet`: prompts and block; `block`: no prompts; `no_cbp`: no unit is ever reset; `random_choice`: the
+task's number. `mixture`: block and bank, the default; `bank`: the bank alone; `cbpnet`: prompts and block, the
+paper's setting; `block`: no prompts; `no_cbp`: no unit is ever reset; `random_choice`: the
 unit to reset is drawn at random; `finetune`: a linear output layer without prompts; `ncm`: nearest class mean.""",
     ),
+    Section(
+        "changing_labels_*.json",
+        "Labels that change their meaning: block, bank and mixture",
+        alone(changing_labels.render),
+        words="""\
+Ten labels used again and again, nobody says when. `returning`: the classes come back, `new`: none does.""",
+    ),
+    Section("moved_camera*.json", "Another camera than the host's", alone(moved_camera.render)),
     Section(
         "lives_*.json",
         "Twelve streams in succession",
