@@ -26,8 +26,8 @@ TRUST = 200.0  # images at which half of a direction's excess counts among neigh
 SHARE = 1.5  # weight of the neighbours' excess together
 NEAR = 4  # slots that are told apart again
 WEIGHT, FEW = 0.25, 15.0  # of the density beside the neighbours' common metric: WEIGHT + FEW / images
-BOOST = 1.3  # how much of what few images leave open a young slot is spared: 0 is right if the model is, 1 favours it
-CROWD = 1.5  # how much of that young slots lose again where there are many of them
+BOOST = 1.1  # how much of what few images leave open a young slot is spared: 0 is right if the model is, 1 favours it
+CROWD = 1.2  # how much of that young slots lose again where there are many of them
 PIECE = 8  # slots that one piece of a renewal looks at
 ROWS = 256  # images whose scores are computed together
 
