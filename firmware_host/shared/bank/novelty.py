@@ -70,7 +70,7 @@ class Novelty:
             return np.zeros(len(found))
         below = np.concatenate([[0.0], np.cumsum(self.novelties)]) / total
         place = (self._scores(found) - LEAST) / WIDTH
-        return np.interp(place, np.arange(len(below)), below)
+        return np.minimum(np.interp(place, np.arange(len(below)), below), 1.0)
 
     def _scores(self, found: Array) -> Array:
         n = max(float(self.usual[0]), 1.0)

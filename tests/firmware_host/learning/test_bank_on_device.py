@@ -47,6 +47,29 @@ def test_what_was_saved_predicts_the_same_bit_by_bit(make, bundle):
         assert [device.predict(image)[:2] for image in probe] == before
 
 
+def test_an_image_of_no_known_class_is_said_to_be_unknown(make, bundle, tmp_path, capfd):
+    images, labels = make.images(["red", "green"], 40)
+    with Device.open(bundle, runtime="numpy") as device:
+        for image, label in zip(images, labels):
+            device.teach(image, label)
+        device.save()
+        known = [device.predict(image).known for image in make.images(["red", "green"], 40, seed=8)[0]]
+        assert np.mean(known) >= 0.8
+        stranger = device.predict(make.images(["white"], 1)[0][0])
+        assert not stranger.known
+        assert stranger.novelty > 0.99
+    folder = make.folder_of_images(tmp_path / "white", names=("white",), each=1)
+    [path] = folder.rglob("*.png")
+    assert main(["predict", str(bundle), str(path), "--runtime", "numpy"]) == 0
+    assert f": unknown (nearest: {stranger.label}) (" in capfd.readouterr().out
+    assert main(["predict", str(bundle), str(path), "--runtime", "numpy", "--unknown-rate", "0"]) == 0
+    assert ": unknown" not in capfd.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(bundle), str(path), "--unknown-rate", "5"])
+    assert ended.value.code == 2
+    assert "argument --unknown-rate: it is 5: use a number from 0 to 1" in capfd.readouterr().err
+
+
 def test_a_failed_lesson_leaves_the_bank_as_it_was(make, bundle):
     images, labels = make.images(["blue"], 3)
     with Device.open(bundle, runtime="numpy") as device:
