@@ -1,4 +1,4 @@
-"""`python -m firmware_host`."""
+"""`python -m firmware_host`, and the console command `cbpnet`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import sys
 from firmware_host.shared.packages import missing_package
 
 
-def main() -> int:
-    """Run a command; where NumPy is missing, say how to install it."""
+def main(program: str = "cbpnet") -> int:
+    """Run a command of `program`, the name in usage lines; where NumPy is missing, say how to install it."""
     try:
         from firmware_host.cli import main as run
     except ImportError as error:
         print("error:", missing_package(error), file=sys.stderr)
         return 2
-    return run()
+    return run(program=program)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main("python -m firmware_host"))

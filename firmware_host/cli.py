@@ -1,4 +1,4 @@
-"""The command line: `python -m firmware_host COMMAND BUNDLE ...`."""
+"""The command line: `python -m firmware_host COMMAND BUNDLE ...`, or `cbpnet COMMAND BUNDLE ...`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from firmware_host.shared.streams import nobody_reads, one_line, open_streams, p
 __all__ = ["main"]
 
 BAD_INPUT = 2
+PROGRAM = "python -m firmware_host"
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
@@ -29,21 +30,26 @@ class _Parser(ArgumentParser):
         raise DeviceError(f"{message} (see {self.prog} --help)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 (self-test failed), 2 (bad input), 130 (interrupted)."""
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run one command and return its exit code: 0, 1 (self-test failed), 2 (bad input), 130 (interrupted).
+
+    Args:
+        argv: arguments without the program's name; None: those of this process.
+        program: the program's name, for usage lines.
+    """
     open_streams()
     warnings = logging.StreamHandler(sys.stderr)
     warnings.setFormatter(logging.Formatter("warning: %(message)s"))
     logging.getLogger("firmware_host").addHandler(warnings)
     try:
-        return _run(argv)
+        return _run(argv, program)
     finally:
         logging.getLogger("firmware_host").removeHandler(warnings)
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, program: str) -> int:
     try:
-        args = _parser().parse_args(argv)
+        args = _parser(program).parse_args(argv)
         exit_code = 0
         for output in args.run(args):
             if output.error and not args.json:
@@ -79,10 +85,8 @@ def _complain(message: str, exit_code: int) -> int:
     return exit_code
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="python -m firmware_host", description="Predictions from a bundle, and further learning on the device."
-    )
+def _parser(program: str) -> _Parser:
+    parser = _Parser(prog=program, description="Predictions from a bundle, and further learning on the device.")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     common = _common()
     for command in all_commands():

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, Optional
 
 from firmware_host.bundle import DeviceError
@@ -18,10 +18,23 @@ from firmware_host.shared.packages import missing_package
 from firmware_host.shared.streams import one_line, open_streams, text_stream
 from keras_cbpnet.errors import UserError
 
-__all__ = ["ArgumentParser", "hide_native_output", "progress_lines", "run", "seed_list"]
+__all__ = ["CONSOLE", "MODULES", "ArgumentParser", "hide_native_output", "progress_lines", "run", "seed_list"]
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+# How a user starts each command, for usage lines and for the next command to copy: by module, and by console command.
+MODULES: Mapping[str, str] = {
+    "train": "python -m keras_cbpnet.train",
+    "pretrain": "python -m keras_cbpnet.pretrain",
+    "convert": "python -m keras_cbpnet.convert",
+    "device": "python -m firmware_host",
+}
+CONSOLE: Mapping[str, str] = {
+    "train": "keras-cbpnet train",
+    "pretrain": "keras-cbpnet pretrain",
+    "convert": "keras-cbpnet convert",
+    "device": "cbpnet",
+}
 
 
 class ArgumentParser(arguments.ArgumentParser):

@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Mapping, Sequence
 
 from firmware_host.shared.arguments import data_argument, folder_argument, path_argument, seed_argument
 from keras_cbpnet import cli
@@ -19,9 +20,9 @@ from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.presets import check_weights, get_preset
 
 
-def build_parser() -> cli.ArgumentParser:
+def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     """Return the command line's parser."""
-    parser = cli.ArgumentParser(prog="python -m keras_cbpnet.pretrain", description=__doc__)
+    parser = cli.ArgumentParser(prog=names["pretrain"], description=__doc__)
     parser.add_argument("--preset", default="vit_nano_32", help="backbone to train")
     parser.add_argument(
         "--data", required=True, type=data_argument, metavar="SPEC", help="labelled images: npz:PATH, folder:PATH, ..."
@@ -122,9 +123,9 @@ def check(args: argparse.Namespace) -> None:
         check_weights(get_preset(args.teacher), args.teacher_weights)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODULES) -> int:
     """Train, resuming from the work folder's checkpoint if there is one, and write the weights."""
-    args = build_parser().parse_args(argv)
+    args = build_parser(names).parse_args(argv)
     check(args)
     use_keras()
     from keras_cbpnet.pretraining.course import pretrain

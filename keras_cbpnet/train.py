@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
 from keras_cbpnet.training.check import check
 
 
-def build_parser() -> cli.ArgumentParser:
+def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     """Return the command line's parser; its defaults are those of `TrainConfig`, unless the preset has others."""
     c = TrainConfig()
-    parser = cli.ArgumentParser(prog="python -m keras_cbpnet.train", description=__doc__)
+    parser = cli.ArgumentParser(prog=names["train"], description=__doc__)
     add = parser.add_argument
     add(
         "--preset",
@@ -115,9 +115,9 @@ def build_parser() -> cli.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train, write the run folder, print where it is and how good it became."""
-    parser = build_parser()
+def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODULES) -> int:
+    """Train, write the run folder, print where it is and how good it became; `names`: how commands are started."""
+    parser = build_parser(names)
     args = parser.parse_args(argv)
     parser.set_defaults(preset=default_preset(shows_photographs(args.dataset)))
     if args.paper:
@@ -126,8 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if own := get_preset(args.preset).defaults(args.dataset, args.method):
         parser.set_defaults(**own)
         args = parser.parse_args(argv)
-    names = [field.name for field in dataclasses.fields(TrainConfig)]
-    config = TrainConfig(**{name: value for name in names if (value := getattr(args, name)) is not None})
+    fields = [field.name for field in dataclasses.fields(TrainConfig)]
+    config = TrainConfig(**{name: value for name in fields if (value := getattr(args, name)) is not None})
     check(config)
     if own:
         print(f"defaults of {args.preset}: " + ", ".join(f"{key} {own[key]}" for key in own), file=sys.stderr)
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = [name for name in ("average_accuracy", "forgetting", "first_20", "last_100") if name in metrics]
     print(f"{args.output}: " + ", ".join(f"{name.replace('_', ' ')} {text(metrics[name])}" for name in shown))
     if not args.seeds and in_bundle(config):
-        print("next:", command_line("python", "tflite/convert.py", args.output))
+        print("next:", command_line(*names["convert"].split(), args.output))
     return 0
 
 

@@ -1,0 +1,84 @@
+"""Convert a finished run into a bundle for the device: `keras-cbpnet convert RUN`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from firmware_host.shared.arguments import command_line, folder_argument, path_argument
+from keras_cbpnet import cli
+from keras_cbpnet.config import read_config
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.recipes import DEFAULT, RECIPES, recipes_help
+from keras_cbpnet.keras_settings import use_keras
+
+
+def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
+    """Return the command line's parser."""
+    parser = cli.ArgumentParser(prog=names["convert"], description=__doc__)
+    parser.add_argument("run", type=path_argument, metavar="RUN", help="run folder of keras_cbpnet.train")
+    parser.add_argument(
+        "--output", type=folder_argument, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle"
+    )
+    parser.add_argument("--recipe", choices=tuple(RECIPES), default=DEFAULT, help=recipes_help())
+    parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
+    parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
+    parser.add_argument(
+        "--optimizer",
+        choices=("adam", "sgd"),
+        help="optimizer on the device, with --target micro; sgd keeps no moments (default: adam)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing bundle")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="analysis of the quantization, and of which operators accelerators would run",
+    )
+    parser.add_argument("--json", action="store_true", help="JSON output of the report")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODULES) -> int:
+    """Convert, verify, write the bundle and print what came of it; `names`: how commands are started."""
+    args = build_parser(names).parse_args(argv)
+    if args.optimizer is not None and args.target != "micro":
+        raise UserError(f"--optimizer {args.optimizer} is for --target micro; a Linux device learns by Adam")
+    # Imported late: TensorFlow takes seconds, a mistyped option should not.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    use_keras("tensorflow")
+    from keras_cbpnet.export.bundle import export_bundle
+    from keras_cbpnet.export.steps import Order
+
+    order = Order(args.recipe, args.target, args.slots, args.optimizer or "adam")
+    run = args.run.resolve() if args.run.name in ("", "..") else args.run
+    output = args.output or run.with_name(run.name + ".bundle")
+    with cli.progress_lines(total=0) as progress:
+        config = read_config(args.run)
+        report = export_bundle(args.run, config, output, order, args.overwrite, progress, args.report)
+    if args.json:
+        print(json.dumps({"output": str(output), **report}))
+        return 0
+    for file, size in report["bytes"].items():
+        print(f"{output / file}: {size / 1024:.0f} KiB")
+    accuracy = ", ".join(f"{name} {value:.3f}" for name, value in report["accuracy"].items())
+    print(f"accuracy on {report['held_out_images']} held-out images: {accuracy}")
+    print(f"mean cosine of the features to the model's: {report['backbone_mean_cosine']:.4f}")
+    print(f"head against Keras over 200 steps: {report['head_max_error_200_steps']:.1e}")
+    if args.report:
+        from keras_cbpnet.export.report import report_lines
+
+        print("\n".join(report_lines(report)))
+    if args.target == "micro":
+        micro = report["micro"]
+        arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
+        needs = f"arena of both {micro['arena_bytes'] / 1024:.0f} KiB, flash {micro['flash_bytes'] / 1024:.0f} KiB"
+        print(f"TFLM arenas: {arenas}; on the board: {needs}")
+    print("next:", command_line(*names["device"].split(), "selftest", output))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.hide_native_output()
+    sys.exit(cli.run(main))
