@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from firmware_host.bundle import DeviceError
+from firmware_host.bundle import DeviceError, version_line
 from firmware_host.commands import all_commands
-from firmware_host.shared.arguments import ArgumentParser, folder_argument, path_argument, seed_argument
+from firmware_host.shared.arguments import ArgumentParser, VersionAction, folder_argument, path_argument, seed_argument
 from firmware_host.shared.packages import missing_package
-from firmware_host.shared.runtimes import AUTO, runtime_names
+from firmware_host.shared.runtimes import AUTO, installed_runtimes, runtime_names
 from firmware_host.shared.streams import nobody_reads, one_line, open_streams, printable
 
 __all__ = ["main"]
@@ -87,6 +87,7 @@ def _complain(message: str, exit_code: int) -> int:
 
 def _parser(program: str) -> _Parser:
     parser = _Parser(prog=program, description="Predictions from a bundle, and further learning on the device.")
+    parser.add_argument("--version", action=VersionAction, text=_version)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     common = _common()
     for command in all_commands():
@@ -97,6 +98,11 @@ def _parser(program: str) -> _Parser:
         command.add_arguments(added)
         added.set_defaults(run=command.run)
     return parser
+
+
+def _version() -> str:
+    runtimes = ", ".join(f"{name} {version}".strip() for name, version in installed_runtimes().items())
+    return f"{version_line('cbpnet')}\nruntimes: {runtimes}"
 
 
 def _common() -> _Parser:

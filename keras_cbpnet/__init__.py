@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from firmware_host.shared.version import __version__
+
 if TYPE_CHECKING:
     from keras_cbpnet.models.backbone import Backbone
 
 __all__ = ["Backbone", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

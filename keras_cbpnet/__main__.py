@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from firmware_host.bundle import version_line
+from firmware_host.shared.arguments import VersionAction
 from keras_cbpnet import cli
 
 __all__ = ["COMMANDS", "console", "main"]
@@ -37,6 +39,7 @@ def build_parser() -> cli.ArgumentParser:
         prog="keras-cbpnet",
         description="Train CBPNet on a workstation and convert it for a device, where `cbpnet` goes on learning.",
     )
+    parser.add_argument("--version", action=VersionAction, text=lambda: version_line("keras-cbpnet"))
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.help)

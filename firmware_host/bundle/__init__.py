@@ -5,7 +5,9 @@ from firmware_host.bundle.contract import (
     BLOCKS,
     FILES,
     SCHEMA_VERSION,
+    STATE_SCHEMA_VERSION,
     state_shapes,
+    version_line,
 )
 from firmware_host.bundle.manifest import canonical_text, manifest_sha256, write_manifest
 from firmware_host.bundle.reader import Bundle, read_bundle
@@ -17,6 +19,7 @@ __all__ = [
     "BLOCKS",
     "FILES",
     "SCHEMA_VERSION",
+    "STATE_SCHEMA_VERSION",
     "Bundle",
     "BundleError",
     "ClassStatistics",
@@ -25,5 +28,6 @@ __all__ = [
     "manifest_sha256",
     "read_bundle",
     "state_shapes",
+    "version_line",
     "write_manifest",
 ]

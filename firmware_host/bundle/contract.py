@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from firmware_host.shared.errors import BundleError
+from firmware_host.shared.version import __version__
 
 __all__ = [
     "ACCELERATOR_FILES",
@@ -17,13 +18,16 @@ __all__ = [
     "OPTIMIZERS",
     "OPTIONAL_FILES",
     "SCHEMA_VERSION",
+    "STATE_SCHEMA_VERSION",
     "Block",
     "axes",
     "state_letters",
     "state_shapes",
+    "version_line",
 ]
 
 SCHEMA_VERSION = 1
+STATE_SCHEMA_VERSION = 2  # of what a device learned, beside a bundle
 FILES = (
     "manifest.json",
     "backbone.tflite",
@@ -98,3 +102,8 @@ def state_shapes(block: str, d: int, h: int, C: int, optimizer: str = "adam") ->
     sizes = {"d": d, "h": h, "C": C}
     tensors = state_letters(block, optimizer)
     return {name: tuple(sizes[letter] for letter in letters) for name, letters in tensors.items()}
+
+
+def version_line(program: str) -> str:
+    """Return the first line of `program --version`: which release it is, and which schema versions it writes."""
+    return f"{program} {__version__} (bundle schema {SCHEMA_VERSION}, state schema {STATE_SCHEMA_VERSION})"

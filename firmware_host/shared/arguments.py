@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from firmware_host.shared.errors import DeviceError
 
 __all__ = [
     "ArgumentParser",
+    "VersionAction",
     "command_line",
     "data_argument",
     "folder_argument",
@@ -51,6 +52,23 @@ class ArgumentParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, the options first."""
         return super().parse_known_args(options_first(self, sys.argv[1:] if args is None else args), namespace)
+
+
+class VersionAction(argparse.Action):
+    """The option --version: it prints what `text` returns, as it is, and ends the program.
+
+    argparse's own breaks lines to the terminal's width, and wants the text before anyone asks.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str, text: Callable[[], str]) -> None:
+        super().__init__(
+            option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help="version, and exit"
+        )
+        self._text = text
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser._print_message(self._text() + "\n", sys.stdout)
+        parser.exit()
 
 
 def options_first(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:

@@ -6,11 +6,20 @@ another interface a module in firmware_host/engines has its own `open_backbone` 
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["AUTO", "RUNTIMES", "RuntimeEntry", "installed_interpreters", "interpreters", "runtime_names"]
+__all__ = [
+    "AUTO",
+    "RUNTIMES",
+    "RuntimeEntry",
+    "installed_interpreters",
+    "installed_runtimes",
+    "interpreters",
+    "runtime_names",
+]
 
 AUTO = "auto"
 
@@ -63,5 +72,17 @@ def interpreters() -> tuple[str, ...]:
 
 def installed_interpreters() -> tuple[str, ...]:
     """Return those of `interpreters` whose package is installed here; nothing is imported."""
-    packages = {name: str(RUNTIMES[name].module).partition(".")[0] for name in interpreters()}
-    return tuple(name for name, package in packages.items() if importlib.util.find_spec(package))
+    return tuple(name for name in installed_runtimes() if RUNTIMES[name].automatic)
+
+
+def installed_runtimes() -> dict[str, str]:
+    """Return each runtime whose package is installed here, and its version ("" if unknown); nothing is imported."""
+    packages = {name: (entry.module or name).partition(".")[0] for name, entry in RUNTIMES.items()}
+    return {name: _version(package) for name, package in packages.items() if importlib.util.find_spec(package)}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a folder on the path that no installer put there
+        return ""

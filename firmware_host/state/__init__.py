@@ -1,12 +1,11 @@
 """What the device has learned: complete and checked, in two slots of a folder that are written in turn."""
 
-from firmware_host.state.encoding import STATE_SCHEMA_VERSION, to_bytes
+from firmware_host.state.encoding import to_bytes
 from firmware_host.state.folder import StateFolder, default_folder, read_file, state_path
 from firmware_host.state.growth import snapshot_for
 from firmware_host.state.snapshot import Snapshot
 
 __all__ = [
-    "STATE_SCHEMA_VERSION",
     "Snapshot",
     "StateFolder",
     "default_folder",

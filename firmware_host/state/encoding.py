@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.bundle import STATE_SCHEMA_VERSION, Bundle, DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.state.running import Running, boot
 from firmware_host.state.snapshot import Snapshot, from_arrays, head_key, to_arrays
 
 __all__ = [
-    "STATE_SCHEMA_VERSION",
     "DamagedError",
     "StateFile",
     "Written",
@@ -34,7 +33,6 @@ __all__ = [
     "to_bytes",
 ]
 
-STATE_SCHEMA_VERSION = 2
 REMEDY = "import a backup with `state BUNDLE import FILE`, or start again from the bundle with `state BUNDLE reset`"
 LINE = re.compile(rb"\ncbpnet state schema (\d{6}) generation (\d{20}) sha256 ([0-9a-f]{64})\n")
 LINE_LENGTH = len("\ncbpnet state schema  generation  sha256 \n") + 6 + 20 + 64

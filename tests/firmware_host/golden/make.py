@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from firmware_host import Device
-from firmware_host.bundle import SCHEMA_VERSION
-from firmware_host.state import STATE_SCHEMA_VERSION
+from firmware_host.bundle import SCHEMA_VERSION, STATE_SCHEMA_VERSION
 
 HERE = Path(__file__).parent
 HEADS = {

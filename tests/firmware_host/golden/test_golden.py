@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from firmware_host import Device
-from firmware_host.bundle import SCHEMA_VERSION, manifest, read_bundle
+from firmware_host.bundle import SCHEMA_VERSION, STATE_SCHEMA_VERSION, manifest, read_bundle
 from firmware_host.cli import main
-from firmware_host.state import STATE_SCHEMA_VERSION, StateFolder, encoding, read_file
+from firmware_host.state import StateFolder, encoding, read_file
 
 HERE = Path(__file__).parent
 BUNDLES = sorted(HERE.glob("*/bundle_*"))
