@@ -30,7 +30,7 @@ def test_prompts_stay_as_the_first_task_left_them(stream, tmp_path, monkeypatch)
         return computed(self, frozen, part, rows, prompt)
 
     monkeypatch.setattr(features.TaskFeatures, "_computed", counted)
-    config = stream.config(tasks=4, prompt_tasks=1, learning_rate=5e-3)
+    config = stream.config(tasks=4, prompts=True, prompt_tasks=1, learning_rate=5e-3)
     run, again = tmp_path / "run", tmp_path / "again"
     metrics = train(config, run, tiny_stream.copied_at("task 1/4:", run, again))
     everything = [(part, 4 * count, True) for part, count in (("train", tiny_stream.TRAIN), ("test", tiny_stream.TEST))]

@@ -8,6 +8,7 @@ import pytest
 from helpers import tiny_stream
 
 from keras_cbpnet import cli
+from keras_cbpnet.config import PAPER
 from keras_cbpnet.train import main
 
 
@@ -209,3 +210,17 @@ def test_several_seeds_print_their_mean(stream, tmp_path, capsys):
     assert out.startswith(f"{output}: average accuracy {mean:.3f} ± {std:.3f}, forgetting ")
     assert out.count("\n") == 1
     assert [line for line in err.splitlines() if line.startswith("seed")] == ["seed 0", "seed 1"]
+
+
+def test_the_papers_configuration_is_one_option(stream, tmp_path, capsys):
+    """`--paper`: prompts and block alone; what else is given still counts."""
+    output = tmp_path / "paper"
+    words = ["--paper", "--plasticity", "none", "--output", str(output), "--json"]
+    assert cli.run(main, [*stream.arguments(), *words]) == 0
+    config = json.loads((output / "config.json").read_text())
+    assert {name: config[name] for name in PAPER} == {**PAPER, "plasticity": "none"}
+    assert json.loads(capsys.readouterr().out)["output"] == str(output)
+    by_hand = tmp_path / "by hand"
+    words = [*"--prompts --no-bank --views 0 --plasticity none".split(), "--output", str(by_hand), "--json"]
+    assert cli.run(main, [*stream.arguments(), *words]) == 0
+    assert (by_hand / "metrics.json").read_bytes() == (output / "metrics.json").read_bytes()
