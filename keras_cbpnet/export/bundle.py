@@ -102,6 +102,8 @@ def refusal(config: TrainConfig, target: str = "linux") -> str | None:
     if not METHODS.find(config.method).in_bundle:
         possible = ", ".join(name for name, method in METHODS.items() if method.in_bundle)
         return f"a device cannot go on with --method {config.method}; it can with {possible}"
+    if target == "micro" and METHODS.find(config.method).needs_bank:
+        return f"the firmware of a microcontroller has no bank, and --method {config.method} nothing else; train cbpnet"
     rule = parse_rule(config.plasticity)
     if not rule.on_device:
         known = ", ".join(name for name, kind in RULES.items() if kind.on_device)
@@ -135,7 +137,7 @@ def _write(
         (folder / ACCELERATOR_FILES[0]).write_bytes(measured.edge_tpu)
     np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]
     statistics: dict[str, Any] = dict(source.statistics)
-    if isinstance(trained := block_head(source.model), MixedHead):
+    if isinstance(trained := block_head(source.model), MixedHead) and order.has_bank:
         bank = trained.shipped_bank(learner.slots)
         statistics.update({f"bank.{name}": value for name, value in bank.items()})
     np.savez_compressed(folder / "statistics.npz", **statistics)
@@ -164,17 +166,17 @@ def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, A
         },
         "dtypes": {"image": "uint8", "feature": feature, "prompt": "int32"},
         "versions": {"keras_cbpnet": __version__, "keras": keras.__version__, "tensorflow": tf.__version__},
-        "head": head_entry(converted.learner, block_head(source.model)),
+        "head": head_entry(converted.learner, block_head(source.model), converted.order.has_bank),
     }
 
 
-def head_entry(head: CBPHead, trained: CBPHead) -> dict[str, Any]:
-    """Return what the manifest says of the `head` that is shipped, whose rule is that of the `trained` one."""
+def head_entry(head: CBPHead, trained: CBPHead, with_bank: bool = True) -> dict[str, Any]:
+    """Return what the manifest says of the `head` that is shipped, whose rule and bank are those of `trained`."""
     constants = {name: getattr(head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
     entry = {**head.config.to_dict(), **constants}
     if isinstance(trained.rule, CbpSurprise):
         entry["surprise"] = {"calming": trained.rule.calming, "calm": float(trained.state["calm"])}
-    if isinstance(trained, MixedHead):
+    if isinstance(trained, MixedHead) and with_bank:
         slots, directions = bank_sizes(head.slots, head.width)
         entry["bank"] = {"slots": slots, "directions": directions, "block_weight": trained.block_weight}
     return entry

@@ -48,6 +48,15 @@ class Order(NamedTuple):
     optimizer: str = "adam"
 
     @property
+    def has_bank(self) -> bool:
+        """Whether the bundle takes the bank along; the firmware of a microcontroller has the block alone."""
+        return self.target != "micro"
+
+    def predicts(self, model: PromptedClassifier, learner: CBPHead) -> Any:
+        """Return the layer whose logits a device's are: the model's head, or the block that is shipped of it."""
+        return model.head if self.has_bank else learner
+
+    @property
     def rounds_activations(self) -> bool:
         """Whether the backbone is int8 throughout."""
         return RECIPES[self.recipe].quantized_activations
@@ -160,7 +169,8 @@ def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], 
     head_error = verify.check_head(converted.head, converted.learner, runtimes[0])
     outputs = {name: run_backbone(converted.backbone, converted.images, name) for name in runtimes}
     features = {"float32": converted.plain, **{name: output.feature for name, output in outputs.items()}}
-    hits = {name: _hits(model, rows, converted.labels) for name, rows in features.items()}
+    head = converted.order.predicts(model, converted.learner)
+    hits = {name: _hits(head, rows, converted.labels) for name, rows in features.items()}
     try:
         cosine = min(
             verify.check_features(output.feature, converted.expected, converted.plain) for output in outputs.values()
@@ -211,6 +221,7 @@ def measure(
 def _analysis(source: Source, converted: Converted, runtimes: Sequence[str], progress: Progress) -> dict[str, Any]:
     model, images, labels = source.model, converted.images, converted.labels
     noise = signal_to_noise(model, images)
+    head = converted.order.predicts(model, converted.learner)
     with float32(model):
         untrained = convert_backbone(model, DEFAULT, converted.representative)
     found = run_backbone(untrained, images, runtimes[0]).feature
@@ -226,7 +237,7 @@ def _analysis(source: Source, converted: Converted, runtimes: Sequence[str], pro
         )
     return {
         "signal_to_noise": noise,
-        "accuracy_without_qat": float(_hits(model, found, labels).mean()),
+        "accuracy_without_qat": float(_hits(head, found, labels).mean()),
         "prompt_selection": selection,
     }
 
@@ -235,6 +246,6 @@ def _features(model: PromptedClassifier, images: NDArray[np.uint8]) -> NDArray[n
     return np.asarray(model.batched(lambda x: model.features(x)[0], images))
 
 
-def _hits(model: PromptedClassifier, features: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    hits: NDArray[np.bool_] = np.asarray(model.head(features)).argmax(axis=1) == labels
+def _hits(head: Any, features: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    hits: NDArray[np.bool_] = np.asarray(head(features)).argmax(axis=1) == labels
     return hits

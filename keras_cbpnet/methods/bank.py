@@ -21,6 +21,7 @@ class BankMethod(Method):
     Deviations: none. Beside it stands a block of one unit that is never trained, so that a device can go on with it.
     """
 
+    needs_bank = True
     sees_views = True
     options = ("views",)
 

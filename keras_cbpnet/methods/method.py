@@ -59,11 +59,13 @@ class Method:
 
     Attributes:
         in_bundle: whether a run of the method can be converted: a device can go on with it.
+        needs_bank: whether the bank predicts alone, so that a device without one cannot go on with it.
         sees_views: whether it learns from views of the images as other cameras might take them.
         options: those settings of `TrainConfig` that mean something to this method and not to every one.
     """
 
     in_bundle: ClassVar[bool] = True
+    needs_bank: ClassVar[bool] = False
     sees_views: ClassVar[bool] = False
     options: ClassVar[tuple[str, ...]] = ()
 

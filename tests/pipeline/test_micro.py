@@ -54,6 +54,8 @@ def test_the_reader_accepts_the_bundle_and_holds_the_new_files_to_their_checksum
     assert bundle.head["batch"] == 16
     assert {"head_step.tflite", "head_step_b8.tflite", "head_step_b16.tflite"} <= set(bundle.files)
     assert bundle.head["optimizer"] == "sgd"
+    assert "bank" not in bundle.head  # the firmware predicts with the block alone
+    assert bundle.bank() is None
     assert "m_w1" not in bundle.state_shapes
 
 

@@ -44,3 +44,10 @@ def test_an_old_bundle_comes_back_after_a_kill(run, overwrite):
     assert ("statistics.npz is missing" if overwrite else "bundle exists; choose another --output") in message
     assert (output / "manifest.json").read_text() == "old"
     assert sorted(path.name for path in run.parent.iterdir()) == ["bundle", "run"]
+
+
+def test_a_bank_alone_is_not_for_a_microcontroller():
+    assert bundle.refusal(TrainConfig(method="bank")) is None
+    assert bundle.refusal(TrainConfig(method="bank"), "micro") == (
+        "the firmware of a microcontroller has no bank, and --method bank nothing else; train cbpnet"
+    )
