@@ -1,23 +1,24 @@
 """The wheel in a clean environment of every Python found here: the `device` extra brings all that a self-test needs.
 
+What needs the `train` extra says so.
+
 Takes minutes and the package index; `make test-install` runs it.
 """
 
 import os
-import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers.paths import ROOT
+from helpers.wheel import build_wheel, pip
+
+from firmware_host.shared.version import __version__
 
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 # numpy, Pillow, the runtime and what the runtime's own releases ask for; the environment's own tools
 RUNTIME_NEEDS = {"backports-strenum", "flatbuffers", "ml-dtypes", "protobuf", "tqdm", "typing-extensions"}
 ALLOWED = {"keras-cbpnet", "numpy", "pillow", "ai-edge-litert", "pip", "setuptools", *RUNTIME_NEEDS}
-OFFLINE = re.compile(r"Temporary failure in name resolution|Network is unreachable|ConnectTimeout|NewConnectionError")
 
 
 def find_python(version):
@@ -33,22 +34,7 @@ def find_python(version):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The project's wheel, built from the files under version control."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    for name in ("keras_cbpnet", "firmware_host"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    pip([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(built), str(source)])
-    [path] = built.glob("*.whl")
-    return path
-
-
-def pip(command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if done.returncode and OFFLINE.search(done.stdout + done.stderr):
-        pytest.skip("the package index cannot be reached")
-    assert done.returncode == 0, done.stderr
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.mark.slow
@@ -60,7 +46,7 @@ def test_the_wheel_runs_the_selftest(wheel, pristine_bundle, tmp_path, version):
         pytest.skip(f"no Python {version} with venv here")
     subprocess.run([found, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=120)
     python = str(tmp_path / "venv" / "bin" / "python")
-    pip([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{wheel}[device]"])
+    pip("install", f"{wheel}[device]", python=python)
     done = subprocess.run([python, "-m", "pip", "list", "--format", "freeze"], capture_output=True, text=True)
     installed = {line.split("==")[0].lower().replace("_", "-").replace(".", "-") for line in done.stdout.split()}
     assert installed <= ALLOWED
@@ -68,6 +54,15 @@ def test_the_wheel_runs_the_selftest(wheel, pristine_bundle, tmp_path, version):
     selftest = [*run, "selftest", str(pristine_bundle), "--runtime", "numpy"]
     done = subprocess.run(selftest, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stdout.startswith("ok (numpy)"), done.stderr
+    scripts = tmp_path / "venv" / "bin"
+    done = subprocess.run([scripts / "cbpnet", "--version"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    release, runtimes = done.stdout.splitlines()
+    assert release.startswith(f"cbpnet {__version__} ")
+    assert runtimes.startswith("runtimes: ai_edge_litert ")
+    train = [scripts / "keras-cbpnet", "train"]
+    done = subprocess.run(train, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: keras is not installed; pip install 'keras-cbpnet[train]'\n"
     code = "import time; t = time.process_time(); import firmware_host; print(time.process_time() - t)"
     times = [float(subprocess.check_output([python, "-c", code], cwd=tmp_path)) for _ in range(3)]
     assert min(times) < 0.3
