@@ -1,4 +1,4 @@
-"""Convert a finished run into a bundle `python tflite/convert.py RUN`, a door to keras_cbpnet.convert."""
+"""Convert a finished run into a bundle: `python tflite/convert.py RUN`; the code is keras_cbpnet.convert."""
 
 from __future__ import annotations
 
