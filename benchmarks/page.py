@@ -103,10 +103,7 @@ every feature's gain and offset drift. A single pass costs little plasticity, so
         lambda record: (record["features"]["file"], record["tasks"]),
         """\
 Ten labels used again and again, 50 images a class, nothing reset between tasks; `head_reset` alone is told where a task
-begins. Engine `keras` is the step that the host trains with, `tflite` is head.tflite under tflite-runtime. The two
-`tflite` files were made by an earlier script with a copy of the device's surprise rule, the same equations;
-`--engine tflite` now runs firmware_host itself, and has not been measured again (NOTES 55). The features were computed
-three times, which changes their last bits.""",
+begins. Engine `keras` is the step that the host trains with; `--engine tflite` drives the device package.""",
     ),
     Section("photos*.json", "Frozen backbones on photographs (40 classes of Caltech-101)", alone(photos.render)),
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),
