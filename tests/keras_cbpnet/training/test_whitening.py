@@ -153,7 +153,7 @@ def stream(tmp_path_factory, tiny_backbone):
     [
         {},
         {"prompts": False, "qat": True},
-        {"query_depth": 1},
+        {"query_depth": 1, "prompts": True},
         {"other": True},
     ],
 )
