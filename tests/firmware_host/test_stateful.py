@@ -262,7 +262,7 @@ class Life(RuleBasedStateMachine):
             self.device.close()
 
 
-@pytest.mark.parametrize("bank", [False, True], ids=["block", "block and bank"])
+@pytest.mark.parametrize("bank", [pytest.param(False, marks=pytest.mark.slow), True], ids=["block", "block and bank"])
 def test_any_life_of_a_device(make, tmp_path, capsys, bank):
     class Here(Life):
         bundle = make.write_bundle(tmp_path / "b", slots=SLOTS, bank=bank)

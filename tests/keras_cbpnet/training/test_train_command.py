@@ -212,6 +212,7 @@ def test_several_seeds_print_their_mean(stream, tmp_path, capsys):
     assert [line for line in err.splitlines() if line.startswith("seed")] == ["seed 0", "seed 1"]
 
 
+@pytest.mark.slow
 def test_the_papers_configuration_is_one_option(stream, tmp_path, capsys):
     """`--paper`: prompts and block alone; what else is given still counts."""
     output = tmp_path / "paper"
