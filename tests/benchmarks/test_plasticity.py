@@ -63,6 +63,7 @@ def measured(feature_file, tmp_path_factory):
     return json.loads(path.read_text()), path
 
 
+@pytest.mark.slow
 def test_benchmark_writes_what_it_promises(measured):
     from benchmarks.plasticity.rules import NAMES
 
@@ -78,6 +79,7 @@ def test_benchmark_writes_what_it_promises(measured):
     assert [file.name for file in path.parent.iterdir()] == ["result.json"]
 
 
+@pytest.mark.slow
 def test_benchmark_goes_on_where_it_was_killed(feature_file, tmp_path, monkeypatch, capsys):
     from benchmarks.plasticity import command
     from benchmarks.plasticity.engines import KerasEngine

@@ -270,5 +270,5 @@ def test_any_life_of_a_device(make, tmp_path, capsys, bank):
         probe = make.images(["red", "green", "blue", "white"], 1, seed=4)[0]
         folder = tmp_path
 
-    limits = settings(derandomize=True, deadline=None, max_examples=25, stateful_step_count=20, phases=[Phase.generate])
+    limits = settings(derandomize=True, deadline=None, max_examples=15, stateful_step_count=20, phases=[Phase.generate])
     run_state_machine_as_test(Here, settings=limits)  # without shrinking: it would take minutes

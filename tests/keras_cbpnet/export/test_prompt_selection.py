@@ -62,6 +62,7 @@ def test_the_graph_is_the_model_and_costs_less(kind, recipe, images, converted):
         assert np.corrcoef(found.feature[same].ravel(), feature[same].ravel())[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_a_fixed_prompt_costs_its_rows_more_than_none(images, converted):
     model, file = converted("fixed", "float32")
     plain = convert_backbone(model, "float32", images, NoPrompts())
@@ -70,6 +71,7 @@ def test_a_fixed_prompt_costs_its_rows_more_than_none(images, converted):
     assert multiply_adds(file) - multiply_adds(plain) == 2 * length * D * asking  # scores and context
 
 
+@pytest.mark.slow
 def test_the_only_prompt_in_use_needs_no_query(images, converted):
     """After one task, or with --prompt-tasks 1, the nearest key is the only one: the device saves the query pass."""
     model, file = converted("two", "float32")
@@ -135,6 +137,7 @@ def test_every_choice_is_compared_on_one_run(run, stream):
     assert lines[2].endswith(", shipped")
 
 
+@pytest.mark.slow
 def test_the_choices_have_the_prompts_of_the_run(run):
     model = keras.models.load_model(run / "model.keras")
     x, label = tiny_stream.images(tiny_stream.TRAIN, 1)

@@ -66,7 +66,11 @@ def stream(tmp_path_factory, tiny_backbone):
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+LATER = ("dualprompt", "l2p", "finetune")  # what they share with the others is tested there
+PARAMS = [pytest.param(method, marks=pytest.mark.slow) if method in LATER else method for method in METHODS]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def trained(request, stream, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         small = lambda config, slots: RanPACHead(slots, projected=30, name="head")  # noqa: E731

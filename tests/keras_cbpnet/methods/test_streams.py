@@ -51,6 +51,7 @@ def test_a_drifting_run_has_a_curve(drifting):
     assert "<svg" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_drifting_run_is_the_seeds(drifting, stream, tmp_path, monkeypatch):
     """A shorter stream is the beginning of the longer one, also when it goes on after a kill."""
     _, metrics = drifting
