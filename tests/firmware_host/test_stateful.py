@@ -262,13 +262,22 @@ class Life(RuleBasedStateMachine):
             self.device.close()
 
 
-@pytest.mark.parametrize("bank", [pytest.param(False, marks=pytest.mark.slow), True], ids=["block", "block and bank"])
-def test_any_life_of_a_device(make, tmp_path, capsys, bank):
+@pytest.mark.parametrize(
+    ("bank", "lives"),
+    [
+        pytest.param(False, 40, marks=pytest.mark.slow, id="block"),
+        pytest.param(True, 40, marks=pytest.mark.slow, id="block and bank"),
+        pytest.param(True, 15, id="a few"),
+    ],
+)
+def test_any_life_of_a_device(make, tmp_path, capsys, bank, lives):
     class Here(Life):
         bundle = make.write_bundle(tmp_path / "b", slots=SLOTS, bank=bank)
         images = make.images(["red", "green", "blue", "white"], 2, seed=3)[0]
         probe = make.images(["red", "green", "blue", "white"], 1, seed=4)[0]
         folder = tmp_path
 
-    limits = settings(derandomize=True, deadline=None, max_examples=15, stateful_step_count=20, phases=[Phase.generate])
+    limits = settings(
+        derandomize=True, deadline=None, max_examples=lives, stateful_step_count=20, phases=[Phase.generate]
+    )
     run_state_machine_as_test(Here, settings=limits)  # without shrinking: it would take minutes

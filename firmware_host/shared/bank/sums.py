@@ -14,6 +14,8 @@ __all__ = ["Sums"]
 
 Array = np.ndarray[Any, Any]
 CAP = 400.0  # images that a slot counts for at most when another is merged into it
+# Beyond so many images float32 sums would no longer move; older ones then count for half.
+MOST, MOST_TOGETHER = 1e5, 1e6
 
 
 class Sums:
@@ -48,6 +50,10 @@ class Sums:
         self.mean[slot] += shift * (new / (before + new))
         self.count[slot] += new
         self._append(slot, rows)
+        if self.count[slot] > MOST:
+            self._lighten(slot, 0.5)
+        if self.total > MOST_TOGETHER:
+            self.fade(MOST_TOGETHER / 2.0)
 
     def clear(self, slot: int) -> None:
         """Empty one slot; what it added to the scatter of all slots stays."""
@@ -61,8 +67,8 @@ class Sums:
         between = np.sqrt(kept * new / max(kept + new, 1.0)) * shift
         self.scatter += np.outer(between, between)
         self.mean[into] += shift * (new / max(kept + new, 1.0))
+        self._lighten(into, share)
         self.count[into] = kept + new
-        self.factor[into] = (self.factor[into].astype(np.float32) * np.sqrt(share)).astype(np.float16)
         self._append(into, self.factor[slot, : self.rows[slot]].astype(np.float32))
         self.clear(slot)
 
@@ -75,6 +81,11 @@ class Sums:
     def leading(self, slot: int) -> Array:
         """Return the at most r rows, float32 [., d], whose squares come nearest to the slot's scatter."""
         return _compressed(self.factor[slot, : self.rows[slot]].astype(np.float32), self.directions)
+
+    def _lighten(self, slot: int, share: float) -> None:
+        """Let the images of a slot count for `share` of what they did."""
+        self.count[slot] *= share
+        self.factor[slot] = (self.factor[slot].astype(np.float32) * np.sqrt(share)).astype(np.float16)
 
     def _append(self, slot: int, rows: Array) -> None:
         room, step = self.factor.shape[1], max(self.directions, 1)

@@ -21,12 +21,12 @@ BANK: dict[str, tuple[str, str]] = {
     "total": ("", "float32"),  # images that `scatter` stands for
     "factor": ("KRd", "float16"),  # rows whose squares are about the scatter of one slot
     "rows": ("K", "int32"),  # how many of them are in use
-    "used": ("K", "float32"),  # when each slot was last learned, by `clock`
+    "used": ("K", "float64"),  # when each slot was last learned, by `clock`
     "binding": ("C", "int32"),  # the slot that a class means
     "trial": ("C", "int32"),  # the slot that a doubted class is tried with
     "doubted": ("C", "int32"),  # whether a class may mean something else by now
     "tried": ("C2", "float32"),  # sum and number of its losses since
-    "clock": ("", "float32"),
+    "clock": ("", "float64"),
     "page": ("", "float32"),  # Page's sum of losses
     "losses": ("2", "float32"),  # discounted, of block and bank
     "usual": ("6", "float64"),  # how novel labelled images were: see `Novelty`

@@ -1,6 +1,6 @@
 """Makes golden files: a bundle and a state as today's tree writes them, and what they say of given features.
 
-    python tests/firmware_host/golden/make.py plain|surprised
+    python tests/firmware_host/golden/make.py plain|surprised|banked
 
 Needs no TensorFlow. Files that are here stay as they are: whatever was shipped once must be read for ever. When a
 schema version rises, run this after the change and keep the result beside the older files. `plain/state_1.npz` was
@@ -19,6 +19,7 @@ from firmware_host.bundle import SCHEMA_VERSION, STATE_SCHEMA_VERSION
 HERE = Path(__file__).parent
 HEADS = {
     "plain": {"block": "prototype"},
+    "banked": {"block": "prototype", "bank": True},
     "surprised": {"block": "mlp", "surprise": {"calming": 50.0, "calm": 20.0}},
 }
 
@@ -32,7 +33,7 @@ def factory():
 
 def said(device, feature):
     """What a device makes of features [n, d]: probabilities float32 [n, C]."""
-    return np.concatenate([device._working.head.infer(row[None])[1] for row in feature])
+    return np.stack([device._working.judge(row)[0] for row in feature])
 
 
 def main(name):

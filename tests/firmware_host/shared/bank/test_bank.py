@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firmware_host.shared.bank import BANK, Bank, Mixture, bank_axes, bank_shapes, empty_bank
+from firmware_host.shared.bank import BANK, Bank, Mixture, bank_axes, bank_shapes, empty_bank, sums
 
 D, C, K, R = 12, 8, 11, 3
 
@@ -185,6 +185,26 @@ def test_slots_that_ran_out_are_taken_from_the_least_recently_used(rng):
         assert len(set(bank.binding) - {0}) == 2
         assert right(bank, other, other_label) > 0.8
     assert (arrays.count >= 0).all()
+
+
+def test_a_long_life_keeps_learning(rng, monkeypatch):
+    """Sums are bounded, so that float32 always takes one more image; what is old counts less, nothing jumps."""
+    monkeypatch.setattr(sums, "MOST", 200.0)
+    monkeypatch.setattr(sums, "MOST_TOGETHER", 500.0)
+    feature, label, centres = gaussians(rng, 3, 1000)
+    bank = taught(bank_of(), feature, label, rng=rng)
+    assert bank.sums.count.max() <= 200
+    assert bank.sums.total <= 500
+    covariance = bank.sums.scatter / bank.sums.total
+    np.testing.assert_allclose(np.diag(covariance), 1.0, atol=0.25)
+    for c in range(3):
+        slot = bank.binding[c] - 1
+        np.testing.assert_allclose(bank.sums.mean[slot], centres[c], atol=0.4)
+        rows = bank.sums.leading(slot)
+        assert np.sum(rows**2) < 1.5 * D * bank.sums.count[slot]  # as many images as the count says
+    moved, moved_label, _ = gaussians(rng, 3, 400, centres=centres + 1.0)
+    taught(bank, moved, moved_label, rng=rng)
+    np.testing.assert_allclose(bank.sums.mean[bank.binding[0] - 1], centres[0] + 1.0, atol=0.4)
 
 
 def test_tables_of_tensors_agree(rng):
