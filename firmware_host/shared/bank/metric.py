@@ -150,6 +150,7 @@ class Metric:
         again = common + weight * z[best]
         z[:] = np.minimum((1.0 + weight) * z + np.mean(common - z[best]), again.min() - 1e-3)
         z[best] = again
+        z *= (1.0 + WEIGHT) / (1.0 + weight)  # as sure of few images as of many
 
 
 def renewed(sums: Sums) -> Iterator[Metric]:
