@@ -11,7 +11,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-from helpers import tiny_stream
 from helpers.paths import ROOT
 
 from keras_cbpnet import cli
@@ -62,12 +61,6 @@ def load_greys(path, image_size):
     names = tuple(f"grey {i}" for i in range(int(path)))
     return Dataset(images, labels, images, labels, names, image_size=height_and_width(image_size))
 '''
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory, tiny_backbone):
-    with tiny_stream.opened(tmp_path_factory.mktemp("stream"), tiny_backbone) as stream:
-        yield stream
 
 
 @pytest.fixture

@@ -26,12 +26,6 @@ DRIFTING = {
 
 
 @pytest.fixture(scope="module")
-def stream(tmp_path_factory, tiny_backbone):
-    with tiny_stream.opened(tmp_path_factory.mktemp("stream"), tiny_backbone) as stream:
-        yield stream
-
-
-@pytest.fixture(scope="module")
 def drifting(stream, tmp_path_factory):
     run = tmp_path_factory.mktemp("drifting") / "run"
     return run, train(stream.config(**DRIFTING), run)

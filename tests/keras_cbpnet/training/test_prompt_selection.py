@@ -22,12 +22,6 @@ from keras_cbpnet.training.trainer import train
 
 
 @pytest.fixture(scope="module")
-def stream(tmp_path_factory, tiny_backbone):
-    with tiny_stream.opened(tmp_path_factory.mktemp("stream"), tiny_backbone) as stream:
-        yield stream
-
-
-@pytest.fixture(scope="module")
 def images(coloured_images):
     return coloured_images(24, [0, 1, 2, 3])[0]
 

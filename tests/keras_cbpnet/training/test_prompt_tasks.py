@@ -12,12 +12,6 @@ from keras_cbpnet.training.features import tasks as features
 from keras_cbpnet.training.trainer import train
 
 
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory, tiny_backbone):
-    with tiny_stream.opened(tmp_path_factory.mktemp("stream"), tiny_backbone) as stream:
-        yield stream
-
-
 @pytest.mark.slow
 def test_prompts_stay_as_the_first_task_left_them(stream, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path / "cache"))

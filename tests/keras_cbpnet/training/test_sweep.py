@@ -23,12 +23,6 @@ SCALARS = {
 
 
 @pytest.fixture(scope="module")
-def stream(tmp_path_factory, tiny_backbone):
-    with tiny_stream.opened(tmp_path_factory.mktemp("stream"), tiny_backbone) as stream:
-        yield stream
-
-
-@pytest.fixture(scope="module")
 def sweep(stream, tmp_path_factory):
     """A folder of three seeds, and what the call returned."""
     output = tmp_path_factory.mktemp("sweep") / "three"

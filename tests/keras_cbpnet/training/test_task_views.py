@@ -2,19 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers import tiny_stream
 
 from keras_cbpnet.data import make_stream, open_dataset
 from keras_cbpnet.data.views import camera_views
 from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.training.features import tasks as task_features
 from keras_cbpnet.training.trainer import train
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory, tiny_backbone):
-    with tiny_stream.opened(tmp_path_factory.mktemp("stream"), tiny_backbone) as stream:
-        yield stream
 
 
 @pytest.fixture(scope="module")

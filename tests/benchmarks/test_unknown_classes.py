@@ -1,0 +1,48 @@
+"""benchmarks.unknown_classes: unknown classes that lie apart are told, and what cannot be meant is one line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import unknown_classes
+
+
+@pytest.fixture
+def features(tmp_path):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(14, 16)) * 2
+    arrays = {}
+    for part, each in (("train", 60), ("test", 20)):
+        arrays[f"y_{part}"] = np.repeat(np.arange(14), each)
+        arrays[f"x_{part}"] = (centres[arrays[f"y_{part}"]] + rng.normal(size=(14 * each, 16))).astype(np.float32)
+    np.savez(tmp_path / "f.npz", **arrays)
+    return tmp_path / "f.npz"
+
+
+def test_unknown_classes_are_told(features, tmp_path, capsys):
+    output = tmp_path / "out.json"
+    words = ["--features", str(features), "--known", "10", "--images", "40", "--seeds", "0,1", "--json", str(output)]
+    assert unknown_classes.main(words) == 0
+    found = json.loads(output.read_text())["found"]
+    assert found["novelty"]["mean"] > 0.9
+    assert found["accuracy"]["mean"] > 0.9
+    assert found["rejected_0.05"]["mean"] == pytest.approx(0.05, abs=0.05)
+    assert "| area under the ROC curve, novelty" in capsys.readouterr().out
+
+
+def test_a_calibration_error_is_the_gap_between_sure_and_right():
+    assert unknown_classes.calibration_error(np.full(10, 0.9), np.arange(10) < 6) == pytest.approx(0.3)
+    assert unknown_classes.calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--known", "14"], "--known is 14; use 2 to 13"),
+        (["--known", "1"], "--known is 1; use 2 to 13"),
+        (["--known", "5", "--images", "0"], "--images is 0; use 1 or more"),
+    ],
+)
+def test_bad_input_is_one_line(features, arguments, message, refused):
+    assert message in refused(unknown_classes.main, ["--features", str(features), *arguments])
