@@ -19,6 +19,7 @@ from benchmarks import (
     photos,
     recipes,
     unattended,
+    unknown_classes,
 )
 from benchmarks.common import tables
 from benchmarks.common.stages import ROOT
@@ -86,6 +87,7 @@ unit to reset is drawn at random; `finetune`: a linear output layer without prom
         words="""\
 Ten labels used again and again, nobody says when. `returning`: the classes come back, `new`: none does.""",
     ),
+    Section("unknown_classes_*.json", "Images of no known class", alone(unknown_classes.render)),
     Section("moved_camera*.json", "Another camera than the host's", alone(moved_camera.render)),
     Section(
         "lives_*.json",
