@@ -86,7 +86,8 @@ class WorkingState:
         head = self.bundle.head
         mean, scale = (np.array(head[name], np.float32) for name in ("feature_mean", "feature_scale"))
         arrays = {name: value.copy() for name, value in snapshot.bank.items()}
-        mixture = Mixture(arrays, mean, scale, float(head["bank"]["block_weight"]))
+        # Where the bundle does not ask for drift detection, what is new under a known name is a new look of that class.
+        mixture = Mixture(arrays, mean, scale, float(head["bank"]["block_weight"]), rebinds="surprise" in head)
         for slot in self.statistics.seen:  # of a state that was written before the bundle had a bank
             if not mixture.bank.binding[slot]:
                 mixture.bank.adopt(int(slot), self.statistics.mean[slot], float(self.statistics.count[slot]))

@@ -112,8 +112,10 @@ def assert_alike(one, other, name):
         )
         np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2 * np.abs(other).max(), err_msg=name)
     else:
-        rtol = 1e-3 if name.endswith("bank.usual") else 1e-6  # sums of squares of densities
-        np.testing.assert_allclose(one, other, rtol=rtol, atol=1e-4, err_msg=name)
+        # Densities have the size of d squared deviations, whose last digit is not that of the features.
+        of_densities = name.endswith(("bank.usual", "bank.losses", "bank.page", "bank.tried"))
+        rtol, atol = (1e-3, 2e-3) if of_densities else (1e-6, 1e-4)
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=atol, err_msg=name)
 
 
 def test_a_state_goes_on_under_any_runtime(bundles, device, road, tmp_path):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.shared.bank.metric import SETTLED, SHRINKAGE, Metric, renewed
+from firmware_host.shared.bank.novelty import Novelty
 from firmware_host.shared.bank.sums import Sums
 
 __all__ = ["Bank"]
@@ -38,7 +39,7 @@ class Bank:
     Args:
         arrays: the tensors of `BANK`; they are changed in place.
         mean, scale: [d] each, of the features, which are standardised by them.
-        rebinds: whether labels may change their meaning.
+        rebinds: whether labels may change their meaning; where they may not, new looks of a class join its old ones.
     """
 
     def __init__(self, arrays: Mapping[str, Array], mean: Array, scale: Array, rebinds: bool = True) -> None:
@@ -46,6 +47,7 @@ class Bank:
         self.binding, self.trial, self.doubted, self.tried = (
             arrays[name] for name in ("binding", "trial", "doubted", "tried")
         )
+        self.novelty = Novelty(arrays)
         self.used, self.clock, self.page = (arrays[name] for name in ("used", "clock", "page"))
         self._mean, self._scale, self._rebinds = np.asarray(mean, np.float32), np.asarray(scale, np.float32), rebinds
         self._metric: Metric | None = None
@@ -180,10 +182,11 @@ class Bank:
     def _watch(self, x: Array, label: Array) -> Array:
         """Return each image's loss in units of a guess's, less 1, -1 to 1; nan where its label is too young to tell.
 
-        Page's test (1954) looks for losses above a guess's, which cast doubt on every label.
+        Page's test (1954) looks for losses above a guess's, which cast doubt on every label. What looks like nothing
+        known counts as the largest, whichever label it is nearest to.
         """
-        loss = self._losses(x, label)
-        for c, value in zip(label, loss):
+        loss, unlike = self._losses(x, label)
+        for c, value in zip(label, np.where(unlike, 1.0, loss)):
             if self.trial[c] or self.doubted[c]:
                 continue
             self.page[()] = max(0.0, float(self.page) + (YOUNG_LOSS if np.isnan(value) else value))
@@ -194,16 +197,17 @@ class Bank:
                 self._metric = self._renewal = None
         return loss
 
-    def _losses(self, x: Array, label: Array) -> Array:
-        loss, labels = np.full(len(label), np.nan), self.labels
+    def _losses(self, x: Array, label: Array) -> tuple[Array, Array]:
+        loss, unlike, labels = np.full(len(label), np.nan), np.zeros(len(label), bool), self.labels
         known = np.flatnonzero(self.settled(label))
         if len(known) and len(labels) > 1 and self.sums.total > 2 * x.shape[1]:
             slots = self.binding[labels] - 1
-            z = TEMPERATURE * self.metric().scores(x[known], self.sums.count, slots, near=1)[0].astype(np.float64)
-            z -= z.max(axis=1, keepdims=True)
-            mine = z[np.arange(len(known)), np.searchsorted(labels, label[known])]
-            loss[known] = np.clip((np.log(np.exp(z).sum(axis=1)) - mine) / np.log(len(labels)) - 1.0, -1.0, 1.0)
-        return loss
+            density = self.metric().scores(x[known], self.sums.count, slots, near=1)[0].astype(np.float64)
+            z = TEMPERATURE * (density - density.max(axis=1, keepdims=True))
+            own = np.arange(len(known)), np.searchsorted(labels, label[known])
+            loss[known] = np.clip((np.log(np.exp(z).sum(axis=1)) - z[own]) / np.log(len(labels)) - 1.0, -1.0, 1.0)
+            unlike[known] = self.novelty.unlike(density[own])
+        return loss, unlike
 
     def _settle(self, c: int, loss: Array) -> None:
         """A doubted label's images go to a slot on trial: it becomes the label's, or joins the old one that fits."""

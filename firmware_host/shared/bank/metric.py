@@ -90,7 +90,7 @@ class Metric:
             r, own = len(squares), squares / (n - 1.0)
             basis = (vectors / np.sqrt(squares)).T @ rows
             shared = PRIOR / (PRIOR + n)
-            self.rest[slot] = (1.0 - shared) * float(np.clip((d - own.sum()) / (d - r), *REST)) + shared
+            self.rest[slot] = (1.0 - shared) * float(np.clip((d - own.sum()) / max(d - r, 1), *REST)) + shared
             self.basis[slot, :r] = basis
             self.variance[slot, :r] = (1.0 - shared) * own + shared
             self.excess[slot, :r] = np.maximum(own - 1.0, 0.0) * n / (n + TRUST)

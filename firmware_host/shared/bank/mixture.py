@@ -12,7 +12,7 @@ from typing import Any, Optional
 import numpy as np
 
 from firmware_host.shared.bank.bank import Bank
-from firmware_host.shared.bank.novelty import Novelty, signals
+from firmware_host.shared.bank.novelty import signals
 
 __all__ = ["Mixture"]
 
@@ -42,7 +42,6 @@ class Mixture:
     ) -> None:
         self._arrays, self._mean, self._scale = dict(arrays), mean, scale
         self.bank = Bank(arrays, mean, scale, rebinds)
-        self.novelty = Novelty(arrays)
         self.losses = arrays["losses"]
         self.start = start
 
@@ -65,7 +64,7 @@ class Mixture:
         """Return `probabilities`, and for each image the share of known images that are less novel, [N], 0 to 1."""
         bank, density = self._of_bank(feature)
         mixed = self._mixed(block, bank)
-        return mixed, self.novelty(signals(density, mixed))
+        return mixed, self.bank.novelty(signals(density, mixed))
 
     def learn(self, block: Array, feature: Array, label: Array) -> None:
         """Take labelled images in, features [N, d] and labels [N], which the block gave the probabilities [N, C]."""
@@ -115,7 +114,7 @@ class Mixture:
 
     def take(self, found: Array) -> None:
         """Take in the `signals` [N, 2] of images of known classes that were not learned when they were judged."""
-        self.novelty.take(found, float(self.bank.sums.total))
+        self.bank.novelty.take(found, float(self.bank.sums.total))
 
     def _of_bank(self, feature: Array) -> tuple[Array, Array]:
         z, density = self.bank.judge(feature)

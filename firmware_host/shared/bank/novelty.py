@@ -19,6 +19,7 @@ LEAST, WIDTH = -5.0, 0.25  # of the histogram of scores: its lower end and the w
 UNDECIDED = 1.25  # weight of the second signal
 ODDS = 10.0  # at most, as a logarithm
 FORGET = 0.9995  # an image counts for so much less with every further one: about the last 2,000 count
+UNLIKE = 2.0  # deviations of the first signal that few images reach under their label
 ENOUGH = 20.0  # images before anything is called novel
 
 
@@ -71,6 +72,14 @@ class Novelty:
         below = np.concatenate([[0.0], np.cumsum(self.novelties)]) / total
         place = (self._scores(found) - LEAST) / WIDTH
         return np.minimum(np.interp(place, np.arange(len(below)), below), 1.0)
+
+    def unlike(self, density: Array) -> Array:
+        """Return for log densities [N] under images' labels whether they are lower than those of most known images."""
+        n = float(self.usual[0])
+        if n < ENOUGH:
+            return np.zeros(len(density), bool)
+        away = (-density - self.usual[1]) / np.sqrt(max(self.usual[2] / n, 1e-12))
+        return np.asarray(away > UNLIKE)
 
     def _scores(self, found: Array) -> Array:
         n = max(float(self.usual[0]), 1.0)

@@ -68,6 +68,21 @@ def test_an_image_of_no_known_class_is_said_to_be_unknown(make, bundle, tmp_path
     assert "argument --unknown-rate: it is 5: use a number from 0 to 1" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("surprise", "slots"), [(None, 2), ({"calming": 0.0, "calm": 1000.0}, 3)])
+def test_a_name_keeps_its_old_images_unless_labels_may_change(make, tmp_path, surprise, slots):
+    """What looked green is called red from now on: a second look of red, or what red means by now."""
+    bundle = make.write_bundle(tmp_path / "b", bank=True, **({} if surprise is None else {"surprise": surprise}))
+    with Device.open(bundle, runtime="numpy") as device:
+        for image, name in zip(*make.images(["red", "green"], 80, seed=6)):
+            device.teach(image, name)
+        for image in make.images(["green"], 80, seed=9)[0]:
+            device.teach(image, "red")
+        sums, binding = device._working.mixture.bank.sums, device._working.mixture.bank.binding
+        kept = sums.count[binding[0] - 1]
+        assert np.count_nonzero(sums.count) == slots
+    assert (kept > 150) == (surprise is None)
+
+
 def test_a_failed_lesson_leaves_the_bank_as_it_was(make, bundle):
     images, labels = make.images(["blue"], 3)
     with Device.open(bundle, runtime="numpy") as device:

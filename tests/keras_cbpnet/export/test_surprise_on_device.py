@@ -24,7 +24,7 @@ def stream(rng):
         yield feature, (label if step < STEPS // 2 else (label + 1) % C).astype(np.int32)
 
 
-@pytest.mark.parametrize(("block", "calming"), zip(BLOCKS, (0.0, 20.0, 20.0)))
+@pytest.mark.parametrize(("block", "calming"), [*zip(BLOCKS, (0.0, 20.0, 20.0))])
 def test_a_device_is_surprised_when_the_host_is(block, calming):
     rng = np.random.default_rng(3)
     settings = {**Case(block, D, H, C, B, {}).settings, "maturity_threshold": 20, "replacement_rate": 0.02}

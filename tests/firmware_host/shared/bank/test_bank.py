@@ -130,6 +130,18 @@ def test_a_label_that_means_something_else_gets_another_slot(rng):
     assert len(np.unique(bank.binding)) == 6
 
 
+def test_images_like_nothing_known_cast_doubt_on_labels_whatever_they_are_nearest_to(rng):
+    """All move together to where nothing was: each stays nearest to the mean of its label."""
+    feature, label, _ = gaussians(rng, 6, 60)
+    mixture, guess = Mixture(empty_bank(6, 16, D, R), np.zeros(D), np.ones(D)), np.full((4, 6), 1 / 6, np.float32)
+    doubts, order = {0.0: 0, 8.0: 0}, rng.permutation(len(label)).reshape(-1, 4)
+    for away in doubts:
+        for rows in order:
+            mixture.learn(guess, feature[rows] + np.float32(away), label[rows])
+            doubts[away] += (mixture.bank.doubted | mixture.bank.trial).any()
+    assert doubts[0.0] == 0 < doubts[8.0]
+
+
 def test_what_returns_is_recognised(rng):
     feature, label, centres = gaussians(rng, 6, 60)
     bank = taught(bank_of(labels=6, slots=16), feature, label, rng=rng)
