@@ -13,6 +13,7 @@ OURS = ("firmware_host", "keras_cbpnet")
 EXTRAS = {  # of this distribution; for every other package its own name is right
     "ai_edge_litert": "device",
     "cv2": "video",
+    "huggingface_hub": "train",
     "keras": "train",
     "tensorflow": "train",
     "tensorflow_model_optimization": "train",
