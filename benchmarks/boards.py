@@ -1,0 +1,292 @@
+"""Which backbone for which board: quality on photographs, cost and fit of every backbone that has weights.
+
+    python -m benchmarks.boards --photos photos --weights deit_tiny.npz --json benchmarks/results/boards.json
+        --table keras_cbpnet/boards.json (in one line)
+    python -m benchmarks.boards ... --only timing --json benchmarks/results/boards.json --table keras_cbpnet/boards.json
+
+The second command measures one part again and puts it into the file that is there. `accuracy`: LDA on frozen features
+as in `benchmarks.photos`, and the trainer's default method on eight tasks. `files`: a bundle's sizes, what it needs
+under TFLM, what Arm's Vela says of an Ethos-U where it is on the PATH. `instructions`: of an image on emulated aarch64,
+where qemu-user is installed. `timing`: medians within one process of `firmware_host bench`, on this machine, which
+should have nothing else to do. What is not there leaves a dash and the reason. --table writes what
+`keras_cbpnet.train --preset auto` picks by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from benchmarks import photos
+from benchmarks.class_incremental import COMMON, ROWS
+from benchmarks.common import results, runs
+from benchmarks.common.emulation import CPUS, MissingError, count_instructions
+from benchmarks.common.pipeline import on_device
+from benchmarks.common.stages import ROOT, StageError, Stages
+from benchmarks.common.tables import markdown
+from firmware_host.shared.runtimes import installed_interpreters, interpreters
+from keras_cbpnet import cli
+from keras_cbpnet.boards import BOARDS, MIB, obstacle
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.accelerators import ETHOS_U
+from keras_cbpnet.presets import PRESETS, check_weights, get_preset
+
+SHOTS = (5, 15)  # training photos of a class
+TESTED = 15  # photos of a class, for CBPNet
+TASKS, SEEDS = 8, (0, 1, 2)
+THREADS = (1, 2)
+UNSHIPPED = "deit_tiny_16_224"  # what --weights is for
+METHOD = "mixture"  # of `class_incremental.ROWS`: the trainer's default, block and bank
+MISSING = "missing"  # the key of a reason instead of a number
+
+
+class Subject(NamedTuple):
+    """A backbone to measure, with its file of weights (None: the shipped one), the photos and a folder to work in."""
+
+    name: str
+    weights: Optional[Path]
+    photos: Path
+    folder: Path
+
+    def data(self, shots: int) -> str:
+        """Return the data set of `shots` training photos of each class at the backbone's size."""
+        size = get_preset(self.name).backbone.image_size
+        return runs.subset(f"folder:{self.photos}", shots, TESTED, self.folder, size)
+
+    def config(self, shots: int, **changes: Any) -> TrainConfig:
+        """Return the configuration of a run on that data set."""
+        weights = str(self.weights or "")
+        return TrainConfig(preset=self.name, weights=weights, dataset=self.data(shots), **changes)
+
+
+def build_parser() -> cli.ArgumentParser:
+    """Return the command line's parser."""
+    parser = cli.ArgumentParser(prog="python -m benchmarks.boards", description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--photos", required=True, type=Path, help="folder with one folder of photos a class")
+    add("--weights", type=Path, metavar="FILE", help=f"weights of {UNSHIPPED}; without, the shipped backbones alone")
+    add(
+        "--only",
+        type=runs.names_of("part", PARTS),
+        default=list(PARTS),
+        metavar="P,P,...",
+        help="parts to measure, of " + ", ".join(PARTS) + "; what the file of --json has of the others stays",
+    )
+    add("--work", type=Path, default=Path("runs/boards"), help="folder of runs and bundles, which are made once")
+    add("--json", type=results.output_file, metavar="OUT", help="file for the results")
+    add("--table", type=results.output_file, metavar="OUT", help="file for what --preset auto picks by")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print the tables, write the results."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(given)
+    commit = results.commit(ROOT)
+    check_weights(get_preset(UNSHIPPED if args.weights else next(iter(PRESETS))), args.weights)
+    names = [name for name in PRESETS if get_preset(name).weights or (args.weights and name == UNSHIPPED)]
+    provenance = results.provenance("benchmarks.boards", given, commit)
+    record = {**provenance, "shots": SHOTS, "seeds": SEEDS, "tasks": TASKS, "parts": {}, "backbones": {}}
+    if args.json and args.json.exists():
+        record = json.loads(args.json.read_text(encoding="utf-8"))
+    try:
+        for name in names:
+            measure(name, args, record, provenance)
+    except StageError as failure:
+        if str(failure):
+            print("error:", failure, file=sys.stderr)
+        return failure.exit_code
+    if args.table:
+        results.write(args.table, table(record))
+    print(render(record))
+    return 0
+
+
+def measure(name: str, args: argparse.Namespace, record: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """Measure the parts of a backbone that are wanted, and write the results after each."""
+    subject = Subject(name, args.weights if name == UNSHIPPED else None, args.photos, args.work)
+    subject = subject._replace(folder=args.work / f"{name}-{_digest(subject)}")
+    found = record["backbones"].setdefault(name, {})
+    for part in args.only:
+        runs.say(f"{name}: {part}")
+        found[part] = PARTS[part](subject)
+        record["parts"][part] = provenance
+        if args.json:
+            results.write(args.json, record)
+
+
+def _digest(subject: Subject) -> str:
+    """Return the beginning of the digest of the weights: what other weights gave is not taken for what these give."""
+    file = subject.weights or ROOT / "keras_cbpnet" / "weights" / get_preset(subject.name).weights
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+
+
+def accuracy(subject: Subject) -> dict[str, Any]:
+    """Return parameters, multiply-adds of a pass, LDA as float32 and int8, and CBPNet, by photos a class."""
+    wanted = argparse.Namespace(photos=subject.photos, weights=subject.weights, float_only=False)
+    found = photos.measure(subject.name, wanted, list(SHOTS), [0, 1, 2, 3, 4])
+    kinds = {kind: {n: one["lda"] for n, one in by_shots.items()} for kind, by_shots in found["accuracy"].items()}
+    settings = {**COMMON, **ROWS[METHOD], "tasks": TASKS}
+    cbpnet = {str(n): runs.measure(subject.config(n, **settings), SEEDS, subject.folder / f"shots{n}") for n in SHOTS}
+    return {"parameters": found["parameters"], "pass": found["multiply_adds"], "lda": kinds, "cbpnet": cbpnet}
+
+
+def files(subject: Subject) -> dict[str, Any]:
+    """Convert a run for Linux and for TFLM; return bytes, multiply-adds of an image, and needs of a microcontroller."""
+    from keras_cbpnet.export.bundle import export_bundle
+    from keras_cbpnet.export.steps import Order
+
+    run = subject.folder / "run"
+    config = subject.config(min(SHOTS), tasks=1)
+    runs.run(config, run)
+    report = export_bundle(run, config, subject.folder / "linux", Order("int8"), True, runs.say)
+    found = {name: report[name] for name in ("bytes", "multiply_adds")}
+    try:
+        order = Order("int8", "micro", 0, "sgd")
+        found["micro"] = export_bundle(run, config, subject.folder / "micro", order, True, runs.say)["micro"]
+    except UserError as error:
+        found["micro"] = {MISSING: str(error)}
+    return {**found, "ethos_u": {name: row for name, row in report["targets"].items() if name.startswith("ethos")}}
+
+
+def instructions(subject: Subject) -> dict[str, Any]:
+    """Return the instructions of an image through the bundle's backbone, by emulated processor, or a reason."""
+    try:
+        return {cpu: count_instructions(bundle(subject), cpu) for cpu in CPUS}
+    except MissingError as error:
+        return {MISSING: str(error)}
+
+
+def timing(subject: Subject) -> dict[str, Any]:
+    """Return what `firmware_host bench` says of the bundle, by runtime and threads; a reason for a runtime."""
+    linux, found = bundle(subject), {}
+    for runtime in interpreters():
+        if runtime not in installed_interpreters():
+            found[runtime] = {MISSING: f"{runtime} is not installed"}
+            continue
+        stages = Stages(0)
+        options = [("--runtime", runtime, "--threads", str(threads)) for threads in THREADS]
+        found[runtime] = {words[-1]: on_device(stages, "bench", linux, *words) for words in options}
+    return found
+
+
+def bundle(subject: Subject) -> Path:
+    """Return the folder of the subject's bundle for Linux, converted before or now."""
+    folder = subject.folder / "linux"
+    if not (folder / "manifest.json").exists():
+        files(subject)
+    return folder
+
+
+PARTS: dict[str, Callable[[Subject], dict[str, Any]]] = {
+    "accuracy": accuracy,
+    "files": files,
+    "instructions": instructions,
+    "timing": timing,
+}
+
+
+def table(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what `keras_cbpnet.boards` picks by: a short row for each backbone, None for what is missing."""
+    return {name: _row(one) for name, one in record["backbones"].items()}
+
+
+def _row(one: dict[str, Any]) -> dict[str, Any]:
+    micro, counted = one["files"]["micro"], one["instructions"]
+    peaks = [by_threads["1"]["peak_memory_mb"] for by_threads in one["timing"].values() if MISSING not in by_threads]
+    fits = MISSING not in micro
+    return {
+        "accuracy": round(one["accuracy"]["lda"]["int8"][str(max(SHOTS))]["mean"], 4),
+        "bytes": one["files"]["bytes"]["backbone.tflite"],
+        "memory": round(max(peaks), 1) if peaks else None,  # MiB
+        "instructions": {cpu: counted.get(cpu) for cpu in CPUS},
+        "multiply_adds": micro["multiply_adds"]["predict"] if fits else one["files"]["multiply_adds"],
+        "arena": round(micro["arena_bytes"] / MIB, 3) if fits else None,  # MiB
+        "flash": round(micro["flash_bytes"] / MIB, 3) if fits else None,  # MiB
+        "ethos_u55_per_second": one["files"]["ethos_u"].get("ethos-u55", {}).get("per_second"),
+    }
+
+
+def _percent(found: dict[str, Any]) -> str:
+    spread = found["deviation"] if "deviation" in found else found["std"]
+    return f"{100 * found['mean']:.1f} ± {100 * spread:.1f}"
+
+
+def _times(factor: float, digits: int) -> Callable[[float], str]:
+    return lambda value: f"{value * factor:,.{digits}f}"
+
+
+def _ethos(row: dict[str, Any]) -> str:
+    return f"{row['sram_kib']:,.0f}, {row['per_second']:,.0f}"
+
+
+Line = tuple[str, Sequence[str], Callable[[Any], str]]  # title, path through a backbone's results, how to write it
+LDA = [(str(n), kind) for n in SHOTS for kind in ("float32", "int8")]
+CALLS = [(runtime, str(threads)) for runtime in interpreters() for threads in THREADS]
+LINES: list[Line] = [
+    ("parameters, M", ("accuracy", "parameters"), _times(1e-6, 2)),
+    *((f"LDA, {n} photos a class, {kind}, %", ("accuracy", "lda", kind, n), _percent) for n, kind in LDA),
+    *((f"CBPNet, {n} photos a class, %", ("accuracy", "cbpnet", str(n)), _percent) for n in SHOTS),
+    ("multiply-adds of an image, M", ("files", "multiply_adds"), _times(1e-6, 1)),
+    *((f"{name}, bytes", ("files", "bytes", name), _times(1, 0)) for name in ("backbone.tflite", "head.tflite")),
+    *((f"{name}, threads: {n}, ms", ("timing", name, n, "predict_ms"), _times(1, 2)) for name, n in CALLS),
+    *((f"{name}, RAM, MiB", ("timing", name, "1", "peak_memory_mb"), _times(1, 0)) for name in interpreters()),
+    *((f"instructions, emulated {cpu}, M", ("instructions", cpu), _times(1e-6, 1)) for cpu in CPUS),
+    ("TFLM arena, KiB", ("files", "micro", "arena_bytes"), _times(1 / 1024, 0)),
+    ("TFLM flash, KiB", ("files", "micro", "flash_bytes"), _times(1 / 1024, 0)),
+    *((f"{name} by Vela: SRAM KiB, images a second", ("files", "ethos_u", name), _ethos) for name in ETHOS_U),
+]
+
+
+def render(record: dict[str, Any]) -> str:
+    """Return the tables of a result: the backbones, then what each board would do with them."""
+    backbones = record["backbones"]
+    rows = [["", *backbones]]
+    rows += [[title, *(_shown(one, path, show) for one in backbones.values())] for title, path, show in LINES]
+    lines = [f"One image; LDA: five draws; CBPNet: {TASKS} tasks, seeds {', '.join(map(str, record['seeds']))}"]
+    if timed := record["parts"].get("timing"):
+        machine, commit = timed["machine"], str(timed["commit"])[:7]
+        lines[0] += f". ms and RAM: {machine['processor']}, {machine['cores']} cores, medians, commit {commit}"
+    lines += ["", markdown(rows), "", *_reasons(backbones)]
+    if all(part in one for one in backbones.values() for part in PARTS):
+        lines += ["", "Estimates, ms an image; nothing of it was run on such a board:", "", _boards(table(record))]
+    return "\n".join(lines)
+
+
+def _shown(one: dict[str, Any], path: Sequence[str], show: Callable[[Any], str]) -> str:
+    try:
+        return show(functools.reduce(dict.__getitem__, path, one))
+    except KeyError:  # that part was not measured, or holds a reason instead
+        return "-"
+
+
+def _reasons(backbones: dict[str, Any]) -> list[str]:
+    """Return a line for each reason why there is a dash."""
+    found = []
+    for name, one in backbones.items():
+        vela = {row["source"] for row in one.get("files", {}).get("ethos_u", {}).values() if "per_second" not in row}
+        places = [one.get("files", {}).get("micro", {}), one.get("instructions", {}), *one.get("timing", {}).values()]
+        found += [f"- {name}: {reason}" for reason in [*(p[MISSING] for p in places if MISSING in p), *sorted(vela)]]
+    return found
+
+
+def _boards(short: dict[str, Any]) -> str:
+    rows = [["board", *short]]
+    for key, board in BOARDS.items():
+        rows.append([f"{key}: {board.title}", *(obstacle(board, row) or _ms(board, row) for row in short.values())])
+    return markdown(rows)
+
+
+def _ms(board: Any, row: dict[str, Any]) -> str:
+    return f"{board.milliseconds(row):,.0f}"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
