@@ -24,7 +24,7 @@ from benchmarks.plasticity.stream import BATCH, EPOCHS, SHOTS, WAYS, Batches, Fe
 from firmware_host.bundle import state_shapes
 from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.learning.surprise import SurprisedHead
-from firmware_host.shared.bank import Mixture, empty_bank
+from firmware_host.shared.bank import Bank, Mixture, empty_bank
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 
@@ -70,14 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     for name in args.streams:
         found: dict[str, list[float]] = {row: [] for row in ROWS}
+        misbound: list[float] = []
         for seed in args.seeds:
             rows = list(learned(data, name, seed, args.tasks))
             for row in ROWS:
                 found[row].append(statistics.fmean(each[row] for each in rows[-args.last :]))
-            shares = statistics.fmean(each["share"] for each in rows[-args.last :])
+            share, wrong = (statistics.fmean(each[key] for each in rows[-args.last :]) for key in ("share", "wrong"))
+            misbound.append(wrong)
             runs.say(f"{name}, seed {seed}: " + ", ".join(f"{row} {100 * found[row][-1]:.2f}" for row in ROWS))
-            runs.say(f"  the block's share in the mixture {shares:.2f}")
-        record["streams"][name] = {row: summary(found[row]) for row in ROWS}
+            runs.say(
+                f"  the block's share in the mixture {share:.2f}; {100 * wrong:.1f} % of labels bound to another class"
+            )
+        record["streams"][name] = {**{row: summary(found[row]) for row in ROWS}, "wrong_bindings": summary(misbound)}
     if args.json:
         results.write(args.json, record)
         runs.say(f"written: {shown(args.json)}")
@@ -86,10 +90,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def learned(data: Features, name: str, seed: int, tasks: int) -> Iterator[dict[str, float]]:
-    """Learn a stream; yield after each task the accuracy of every row on its test images, and the block's share."""
+    """Learn a stream; yield after each task how every row does on its test images, and what the mixture made of it.
+
+    That is the accuracy of each of `ROWS`, the block's share in the mixture, and the share of labels that are bound to
+    a slot of another class (`wrong`).
+    """
     stream, width = Stream(data, seed), data.x_train.shape[1]
     head, settings = block(stream)
     mixture = Mixture(empty_bank(WAYS, SLOTS, width, DIRECTIONS), np.zeros(width), np.ones(width))
+    owners: dict[int, int] = {}
     for index in range(tasks):
         task = stream.task(index)
         turn = rotation(width, seed, index) if name == "new" else None
@@ -99,7 +108,30 @@ def learned(data: Features, name: str, seed: int, tasks: int) -> Iterator[dict[s
         bank = mixture.bank.logits(test)
         guesses = {"mixture": mixture.probabilities(ours, test), "bank": bank, "block": ours}
         accuracies = {row: float(np.mean(guess.argmax(axis=1) == task.test_label)) for row, guess in guesses.items()}
-        yield {**accuracies, "share": mixture.weight}
+        meant = (
+            meanings(data, task) if turn is None else np.arange(WAYS) + index * WAYS
+        )  # what is rotated never returns
+        yield {**accuracies, "share": mixture.weight, "wrong": wrong_bindings(mixture.bank, meant, owners)}
+
+
+def meanings(data: Features, task: Batches) -> Any:
+    """Return the class [C] that each label means in a task."""
+    meant, known = np.zeros(WAYS, np.int64), task.label >= 0
+    meant[task.label[known]] = data.y_train[task.rows[known]]
+    return meant
+
+
+def wrong_bindings(bank: Bank, meant: Any, owners: dict[int, int]) -> float:
+    """Return the share of labels bound to a slot of another class than they mean; `owners`, slot to class, is updated.
+
+    A slot is of the class that it was filled with when all its images were of one task.
+    """
+    wrong = 0
+    for label, slot in enumerate(bank.binding - 1):
+        if bank.sums.count[slot] <= SHOTS:
+            owners[slot] = meant[label]
+        wrong += owners.get(slot) != meant[label]
+    return wrong / len(meant)
 
 
 def learn_task(
@@ -152,9 +184,10 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 def render(record: dict[str, Any]) -> str:
     """Return the table of a result."""
-    rows = [["stream", *ROWS]]
+    columns = {**{row: row for row in ROWS}, "wrong_bindings": "labels bound to another class"}
+    rows = [["stream", *columns.values()]]
     for name, found in record["streams"].items():
-        rows.append([name, *(runs.cell(found[row]) for row in ROWS)])
+        rows.append([name, *(runs.cell(found[row]) if row in found else "" for row in columns)])
     heading = f"{record['features']}, {record['tasks']:,} tasks, {EPOCHS} passes of the block and one of the bank"
     return f"{heading}; accuracy in %, mean of the last {record['last']} tasks\n\n{markdown(rows)}"
 
