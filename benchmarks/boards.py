@@ -4,11 +4,11 @@
         --table keras_cbpnet/boards.json (in one line)
     python -m benchmarks.boards ... --only timing --json benchmarks/results/boards.json --table keras_cbpnet/boards.json
 
-The second command measures one part again and puts it into the file that is there. `accuracy`: LDA on frozen features
-as in `benchmarks.photos`, and the trainer's default method on eight tasks. `files`: a bundle's sizes, what it needs
-under TFLM, what Arm's Vela says of an Ethos-U where it is on the PATH. `instructions`: of an image on emulated aarch64,
-where qemu-user is installed. `timing`: medians within one process of `firmware_host bench`, on this machine, which
-should have nothing else to do. What is not there leaves a dash and the reason. --table writes what
+The second command measures one part again and puts it into the file that is there. `accuracy`: LDA as the results of
+`benchmarks.photos` have it, and the trainer's default method on eight tasks. `files`: a bundle's sizes, what it needs
+under TFLM, what Arm's Vela, where it is on the PATH, says of an Ethos-U. `instructions`: of an image on emulated
+aarch64, where qemu-user is installed. `timing`: medians within one process of `firmware_host bench` on this machine,
+which should have nothing else to do. What is missing leaves a dash and the reason. --table writes what
 `keras_cbpnet.train --preset auto` picks by.
 """
 
@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from benchmarks import photos
 from benchmarks.class_incremental import COMMON, ROWS
 from benchmarks.common import results, runs
 from benchmarks.common.emulation import CPUS, MissingError, count_instructions
@@ -36,12 +35,13 @@ from keras_cbpnet.boards import BOARDS, MIB, obstacle
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.accelerators import ETHOS_U
-from keras_cbpnet.presets import PRESETS, check_weights, get_preset
+from keras_cbpnet.presets import PRESETS, get_preset
 
 SHOTS = (5, 15)  # training photos of a class
 TESTED = 15  # photos of a class, for CBPNet
 TASKS, SEEDS = 8, (0, 1, 2)
 THREADS = (1, 2)
+RESULTS = ROOT / "benchmarks" / "results"
 UNSHIPPED = "deit_tiny_16_224"  # what --weights is for
 METHOD = "mixture"  # of `class_incremental.ROWS`: the trainer's default, block and bank
 MISSING = "missing"  # the key of a reason instead of a number
@@ -55,15 +55,11 @@ class Subject(NamedTuple):
     photos: Path
     folder: Path
 
-    def data(self, shots: int) -> str:
-        """Return the data set of `shots` training photos of each class at the backbone's size."""
-        size = get_preset(self.name).backbone.image_size
-        return runs.subset(f"folder:{self.photos}", shots, TESTED, self.folder, size)
-
     def config(self, shots: int, **changes: Any) -> TrainConfig:
-        """Return the configuration of a run on that data set."""
-        weights = str(self.weights or "")
-        return TrainConfig(preset=self.name, weights=weights, dataset=self.data(shots), **changes)
+        """Return the configuration of a run on `shots` training photos of each class."""
+        size = get_preset(self.name).backbone.image_size
+        dataset = runs.subset(f"folder:{self.photos}", shots, TESTED, self.folder, size)
+        return TrainConfig(preset=self.name, weights=str(self.weights or ""), dataset=dataset, **changes)
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -71,6 +67,12 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python -m benchmarks.boards", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--photos", required=True, type=Path, help="folder with one folder of photos a class")
+    add(
+        "--preset",
+        type=runs.names_of("preset", PRESETS),
+        metavar="P,P,...",
+        help="backbones; default: all with weights",
+    )
     add("--weights", type=Path, metavar="FILE", help=f"weights of {UNSHIPPED}; without, the shipped backbones alone")
     add(
         "--only",
@@ -90,15 +92,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
     commit = results.commit(ROOT)
-    check_weights(get_preset(UNSHIPPED if args.weights else next(iter(PRESETS))), args.weights)
-    names = [name for name in PRESETS if get_preset(name).weights or (args.weights and name == UNSHIPPED)]
+    own = [name for name in PRESETS if get_preset(name).weights]
+    subjects = [subject(name, args) for name in args.preset or [*own, *([UNSHIPPED] if args.weights else [])]]
     provenance = results.provenance("benchmarks.boards", given, commit)
-    record = {**provenance, "shots": SHOTS, "seeds": SEEDS, "tasks": TASKS, "parts": {}, "backbones": {}}
+    record = {**provenance, "shots": SHOTS, "seeds": SEEDS, "tasks": TASKS, "backbones": {}}
     if args.json and args.json.exists():
         record = json.loads(args.json.read_text(encoding="utf-8"))
     try:
-        for name in names:
-            measure(name, args, record, provenance)
+        for one in subjects:
+            found = record["backbones"].setdefault(one.name, {"made": {}})
+            for part in args.only:
+                runs.say(f"{one.name}: {part}")
+                found[part] = PARTS[part](one)
+                found["made"][part] = {key: provenance[key] for key in ("command", "commit", "machine")}
+                if args.json:
+                    results.write(args.json, record)
     except StageError as failure:
         if str(failure):
             print("error:", failure, file=sys.stderr)
@@ -109,64 +117,65 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(name: str, args: argparse.Namespace, record: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Measure the parts of a backbone that are wanted, and write the results after each."""
-    subject = Subject(name, args.weights if name == UNSHIPPED else None, args.photos, args.work)
-    subject = subject._replace(folder=args.work / f"{name}-{_digest(subject)}")
-    found = record["backbones"].setdefault(name, {})
-    for part in args.only:
-        runs.say(f"{name}: {part}")
-        found[part] = PARTS[part](subject)
-        record["parts"][part] = provenance
-        if args.json:
-            results.write(args.json, record)
+def subject(name: str, args: argparse.Namespace) -> Subject:
+    """Return what is measured of a preset; its folder is that of its weights, so that others are not taken for them."""
+    shipped = get_preset(name).weights
+    weights = None if shipped else args.weights
+    file = ROOT / "keras_cbpnet" / "weights" / shipped if shipped else weights
+    if not file or not file.is_file():
+        raise UserError(f"no weights of {name}; give --weights FILE")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    return Subject(name, weights, args.photos, args.work / f"{name}-{digest}")
 
 
-def _digest(subject: Subject) -> str:
-    """Return the beginning of the digest of the weights: what other weights gave is not taken for what these give."""
-    file = subject.weights or ROOT / "keras_cbpnet" / "weights" / get_preset(subject.name).weights
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+def accuracy(one: Subject) -> dict[str, Any]:
+    """Return parameters and LDA, as `benchmarks.photos` measured them, and CBPNet by photos a class.
 
-
-def accuracy(subject: Subject) -> dict[str, Any]:
-    """Return parameters, multiply-adds of a pass, LDA as float32 and int8, and CBPNet, by photos a class."""
-    wanted = argparse.Namespace(photos=subject.photos, weights=subject.weights, float_only=False)
-    found = photos.measure(subject.name, wanted, list(SHOTS), [0, 1, 2, 3, 4])
-    kinds = {kind: {n: one["lda"] for n, one in by_shots.items()} for kind, by_shots in found["accuracy"].items()}
+    Raises:
+        UserError: there is no such measurement.
+    """
+    measured = [
+        json.loads(file.read_text(encoding="utf-8"))["backbones"] for file in sorted(RESULTS.glob("photos*.json"))
+    ]
+    found = next((backbones[one.name] for backbones in measured if one.name in backbones), None)
+    if not found:
+        command = f"python -m benchmarks.photos --preset {one.name} --json benchmarks/results/photos_{one.name}.json"
+        raise UserError(f"no result of benchmarks.photos for {one.name}; run {command} first")
+    lda = {kind: {n: found["accuracy"][kind][n]["lda"] for n in map(str, SHOTS)} for kind in found["accuracy"]}
     settings = {**COMMON, **ROWS[METHOD], "tasks": TASKS}
-    cbpnet = {str(n): runs.measure(subject.config(n, **settings), SEEDS, subject.folder / f"shots{n}") for n in SHOTS}
-    return {"parameters": found["parameters"], "pass": found["multiply_adds"], "lda": kinds, "cbpnet": cbpnet}
+    cbpnet = {str(n): runs.measure(one.config(n, **settings), SEEDS, one.folder / f"shots{n}") for n in SHOTS}
+    return {"parameters": found["parameters"], "lda": lda, "cbpnet": cbpnet}
 
 
-def files(subject: Subject) -> dict[str, Any]:
+def files(one: Subject) -> dict[str, Any]:
     """Convert a run for Linux and for TFLM; return bytes, multiply-adds of an image, and needs of a microcontroller."""
     from keras_cbpnet.export.bundle import export_bundle
     from keras_cbpnet.export.steps import Order
 
-    run = subject.folder / "run"
-    config = subject.config(min(SHOTS), tasks=1)
+    run = one.folder / "run"
+    config = one.config(min(SHOTS), tasks=1)
     runs.run(config, run)
-    report = export_bundle(run, config, subject.folder / "linux", Order("int8"), True, runs.say)
+    report = export_bundle(run, config, one.folder / "linux", Order("int8"), True, runs.say)
     found = {name: report[name] for name in ("bytes", "multiply_adds")}
     try:
         order = Order("int8", "micro", 0, "sgd")
-        found["micro"] = export_bundle(run, config, subject.folder / "micro", order, True, runs.say)["micro"]
+        found["micro"] = export_bundle(run, config, one.folder / "micro", order, True, runs.say)["micro"]
     except UserError as error:
         found["micro"] = {MISSING: str(error)}
     return {**found, "ethos_u": {name: row for name, row in report["targets"].items() if name.startswith("ethos")}}
 
 
-def instructions(subject: Subject) -> dict[str, Any]:
+def instructions(one: Subject) -> dict[str, Any]:
     """Return the instructions of an image through the bundle's backbone, by emulated processor, or a reason."""
     try:
-        return {cpu: count_instructions(bundle(subject), cpu) for cpu in CPUS}
+        return {cpu: count_instructions(bundle(one), cpu) for cpu in CPUS}
     except MissingError as error:
         return {MISSING: str(error)}
 
 
-def timing(subject: Subject) -> dict[str, Any]:
+def timing(one: Subject) -> dict[str, Any]:
     """Return what `firmware_host bench` says of the bundle, by runtime and threads; a reason for a runtime."""
-    linux, found = bundle(subject), {}
+    linux, found = bundle(one), {}
     for runtime in interpreters():
         if runtime not in installed_interpreters():
             found[runtime] = {MISSING: f"{runtime} is not installed"}
@@ -177,11 +186,11 @@ def timing(subject: Subject) -> dict[str, Any]:
     return found
 
 
-def bundle(subject: Subject) -> Path:
+def bundle(one: Subject) -> Path:
     """Return the folder of the subject's bundle for Linux, converted before or now."""
-    folder = subject.folder / "linux"
+    folder = one.folder / "linux"
     if not (folder / "manifest.json").exists():
-        files(subject)
+        files(one)
     return folder
 
 
@@ -203,7 +212,7 @@ def _row(one: dict[str, Any]) -> dict[str, Any]:
     peaks = [by_threads["1"]["peak_memory_mb"] for by_threads in one["timing"].values() if MISSING not in by_threads]
     fits = MISSING not in micro
     return {
-        "accuracy": round(one["accuracy"]["lda"]["int8"][str(max(SHOTS))]["mean"], 4),
+        "accuracy": round(one["accuracy"]["lda"]["float32"][str(max(SHOTS))]["mean"], 4),
         "bytes": one["files"]["bytes"]["backbone.tflite"],
         "memory": round(max(peaks), 1) if peaks else None,  # MiB
         "instructions": {cpu: counted.get(cpu) for cpu in CPUS},
@@ -251,7 +260,7 @@ def render(record: dict[str, Any]) -> str:
     rows = [["", *backbones]]
     rows += [[title, *(_shown(one, path, show) for one in backbones.values())] for title, path, show in LINES]
     lines = [f"One image; LDA: five draws; CBPNet: {TASKS} tasks, seeds {', '.join(map(str, record['seeds']))}"]
-    if timed := record["parts"].get("timing"):
+    if timed := next(iter(backbones.values()))["made"].get("timing"):
         machine, commit = timed["machine"], str(timed["commit"])[:7]
         lines[0] += f". ms and RAM: {machine['processor']}, {machine['cores']} cores, medians, commit {commit}"
     lines += ["", markdown(rows), "", *_reasons(backbones)]
@@ -280,12 +289,9 @@ def _reasons(backbones: dict[str, Any]) -> list[str]:
 def _boards(short: dict[str, Any]) -> str:
     rows = [["board", *short]]
     for key, board in BOARDS.items():
-        rows.append([f"{key}: {board.title}", *(obstacle(board, row) or _ms(board, row) for row in short.values())])
+        cells = (obstacle(board, row) or f"{board.milliseconds(row):,.0f}" for row in short.values())
+        rows.append([f"{key}: {board.title}", *cells])
     return markdown(rows)
-
-
-def _ms(board: Any, row: dict[str, Any]) -> str:
-    return f"{board.milliseconds(row):,.0f}"
 
 
 if __name__ == "__main__":
