@@ -50,6 +50,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "ncm_white": {"method": "ncm", "whiten": "task"},
     "slda": {"method": "slda"},
     "ranpac": {"method": "ranpac"},
+    "klda": {"method": "klda"},
 }
 PAIR = ("cbpnet", "dualprompt")
 

@@ -65,6 +65,7 @@ METHODS = Table(  # `--method`: subclasses of methods.method.Method
         "ncm": "keras_cbpnet.methods.ncm:NearestClassMean",
         "slda": "keras_cbpnet.methods.slda:SLDA",
         "ranpac": "keras_cbpnet.methods.ranpac:RanPAC",
+        "klda": "keras_cbpnet.methods.klda:KLDA",
     },
 )
 RULES = Table(  # `--plasticity`: subclasses of plasticity.rule.Rule

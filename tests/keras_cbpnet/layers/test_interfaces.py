@@ -10,6 +10,7 @@ from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.cbp_head import CBPHead
+from keras_cbpnet.layers.klda_head import KLDAHead
 from keras_cbpnet.layers.mixed_head import MixedHead
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompt_pool import PromptPool
@@ -28,6 +29,7 @@ HEADS = {
     "mixed": lambda: MixedHead(HeadConfig(units=2, slots=4)),
     "slda": lambda: SLDAHead(4),
     "ranpac": lambda: RanPACHead(4, projected=3),
+    "klda": lambda: KLDAHead(4, projected=3),
 }
 CASES = [
     *((interfaces.Prompts, make) for make in PROMPTS.values()),

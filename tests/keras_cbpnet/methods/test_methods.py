@@ -9,6 +9,7 @@ import tensorflow as tf
 from helpers import tiny_stream
 
 from keras_cbpnet.data import make_stream, open_dataset
+from keras_cbpnet.layers.klda_head import KLDAHead
 from keras_cbpnet.layers.ranpac_head import RanPACHead
 from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.tables import METHODS
@@ -73,8 +74,9 @@ PARAMS = [pytest.param(method, marks=pytest.mark.slow) if method in LATER else m
 @pytest.fixture(scope="module", params=PARAMS)
 def trained(request, stream, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        small = lambda config, slots: RanPACHead(slots, projected=30, name="head")  # noqa: E731
-        patch.setattr(METHODS["ranpac"], "head", staticmethod(small))
+        for name, kind in (("ranpac", RanPACHead), ("klda", KLDAHead)):
+            small = lambda config, slots, kind=kind: kind(slots, projected=30, name="head")  # noqa: E731
+            patch.setattr(METHODS[name], "head", staticmethod(small))
         patch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)  # its plots take long
         yield Trained(request.param, stream, tmp_path_factory.mktemp(request.param))
 
@@ -130,8 +132,10 @@ def test_what_of_the_head_is_trained(trained):
         "ncm": set(),
         "slda": {"kernel", "bias"},
         "ranpac": {"kernel", "gram", "target"},
+        "klda": {"kernel", "bias", "mean", "count", "scatter"},
     }
     weights = {"w1", "b1", "w2", "b2", "w3", "b3", "kernel", "bias", "projection", "gram", "target"}
+    weights |= {"phase", "gamma", "mean", "count", "scatter"}
     moved = {
         name
         for part, name in trained.last

@@ -177,13 +177,15 @@ def test_a_damaged_configuration_is_named(refused, tmp_path):
         assert "config.json is damaged" in refused(tmp_path / "run", method="ncm")
 
 
-@pytest.mark.parametrize("method", ["finetune", "ncm", "slda", "ranpac"])
+@pytest.mark.parametrize("method", ["finetune", "ncm", "slda", "ranpac", "klda"])
 def test_one_image_a_class_is_enough(method, stream, tmp_path, capsys, monkeypatch):
+    from keras_cbpnet.layers.klda_head import KLDAHead
     from keras_cbpnet.layers.ranpac_head import RanPACHead
     from keras_cbpnet.tables import METHODS
 
-    small = lambda config, slots: RanPACHead(slots, projected=30, name="head")  # noqa: E731
-    monkeypatch.setattr(METHODS["ranpac"], "head", staticmethod(small))
+    for name, kind in (("ranpac", RanPACHead), ("klda", KLDAHead)):
+        small = lambda config, slots, kind=kind: kind(slots, projected=30, name="head")  # noqa: E731
+        monkeypatch.setattr(METHODS[name], "head", staticmethod(small))
     arguments = stream.arguments(method=method, dataset=f"npz:{stream.folder / 'single.npz'}")
     assert cli.run(main, [*arguments, "--output", str(tmp_path / "new"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
