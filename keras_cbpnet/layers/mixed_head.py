@@ -11,6 +11,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from firmware_host.shared.bank import BANK, Mixture, bank_shapes, empty_bank
+from firmware_host.shared.bank.mixture import START
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.lazy import tf
@@ -42,7 +43,7 @@ class MixedHead(CBPHead):
         config: HeadConfig | Mapping[str, Any] | None = None,
         rule: Rule | str = "cbp",
         seed: int = 0,
-        block_weight: float = 0.05,
+        block_weight: float = START,
         rebinds: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -91,7 +92,15 @@ class MixedHead(CBPHead):
         else:
             self.mixture.learn_apart(block, feature, label, rng, views)
         self.mixture.bank.renew()
-        for name, value in self.mixture.arrays().items():
+        self._keep(self.mixture.arrays())
+
+    def empty_bank(self) -> None:
+        """Clear the bank, and what is known of how right it and the block were."""
+        self._keep({name: np.zeros(variable.shape, variable.dtype) for name, variable in self.bank.items()})
+        self._mixture = None
+
+    def _keep(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, value in arrays.items():
             self.bank[name].assign(value)
 
     def call(self, feature: Any) -> Any:

@@ -63,6 +63,18 @@ def test_the_block_goes_on_and_the_classes_do_not(features):
     assert lives.live(data, "none", 0, args)[0] > 0.9
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [True, False])
+def test_a_bank_is_emptied_between_lives_or_notices_them(features, told):
+    """Labels mean other classes in the second life."""
+    options = ["--features", str(features), "--lives", "2", "--tasks", "4", "--passes", "1"]
+    args = lives.build_parser().parse_args(options if told else [*options, "--untold"])
+    data = lives.load(features)
+    for rule in ("bank", "mixture"):
+        found = lives.live(data, rule, 0, args)
+        assert min(found) > (0.9 if told else 0.8), (rule, found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
