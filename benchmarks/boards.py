@@ -2,14 +2,15 @@
 
     python -m benchmarks.boards --photos photos --weights deit_tiny.npz --json benchmarks/results/boards.json
         --table keras_cbpnet/boards.json (in one line)
-    python -m benchmarks.boards ... --only timing --json benchmarks/results/boards.json --table keras_cbpnet/boards.json
+    python -m benchmarks.boards --photos photos --weights deit_tiny.npz --json benchmarks/results/boards.json
+        --only timing (in one line)
 
 The second command measures one part again and puts it into the file that is there. `accuracy`: LDA as the results of
 `benchmarks.photos` have it, and the trainer's default method on eight tasks. `files`: a bundle's sizes, what it needs
-under TFLM, what Arm's Vela, where it is on the PATH, says of an Ethos-U. `instructions`: of an image on emulated
-aarch64, where qemu-user is installed. `timing`: medians within one process of `firmware_host bench` on this machine,
-which should have nothing else to do. What is missing leaves a dash and the reason. --table writes what
-`keras_cbpnet.train --preset auto` picks by.
+under TFLM, what Arm's Vela, where it is on the PATH, says of an Ethos-U. `device`: RAM of the device process, and the
+instructions of an image on emulated aarch64, where qemu-user is installed. `timing`: medians within one process of
+`firmware_host bench` on this machine, which should have nothing else to do. What is missing leaves a dash and the
+reason. --table writes what `keras_cbpnet.train --preset auto` picks by; timing is no part of it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -162,28 +163,32 @@ def files(one: Subject) -> dict[str, Any]:
         found["micro"] = export_bundle(run, config, one.folder / "micro", order, True, runs.say)["micro"]
     except UserError as error:
         found["micro"] = {MISSING: str(error)}
-    return {**found, "ethos_u": {name: row for name, row in report["targets"].items() if name.startswith("ethos")}}
+    rows = {name: report["targets"][name] for name in ETHOS_U}
+    ethos_u = {name: row if "per_second" in row else {MISSING: row["source"]} for name, row in rows.items()}
+    return {**found, "ethos_u": ethos_u}
 
 
-def instructions(one: Subject) -> dict[str, Any]:
-    """Return the instructions of an image through the bundle's backbone, by emulated processor, or a reason."""
+def device(one: Subject) -> dict[str, Any]:
+    """Return the peak memory of the device process by runtime, and the instructions of an image by processor."""
     try:
-        return {cpu: count_instructions(bundle(one), cpu) for cpu in CPUS}
+        counts: dict[str, Any] = {cpu: count_instructions(bundle(one), cpu) for cpu in CPUS}
     except MissingError as error:
-        return {MISSING: str(error)}
+        counts = {MISSING: str(error)}
+    memory = {name: bench(one, name, 1, 1)["peak_memory_mb"] for name in installed_interpreters()}
+    return {"memory": memory, "instructions": counts}
 
 
 def timing(one: Subject) -> dict[str, Any]:
-    """Return what `firmware_host bench` says of the bundle, by runtime and threads; a reason for a runtime."""
-    linux, found = bundle(one), {}
-    for runtime in interpreters():
-        if runtime not in installed_interpreters():
-            found[runtime] = {MISSING: f"{runtime} is not installed"}
-            continue
-        stages = Stages(0)
-        options = [("--runtime", runtime, "--threads", str(threads)) for threads in THREADS]
-        found[runtime] = {words[-1]: on_device(stages, "bench", linux, *words) for words in options}
-    return found
+    """Return what `firmware_host bench` says of the bundle, by runtime and threads."""
+    found = {name: {str(n): bench(one, name, n) for n in THREADS} for name in installed_interpreters()}
+    absent = [name for name in interpreters() if name not in found]
+    return {**found, **{name: {MISSING: f"{name} is not installed"} for name in absent}}
+
+
+def bench(one: Subject, runtime: str, threads: int, repeat: int = 50) -> dict[str, Any]:
+    """Return what `firmware_host bench` says of the bundle."""
+    options = ("--runtime", runtime, "--threads", str(threads), "--repeat", str(repeat))
+    return on_device(Stages(0), "bench", bundle(one), *options)
 
 
 def bundle(one: Subject) -> Path:
@@ -197,7 +202,7 @@ def bundle(one: Subject) -> Path:
 PARTS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "accuracy": accuracy,
     "files": files,
-    "instructions": instructions,
+    "device": device,
     "timing": timing,
 }
 
@@ -208,8 +213,7 @@ def table(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(one: dict[str, Any]) -> dict[str, Any]:
-    micro, counted = one["files"]["micro"], one["instructions"]
-    peaks = [by_threads["1"]["peak_memory_mb"] for by_threads in one["timing"].values() if MISSING not in by_threads]
+    micro, counted, peaks = one["files"]["micro"], one["device"]["instructions"], one["device"]["memory"].values()
     fits = MISSING not in micro
     return {
         "accuracy": round(one["accuracy"]["lda"]["float32"][str(max(SHOTS))]["mean"], 4),
@@ -246,8 +250,8 @@ LINES: list[Line] = [
     ("multiply-adds of an image, M", ("files", "multiply_adds"), _times(1e-6, 1)),
     *((f"{name}, bytes", ("files", "bytes", name), _times(1, 0)) for name in ("backbone.tflite", "head.tflite")),
     *((f"{name}, threads: {n}, ms", ("timing", name, n, "predict_ms"), _times(1, 2)) for name, n in CALLS),
-    *((f"{name}, RAM, MiB", ("timing", name, "1", "peak_memory_mb"), _times(1, 0)) for name in interpreters()),
-    *((f"instructions, emulated {cpu}, M", ("instructions", cpu), _times(1e-6, 1)) for cpu in CPUS),
+    *((f"{name}, RAM, MiB", ("device", "memory", name), _times(1, 0)) for name in interpreters()),
+    *((f"instructions, emulated {cpu}, M", ("device", "instructions", cpu), _times(1e-6, 1)) for cpu in CPUS),
     ("TFLM arena, KiB", ("files", "micro", "arena_bytes"), _times(1 / 1024, 0)),
     ("TFLM flash, KiB", ("files", "micro", "flash_bytes"), _times(1 / 1024, 0)),
     *((f"{name} by Vela: SRAM KiB, images a second", ("files", "ethos_u", name), _ethos) for name in ETHOS_U),
@@ -262,9 +266,14 @@ def render(record: dict[str, Any]) -> str:
     lines = [f"One image; LDA: five draws; CBPNet: {TASKS} tasks, seeds {', '.join(map(str, record['seeds']))}"]
     if timed := next(iter(backbones.values()))["made"].get("timing"):
         machine, commit = timed["machine"], str(timed["commit"])[:7]
-        lines[0] += f". ms and RAM: {machine['processor']}, {machine['cores']} cores, medians, commit {commit}"
-    lines += ["", markdown(rows), "", *_reasons(backbones)]
-    if all(part in one for one in backbones.values() for part in PARTS):
+        lines[0] += f". ms: {machine['processor']}, {machine['cores']} cores, medians, commit {commit}"
+    lines += [
+        "",
+        markdown(rows),
+        "",
+        *(f"- {name}: {why}" for name, one in backbones.items() for why in dict.fromkeys(_reasons(one))),
+    ]
+    if all(part in one for one in backbones.values() for part in ("accuracy", "files", "device")):
         lines += ["", "Estimates, ms an image; nothing of it was run on such a board:", "", _boards(table(record))]
     return "\n".join(lines)
 
@@ -276,14 +285,13 @@ def _shown(one: dict[str, Any], path: Sequence[str], show: Callable[[Any], str])
         return "-"
 
 
-def _reasons(backbones: dict[str, Any]) -> list[str]:
-    """Return a line for each reason why there is a dash."""
-    found = []
-    for name, one in backbones.items():
-        vela = {row["source"] for row in one.get("files", {}).get("ethos_u", {}).values() if "per_second" not in row}
-        places = [one.get("files", {}).get("micro", {}), one.get("instructions", {}), *one.get("timing", {}).values()]
-        found += [f"- {name}: {reason}" for reason in [*(p[MISSING] for p in places if MISSING in p), *sorted(vela)]]
-    return found
+def _reasons(found: dict[str, Any]) -> Iterator[str]:
+    """Yield each reason why there is a dash."""
+    for key, value in found.items():
+        if key == MISSING:
+            yield value
+        elif isinstance(value, dict):
+            yield from _reasons(value)
 
 
 def _boards(short: dict[str, Any]) -> str:
