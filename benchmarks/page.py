@@ -12,6 +12,7 @@ from benchmarks import (
     backbones,
     changing_labels,
     class_incremental,
+    defaults,
     endurance,
     lives,
     micro,
@@ -79,6 +80,14 @@ T tasks of new classes, rehearsal-free unless a row says `replay`, each image cl
 task's number. `mixture`: block and bank, the default; `bank`: the bank alone; `cbpnet`: prompts and block, the
 paper's setting; `block`: no prompts; `no_cbp`: no unit is ever reset; `random_choice`: the
 unit to reset is drawn at random; `finetune`: a linear output layer without prompts; `ncm`: nearest class mean.""",
+    ),
+    Section(
+        "defaults*.json",
+        "Defaults against best",
+        alone(defaults.render),
+        words="""\
+`python -m keras_cbpnet.train` without options, beside settings that help somewhere; a seed draws images and class
+order.""",
     ),
     Section(
         "changing_labels_*.json",
