@@ -11,7 +11,8 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.find import Runtime, open_backbone, open_head
-from firmware_host.learning.working_state import WorkingState, start_snapshot
+from firmware_host.learning.start import start_snapshot
+from firmware_host.learning.working_state import WorkingState
 from firmware_host.process_memory import peak_memory_mb
 
 __all__ = ["bench"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,11 +19,12 @@ from firmware_host.evaluation import accuracy, check_lengths
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
 from firmware_host.learning.camera import Camera
+from firmware_host.learning.start import generator_state, start_snapshot
 from firmware_host.learning.surprise import noticing
 from firmware_host.learning.teaching import teach
 from firmware_host.learning.transaction import Transaction
-from firmware_host.learning.working_state import WorkingState, generator_state, start_snapshot
-from firmware_host.prediction import Prediction
+from firmware_host.learning.working_state import WorkingState
+from firmware_host.prediction import UNKNOWN_RATE, Prediction, predicted
 from firmware_host.shared.arguments import given_path
 from firmware_host.shared.names import known_name
 from firmware_host.state import StateFolder, state_path
@@ -32,7 +32,6 @@ from firmware_host.state import StateFolder, state_path
 __all__ = ["DEFAULT_EPOCHS", "UNKNOWN_RATE", "Device", "Prediction"]
 
 DEFAULT_EPOCHS = 20
-UNKNOWN_RATE = 0.05
 logger = logging.getLogger(__name__)
 
 
@@ -127,18 +126,10 @@ class Device:
     def predict(self, image: ImageLike) -> Prediction:
         """Return the Prediction for one image (path, or uint8 RGB [h, w, 3] of any size).
 
-        The latency excludes reading the file. Raises DeviceError for what is not an image, and when no class is known.
+        An unknown one is counted among those alike. The latency excludes reading the file. Raises DeviceError for what
+        is not an image, and when no class is known.
         """
-        if not self.classes:
-            raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
-        pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
-        started = time.perf_counter()
-        feature = self._working.dequantize(self._backbone(pixels).raw[0])  # (d,)
-        probabilities, novelty = self._working.judge(feature)  # (C,)
-        latency_ms = (time.perf_counter() - started) * 1e3
-        slot = int(np.argmax(probabilities[: len(self.classes)]))
-        known = novelty <= 1.0 - self.unknown_rate
-        return Prediction(self.classes[slot], float(probabilities[slot]), latency_ms, known, novelty)
+        return self._predict(image, True)
 
     def learn(
         self,
@@ -225,7 +216,7 @@ class Device:
 
         Raises DeviceError for what is not an image, and for labels that the device does not know.
         """
-        return accuracy(self, images, labels, progress)
+        return accuracy(self.classes, lambda image: self._predict(image, False).label, images, labels, progress)
 
     def add_class(self, name: str) -> int:
         """Give `name` the next spare slot, from which it can be predicted once images of it were learned; return it.
@@ -283,6 +274,14 @@ class Device:
             raw = self._features(images, progress)  # (N, d)
             self._folder.lock()
             yield transaction, raw, slots
+        if not transaction.taken_back:
+            self._working.named_by(raw)
+
+    def _predict(self, image: ImageLike, counted: bool) -> Prediction:
+        if not self.classes:
+            raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
+        pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
+        return predicted(self._backbone, self._working, pixels, self.unknown_rate, counted)
 
     def _settings(
         self, replay: str, epochs: int, learning_rate: float | None, save_every: int = 0

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from firmware_host.bundle import DeviceError
 from firmware_host.images import ImageLike
 from firmware_host.learning.learner import Progress
 from firmware_host.shared.names import known_name
 
-if TYPE_CHECKING:
-    from firmware_host.device import Device
-
 __all__ = ["accuracy", "check_lengths"]
 
 
-def accuracy(device: Device, images: Sequence[ImageLike], labels: Sequence[str], progress: Progress) -> dict[str, Any]:
-    """Return what `Device.evaluate` returns; raises DeviceError as it does."""
+def accuracy(
+    classes: Sequence[str],
+    predict: Callable[[ImageLike], str],
+    images: Sequence[ImageLike],
+    labels: Sequence[str],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Return what `Device.evaluate` returns for the classes that a device knows; raises DeviceError as it does."""
     check_lengths(images, labels)
-    labels = [known_name(label, device.classes) for label in labels]
-    unknown = sorted(set(labels) - set(device.classes))
+    labels = [known_name(label, classes) for label in labels]
+    unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise DeviceError(
             f"unknown label {', '.join(repr(name) for name in unknown)}: the device knows "
-            f"{', '.join(device.classes) or 'none'}; teach it with learn, or leave these images out"
+            f"{', '.join(classes) or 'none'}; teach it with learn, or leave these images out"
         )
-    hits: dict[str, list[bool]] = {name: [] for name in device.classes}
+    hits: dict[str, list[bool]] = {name: [] for name in classes}
     for done, (image, name) in enumerate(zip(images, labels), 1):
-        hits[name].append(device.predict(image).label == name)
+        hits[name].append(predict(image) == name)
         if progress:
             progress("evaluating", done, len(labels))
     per_class = {name: sum(right) / len(right) for name, right in hits.items() if right}

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from typing import NamedTuple, Optional
 
-__all__ = ["Prediction"]
+import numpy as np
+
+from firmware_host.engines.backbone import Backbone
+from firmware_host.engines.protocol import Array
+from firmware_host.learning.working_state import WorkingState
+from firmware_host.shared.bank.unknowns import OFFERED
+
+__all__ = ["UNKNOWN_RATE", "Prediction", "predicted"]
+
+UNKNOWN_RATE = 0.05
 
 
 class Prediction(NamedTuple):
@@ -18,6 +28,10 @@ class Prediction(NamedTuple):
             called unknown.
         novelty: share of images of known classes that are less novel than this one, 0 to 1; 0 where the device cannot
             tell, as without a bank.
+        group: number of the group of unknown images alike that this one belongs to; None where it is known.
+        alike: how many images the device has put into that group so far, with this one; one that comes again counts
+            again.
+        offered: whether they are enough to be worth a name.
     """
 
     label: str
@@ -25,3 +39,28 @@ class Prediction(NamedTuple):
     latency_ms: float
     known: bool = True
     novelty: float = 0.0
+    group: Optional[int] = None
+    alike: int = 0
+    offered: bool = False
+
+
+def predicted(backbone: Backbone, working: WorkingState, pixels: Array, rate: float, counted: bool) -> Prediction:
+    """Return the Prediction for pixels [H, W, 3].
+
+    Args:
+        backbone: pixels to features.
+        working: what the device knows.
+        pixels: of the size that the backbone takes, uint8 RGB.
+        rate: share of images of known classes that may be called unknown.
+        counted: whether an unknown image is counted among those alike.
+    """
+    started = time.perf_counter()
+    feature = working.dequantize(backbone(pixels).raw[0])  # (d,)
+    probabilities, novelty = working.judge(feature)  # (C,)
+    known, group, alike = novelty <= 1.0 - rate, None, 0
+    if counted and not known and working.mixture is not None:
+        group, alike = working.unknowns.see(working.mixture, feature)
+    latency_ms = (time.perf_counter() - started) * 1e3
+    slot = int(np.argmax(probabilities[: len(working.classes)]))
+    label, probability = working.classes[slot], float(probabilities[slot])
+    return Prediction(label, probability, latency_ms, known, novelty, group, alike, alike >= OFFERED)

@@ -47,6 +47,10 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
         found = device.predict(pixels)
         what = found.label if found.known else f"unknown (nearest: {found.label})"
         text = f"{name}: {what} ({found.probability:.1%}, {found.latency_ms:.2f} ms)"
+        if found.group is not None:
+            text += f", group {found.group}"
+        if found.offered:
+            text += f": {found.alike} alike, teach them a name?"
         yield Output({"image": name, **found._asdict()}, text, more=True)
 
 

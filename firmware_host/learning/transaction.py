@@ -13,6 +13,7 @@ class Transaction:
     def __init__(self, working: WorkingState) -> None:
         self._working = working
         self._before = working.snapshot()
+        self.taken_back = False  # whether the last change did not happen
 
     def __enter__(self) -> Transaction:
         return self
@@ -27,4 +28,5 @@ class Transaction:
 
     def take_back(self) -> None:
         """Bring back what was there before, or at the last `keep`."""
+        self.taken_back = True
         self._working.restore(self._before)

@@ -8,20 +8,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
+from firmware_host.bundle import Bundle, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
 from firmware_host.learning import learner
 from firmware_host.learning.camera_state import CameraState, lesson_through
 from firmware_host.shared.bank import Mixture, bank_axes
+from firmware_host.shared.bank.unknowns import Unknowns
 from firmware_host.shared.names import distinct_names, known_name
 from firmware_host.state import Snapshot
 from firmware_host.state.buffer import ReplayBuffer
 
-__all__ = ["WorkingState", "generator_state", "nearest", "start_snapshot"]
+__all__ = ["WorkingState", "nearest"]
 
 
 class WorkingState:
@@ -40,6 +40,7 @@ class WorkingState:
         self.plain = dequantize
         self.said: str | None = None  # of the camera, by the last lesson of several images
         self.rng = np.random.default_rng()
+        self.unknowns = Unknowns()  # neither saved nor rolled back
         self.restore(start.completed(head.get_state(), bundle.bank()))
 
     def snapshot(self) -> Snapshot:
@@ -100,6 +101,7 @@ class WorkingState:
 
     def move_camera(self, offset: Array) -> None:
         """Take another offset [d] from every feature; what this camera's images put into class means moves along."""
+        self.unknowns.clear()
         moved = self.camera.share(self.statistics)[:, None] * (offset - self.camera.offset)  # (C, d)
         self.camera.offset = np.array(offset, np.float32)
         state, old = self.head.get_state(), self.statistics
@@ -124,6 +126,11 @@ class WorkingState:
         if self.mixture is not None:
             found, novelty = self.mixture.judge(found, feature[None])
         return found[0], float(novelty[0])
+
+    def named_by(self, raw: Array) -> None:
+        """Forget the groups of unknown images that those of a lesson, as stored [n, d], have given a name."""
+        if self.mixture is not None:
+            self.unknowns.forget(self.mixture, self.dequantize(raw))
 
     def observe(self, feature: Array, label: Array, batch: int) -> None:
         """Take each real image once, features [n, d] and slots [n], into class means, statistics and the bank."""
@@ -220,6 +227,7 @@ class WorkingState:
             DeviceError: it is not known.
         """
         slot = self._slot(name)
+        self.unknowns.clear()
         state = self.head.get_state()
         for tensor, axis in self.bundle.class_axes.items():
             state[tensor] = _without(state[tensor], slot, axis)
@@ -272,28 +280,3 @@ def _without(values: Array, slot: int, axis: int) -> Array:
     kept = np.delete(values, slot, axis)
     empty = np.zeros_like(np.take(values, [slot], axis))
     return np.concatenate([kept, empty], axis)
-
-
-def start_snapshot(bundle: Bundle, head: Head) -> Snapshot:
-    """Return what the bundle itself knows, with the random numbers of seed 0."""
-    state = head.get_state()
-    statistics = ClassStatistics(state["class_mean"], state["class_count"], _start_scatter(bundle))
-    return Snapshot(state, statistics, bundle.classes, generator_state(0))
-
-
-def generator_state(seed: int) -> dict[str, Any]:
-    """Return the state of fresh random numbers; raises DeviceError for a seed below 0."""
-    if seed < 0:
-        raise DeviceError(f"seed is {seed}: use 0 or more")
-    return dict(np.random.default_rng(seed).bit_generator.state)
-
-
-def _start_scatter(bundle: Bundle) -> Array:
-    """Return the scatter matrix [d, d] that replay starts with; zero where the bundle has no statistics."""
-    d = bundle.feature_size
-    if "statistics.npz" not in bundle.files:
-        return np.zeros((d, d))
-    arrays = bundle.arrays("statistics.npz")
-    if "scatter" not in arrays or arrays["scatter"].shape != (d, d):
-        raise BundleError(f"{bundle.file('statistics.npz')} has no scatter of shape [{d}, {d}]: convert the run again")
-    return arrays["scatter"]

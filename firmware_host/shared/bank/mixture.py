@@ -66,6 +66,10 @@ class Mixture:
         mixed = self._mixed(block, bank)
         return mixed, self.bank.novelty(signals(density, mixed))
 
+    def white(self, feature: Array) -> Array:
+        """Return features [N, d] where the covariance that all classes share is the identity."""
+        return np.asarray(((feature - self._mean) / self._scale) @ self.bank.metric().whitener)
+
     def learn(self, block: Array, feature: Array, label: Array) -> None:
         """Take labelled images in, features [N, d] and labels [N], which the block gave the probabilities [N, C]."""
         if len(self.bank.labels):

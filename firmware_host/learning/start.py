@@ -1,0 +1,38 @@
+"""What a device starts from where it has learned nothing yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
+from firmware_host.engines.protocol import Array, Head
+from firmware_host.state import Snapshot
+
+__all__ = ["generator_state", "start_snapshot"]
+
+
+def start_snapshot(bundle: Bundle, head: Head) -> Snapshot:
+    """Return what the bundle itself knows, with the random numbers of seed 0."""
+    state = head.get_state()
+    statistics = ClassStatistics(state["class_mean"], state["class_count"], _start_scatter(bundle))
+    return Snapshot(state, statistics, bundle.classes, generator_state(0))
+
+
+def generator_state(seed: int) -> dict[str, Any]:
+    """Return the state of fresh random numbers; raises DeviceError for a seed below 0."""
+    if seed < 0:
+        raise DeviceError(f"seed is {seed}: use 0 or more")
+    return dict(np.random.default_rng(seed).bit_generator.state)
+
+
+def _start_scatter(bundle: Bundle) -> Array:
+    """Return the scatter matrix [d, d] that replay starts with; zero where the bundle has no statistics."""
+    d = bundle.feature_size
+    if "statistics.npz" not in bundle.files:
+        return np.zeros((d, d))
+    arrays = bundle.arrays("statistics.npz")
+    if "scatter" not in arrays or arrays["scatter"].shape != (d, d):
+        raise BundleError(f"{bundle.file('statistics.npz')} has no scatter of shape [{d}, {d}]: convert the run again")
+    return arrays["scatter"]

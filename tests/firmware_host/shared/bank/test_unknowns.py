@@ -1,0 +1,90 @@
+"""Unknown images that are alike are put together, others are not, and what is remembered is bounded."""
+
+import numpy as np
+import pytest
+
+from firmware_host.shared.bank import Mixture, empty_bank
+from firmware_host.shared.bank.unknowns import GROUPS, OFFERED, Unknowns
+
+D, KNOWN, NEW = 16, 30, 6
+
+
+def drawn(rng, centres, label):
+    return (centres[label] + rng.normal(size=(len(label), D)) * np.linspace(0.5, 2.0, D)).astype(np.float32)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(4)
+
+
+@pytest.fixture
+def centres(rng):
+    return rng.normal(size=(KNOWN + NEW, D)) * 2.0 * np.linspace(0.5, 2.0, D)
+
+
+@pytest.fixture
+def mixture(rng, centres):
+    label = np.repeat(np.arange(KNOWN), 40)
+    found = Mixture(empty_bank(KNOWN + NEW, KNOWN + NEW + 4, D, 4), np.zeros(D), np.ones(D), 0.0)
+    found.learn_apart(np.zeros((len(label), KNOWN + NEW), np.float32), drawn(rng, centres, label), label, rng)
+    return found
+
+
+def test_each_class_that_is_not_known_becomes_one_group(rng, centres, mixture):
+    unknowns, members = Unknowns(), {}
+    for slot in rng.permutation(np.repeat(np.arange(KNOWN, KNOWN + NEW), 30)):
+        group, alike = unknowns.see(mixture, drawn(rng, centres, np.array([slot]))[0])
+        members.setdefault(group, []).append(slot)
+        assert alike == len(members[group])
+    offered = [found for found in members.values() if len(found) >= OFFERED]
+    assert {max(found, key=found.count) for found in offered} == set(range(KNOWN, KNOWN + NEW))
+    assert np.mean([found.count(max(found, key=found.count)) / len(found) for found in offered]) > 0.98
+    assert sum(map(len, offered)) > 0.75 * 30 * NEW
+
+
+def test_the_units_of_the_features_do_not_matter(rng, centres):
+    """Alike is measured by the known classes' own covariance, not by a distance that fits one backbone."""
+    label, stream = np.repeat(np.arange(KNOWN), 40), np.tile(np.arange(KNOWN, KNOWN + NEW), 5)
+    feature, new, guess = (
+        drawn(rng, centres, label),
+        drawn(rng, centres, stream),
+        np.zeros((40 * KNOWN, KNOWN), np.float32),
+    )
+    found = []
+    for unit in (1.0, 1000.0):
+        mixture = Mixture(empty_bank(KNOWN, KNOWN + 4, D, 4), np.zeros(D), np.full(D, unit), 0.0)
+        mixture.learn_apart(guess, unit * feature, label, np.random.default_rng(0))
+        unknowns = Unknowns()
+        found.append([unknowns.see(mixture, unit * row) for row in new])
+    assert found[0] == found[1]
+
+
+def test_the_same_image_seen_again_is_seen_again(rng, centres, mixture):
+    unknowns, image = Unknowns(), drawn(rng, centres, np.array([KNOWN]))[0]
+    assert [unknowns.see(mixture, image) for _ in range(OFFERED)] == [(1, seen) for seen in range(1, OFFERED + 1)]
+
+
+def test_the_least_recently_seen_group_gives_way(rng, mixture):
+    """Images each alone in its corner: as many groups as there is room for, and one that is seen again stays."""
+    unknowns, corners = Unknowns(), 20.0 * rng.normal(size=(3 * GROUPS, D)) * np.linspace(0.5, 2.0, D)
+    for corner in corners[:GROUPS]:
+        unknowns.see(mixture, corner)
+    assert unknowns.see(mixture, corners[0]) == (1, 2)
+    for place, corner in enumerate(corners[GROUPS:], GROUPS + 1):
+        assert unknowns.see(mixture, corner) == (place, 1)
+        assert unknowns.see(mixture, corners[0])[0] == 1
+        assert len(unknowns._groups) == GROUPS
+    assert unknowns.see(mixture, corners[1]) == (3 * GROUPS + 1, 1)
+
+
+def test_a_group_goes_when_its_images_get_a_name(rng, centres, mixture):
+    unknowns, (one, other) = Unknowns(), centres[KNOWN : KNOWN + 2]
+    assert [unknowns.see(mixture, row) for row in (one, other, one, other)] == [(1, 1), (2, 1), (1, 2), (2, 2)]
+    unknowns.forget(mixture, drawn(rng, centres, np.arange(KNOWN)))  # images of known classes are not theirs
+    assert [unknowns.see(mixture, row) for row in (one, other)] == [(1, 3), (2, 3)]
+    unknowns.forget(mixture, np.stack([one, one]))
+    assert [unknowns.see(mixture, row) for row in (one, other)] == [(3, 1), (2, 4)]
+    unknowns.clear()
+    unknowns.forget(mixture, np.stack([one, one]))
+    assert [unknowns.see(mixture, row) for row in (one, other)] == [(4, 1), (5, 1)]
