@@ -70,6 +70,7 @@ class BackboneConfig(Config):
             scale and offset.
         mean: per-channel mean of the input, in 0..1 of the pixel range.
         deviation: per-channel standard deviation of the input, in 0..1 of the pixel range.
+        registers: tokens without a position after the class token (Darcet et al., arXiv 2309.16588).
     """
 
     image_size: int = 32
@@ -83,6 +84,7 @@ class BackboneConfig(Config):
     whitening: bool = False
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    registers: int = 0
 
     def __post_init__(self) -> None:
         if self.activation not in ("quick_gelu", "gelu"):

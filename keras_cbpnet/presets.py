@@ -1,4 +1,4 @@
-"""Named backbones; each preset's docstring is its run sheet."""
+"""Named backbones, for `--preset NAME` and `Backbone.from_preset(NAME)`; each docstring is its preset's run sheet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 
 from keras_cbpnet.config import BackboneConfig
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.models.hub import check_address, fetch, is_address
+
+IMAGENET: Mapping[str, Any] = {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Preset:
         name: of the preset.
         backbone: its sizes.
         weights: file in `keras_cbpnet/weights`, empty where none is shipped.
+        hub: where it is on the Hugging Face hub, hf:OWNER/NAME[@REVISION][/FILE]; empty for nowhere.
+        sha256: of that file; empty for the one that the hub states.
         training: by data set, what a run with this backbone changes of the trainer's defaults.
         cbpnet: what a run of --method cbpnet changes of them on any data set.
     """
@@ -27,6 +32,8 @@ class Preset:
     name: str
     backbone: BackboneConfig
     weights: str = ""
+    hub: str = ""
+    sha256: str = ""
     training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     cbpnet: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -81,13 +88,7 @@ def vit_tiny_96() -> Preset:
     units, and learns to see in 36 patches what DeiT-tiny sees in 196. 29 minutes for the teacher's outputs and 47 for
     six epochs on 2 busy CPU cores. Log: benchmarks/pretraining; measurements: benchmarks/NOTES.md, entry 58.
     """
-    config = dataclasses.replace(
-        _plain_vit(192, 3, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225)),
-        image_size=96,
-        mlp_width=640,
-        activation="quick_gelu",
-        whitening=True,
-    )
+    config = _plain_vit(192, 3, **IMAGENET, image_size=96, mlp_width=640, activation="quick_gelu", whitening=True)
     return Preset("vit_tiny_96", config, "vit_tiny_96.npz")
 
 
@@ -108,76 +109,115 @@ def _hybrid(stem: tuple[tuple[int, int], ...], width: int, heads: int, mlp_width
 
 
 def deit_tiny_16_224() -> Preset:
-    """DeiT-tiny (Touvron et al., arXiv 2012.12877): 224x224 pixels, 197 tokens, width 192, depth 12; not shipped.
+    """DeiT-tiny (Touvron et al., arXiv 2012.12877): 224x224 pixels, 197 tokens, width 192, depth 12; from the hub.
 
-    keras_cbpnet.Backbone.from_preset("deit_tiny_16_224", weights="model.safetensors")
-    python -m keras_cbpnet.train --preset deit_tiny_16_224 --weights model.safetensors --dataset folder:photos
+    python -m keras_cbpnet.train --preset deit_tiny_16_224 --dataset folder:photos
 
-    Weights: Apache-2.0, trained on ImageNet-1k, https://github.com/facebookresearch/deit; as `model.safetensors` in the
-    Hugging Face models facebook/deit-tiny-patch16-224 and timm/deit_tiny_patch16_224.fb_in1k. The distilled variant
-    does not fit. ImageNet mean and deviation. 5,524,416 parameters without the classifier; 5,515,200 here, where the
-    norms inside the blocks are folded into the layers after them.
+    Weights: Apache-2.0, trained on ImageNet-1k, https://github.com/facebookresearch/deit; 23 MB, revision and SHA-256
+    pinned. The distilled variant does not fit. ImageNet mean and deviation. 5,524,416 parameters without the
+    classifier; 5,515,200 here, where the norms inside the blocks are folded into the layers after them.
 
     With --method cbpnet the first task alone trains prompts, unless --prompt-tasks says otherwise: one prompt needs no
     query pass, half the work of an image, and lost nothing in a small comparison
     (benchmarks/results/prompt_selection_deit.json).
     """
-    config = _plain_vit(192, 3, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
-    return Preset("deit_tiny_16_224", config, cbpnet={"prompt_tasks": 1})
+    return Preset(
+        "deit_tiny_16_224",
+        _plain_vit(192, 3, **IMAGENET),
+        hub="hf:timm/deit_tiny_patch16_224.fb_in1k@80e968688553f219e4a86f940ed945a23709c16f/model.safetensors",
+        sha256="21d4764d94f6c3ffdb6da3581115a0a1ee2d505537d96883b540e54766407c9e",
+        cbpnet={"prompt_tasks": 1},
+    )
+
+
+def deit_small_16_224() -> Preset:
+    """DeiT-small (Touvron et al., arXiv 2012.12877): 224x224 pixels, 197 tokens, width 384, depth 12; from the hub.
+
+    python -m keras_cbpnet.train --preset deit_small_16_224 --dataset folder:photos
+
+    Weights: Apache-2.0, trained on ImageNet-1k, https://github.com/facebookresearch/deit; 88 MB, revision and SHA-256
+    pinned. ImageNet mean and deviation. 21,665,664 parameters without the classifier; 21,647,232 here, norms folded.
+    """
+    return Preset(
+        "deit_small_16_224",
+        _plain_vit(384, 6, **IMAGENET),
+        hub="hf:timm/deit_small_patch16_224.fb_in1k@91327a9c99f98fe6b524cd4d397b7226b80e1365/model.safetensors",
+        sha256="1e747b4a8d0df2cfbd3c450e8c97685d867448ab0c2ddbfb34b6885f5cb23e5b",
+    )
 
 
 def vit_small_16_224() -> Preset:
-    """ViT-S/16 (Steiner et al., arXiv 2106.10270): 224x224 pixels, 197 tokens, width 384, depth 12; not shipped.
+    """ViT-S/16 (Steiner et al., arXiv 2106.10270): 224x224 pixels, 197 tokens, width 384, depth 12; from the hub.
 
-    keras_cbpnet.Backbone.from_preset("vit_small_16_224", weights="model.safetensors")
-    python -m keras_cbpnet.train --preset vit_small_16_224 --weights model.safetensors --dataset folder:photos
+    python -m keras_cbpnet.train --preset vit_small_16_224 --dataset folder:photos
 
     Weights: Apache-2.0, trained on ImageNet-21k, the S/16 .npz files of
-    https://github.com/google-research/vision_transformer; as `model.safetensors` in the Hugging Face model
-    timm/vit_small_patch16_224.augreg_in21k. Mean and deviation 0.5. DeiT-small has the same shapes but ImageNet's mean
-    and deviation: do not load it here. 21,665,664 parameters without the classifier; 21,647,232 here, norms folded.
+    https://github.com/google-research/vision_transformer; the hub's newest revision, checked against the SHA-256 that
+    the hub states. Mean and deviation 0.5, so DeiT-small's weights do not belong here. 21,665,664 parameters without
+    the classifier; 21,647,232 here, norms folded.
     """
-    return Preset("vit_small_16_224", _plain_vit(384, 6))
+    hub = "hf:timm/vit_small_patch16_224.augreg_in21k/model.safetensors"
+    return Preset("vit_small_16_224", _plain_vit(384, 6), hub=hub)
 
 
 def vit_base_16_224() -> Preset:
-    """ViT-B/16 (Dosovitskiy et al., arXiv 2010.11929), the paper's: 224x224, 197 tokens, width 768; not shipped.
+    """ViT-B/16 (Dosovitskiy et al., arXiv 2010.11929), the paper's: 224x224, 197 tokens, width 768; from the hub.
 
-    keras_cbpnet.Backbone.from_preset("vit_base_16_224", weights="ViT-B_16.npz")
-    python -m keras_cbpnet.train --preset vit_base_16_224 --weights ViT-B_16.npz --dataset imagenet_r --tasks 10
+    python -m keras_cbpnet.train --preset vit_base_16_224 --dataset imagenet_r --tasks 10
 
-    Weights: Apache-2.0, trained on ImageNet-21k, the B/16 .npz files of
-    https://github.com/google-research/vision_transformer; as `model.safetensors` in the Hugging Face models
-    google/vit-base-patch16-224-in21k and timm/vit_base_patch16_224.augreg_in21k. Mean and deviation 0.5. DeiT-base has
-    the same shapes but ImageNet's mean and deviation: do not load it here. 85,798,656 parameters without the
-    classifier; 85,761,792 here, norms folded.
+    Weights: Apache-2.0, trained on ImageNet-21k with the augmentation and regularization of Steiner et al. (arXiv
+    2106.10270), the B/16 .npz files of https://github.com/google-research/vision_transformer; the hub's newest
+    revision, checked against the SHA-256 that the hub states. `weights` may also name Google's ViT-B_16.npz or
+    hf:google/vit-base-patch16-224-in21k. Mean and deviation 0.5, so DeiT-base's weights do not belong here. 85,798,656
+    parameters without the classifier; 85,761,792 here, norms folded.
 
     On cifar100 and imagenet_r the trainer's defaults are those of the paper's experiments: 10 tasks, prompts and head
     trained together for 5 and 50 epochs on batches of 24, Adam at 0.03 and 0.005 times 24 / 256 (DualPrompt's public
     settings, which the paper builds on), expert prompts of 5 and 20 rows, no quantization.
     """
     common = {"tasks": 10, "batch": 24, "head_epochs": 0, "qat": False, "block": "residual"}
+    slow = {"learning_rate": 4.7e-4, "prompt_learning_rate": 4.7e-4}
     training = {
         "cifar100": {**common, "epochs": 5, "learning_rate": 2.8e-3, "prompt_learning_rate": 2.8e-3},
-        "imagenet_r": {
-            **common,
-            "epochs": 50,
-            "learning_rate": 4.7e-4,
-            "prompt_learning_rate": 4.7e-4,
-            "expert_length": 20,
-        },
+        "imagenet_r": {**common, **slow, "epochs": 50, "expert_length": 20},
     }
-    return Preset("vit_base_16_224", _plain_vit(768, 12), training=training)
+    hub = "hf:timm/vit_base_patch16_224.augreg_in21k/model.safetensors"
+    return Preset("vit_base_16_224", _plain_vit(768, 12), hub=hub, training=training)
 
 
-def _plain_vit(
-    width: int,
-    heads: int,
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
-    deviation: tuple[float, float, float] = (0.5, 0.5, 0.5),
-) -> BackboneConfig:
+def dinov2_small_14() -> Preset:
+    """DINOv2 ViT-S/14 (Oquab et al., arXiv 2304.07193): 224x224 pixels, 257 tokens, width 384, depth 12; from the hub.
+
+    python -m keras_cbpnet.train --preset dinov2_small_14 --dataset folder:photos
+
+    Weights: Apache-2.0, trained without labels on LVD-142M, https://github.com/facebookresearch/dinov2; 88 MB, revision
+    and SHA-256 pinned. Also in facebook/dinov2-small. ImageNet mean and deviation. Layer scale is folded into the dense
+    layers before it, and positions are interpolated from 518x518 pixels as timm does (image_size=518 has them as they
+    are). 21,628,800 parameters; 21,601,152 here, norms and layer scale folded.
+    """
+    return Preset(
+        "dinov2_small_14",
+        _plain_vit(384, 6, **IMAGENET, patch_size=14),
+        hub="hf:timm/vit_small_patch14_dinov2.lvd142m@4610ca143709d58a633b6397a74412c2c3842454/model.safetensors",
+        sha256="04d27f3400d059fc0cfd7d17dd1909a75bf3ea8fb3eeb48b97cb99e57ee20081",
+    )
+
+
+def dinov2_small_14_reg() -> Preset:
+    """DINOv2 ViT-S/14 with four registers (Darcet et al., arXiv 2309.16588): 224x224, 261 tokens; from the hub.
+
+    python -m keras_cbpnet.train --preset dinov2_small_14_reg --dataset folder:photos
+
+    As `dinov2_small_14`, but for the hub's newest revision, checked against the SHA-256 that the hub states. Also in
+    facebook/dinov2-with-registers-small. 21,630,336 parameters; 21,602,688 here, norms and layer scale folded.
+    """
+    config = _plain_vit(384, 6, **IMAGENET, patch_size=14, registers=4)
+    return Preset("dinov2_small_14_reg", config, hub="hf:timm/vit_small_patch14_reg4_dinov2.lvd142m/model.safetensors")
+
+
+def _plain_vit(width: int, heads: int, **changes: Any) -> BackboneConfig:
     """Return a ViT of 12 blocks on 16x16 patches of 224x224 pixels, as the weights of others need it."""
-    return BackboneConfig(
+    config = BackboneConfig(
         image_size=224,
         stem=(),
         patch_size=16,
@@ -186,15 +226,15 @@ def _plain_vit(
         heads=heads,
         mlp_width=4 * width,
         activation="gelu",
-        mean=mean,
-        deviation=deviation,
+        mean=(0.5, 0.5, 0.5),
+        deviation=(0.5, 0.5, 0.5),
     )
+    return dataclasses.replace(config, **changes)
 
 
-PRESETS: dict[str, Callable[[], Preset]] = {
-    preset.__name__: preset
-    for preset in (vit_nano_32, vit_micro_32, vit_tiny_96, deit_tiny_16_224, vit_small_16_224, vit_base_16_224)
-}
+OURS = (vit_nano_32, vit_micro_32, vit_tiny_96)
+HUB = (deit_tiny_16_224, deit_small_16_224, vit_small_16_224, vit_base_16_224, dinov2_small_14, dinov2_small_14_reg)
+PRESETS: dict[str, Callable[[], Preset]] = {preset.__name__: preset for preset in (*OURS, *HUB)}
 
 
 def default_preset(photographs: bool) -> str:
@@ -214,19 +254,39 @@ def get_preset(name: str) -> Preset:
 
 
 def check_weights(preset: Preset, weights: str | os.PathLike[str] | None = None) -> None:
-    """Check that there are weights for `preset`, before any work.
+    """Check that there are weights for `preset`, as far as that is possible without a network, before any work.
 
     Args:
         preset: of the backbone.
-        weights: the file to load; none for those that are shipped.
+        weights: the file to load, or its address on the hub; none for the preset's.
 
     Raises:
-        UserError: `weights` is not a file, or none is given and none is shipped.
+        UserError: `weights` is neither a file nor an address, huggingface_hub is needed and not installed, or none are
+            given and the preset has none.
     """
-    if weights and not Path(weights).is_file():
-        raise UserError(f"no weights file {os.fspath(weights)!r}; give the path of a .npz or .safetensors file")
-    if not weights and not preset.weights:
+    source = os.fspath(weights or preset.hub)
+    if is_address(source):
+        check_address(source)
+    elif source and not Path(source).is_file():
+        raise UserError(
+            f"no weights file {source!r}; give the path of a .npz or .safetensors file, or "
+            "hf:OWNER/NAME[@REVISION][/FILE] for one on the Hugging Face hub"
+        )
+    elif not source and not preset.weights:
         raise UserError(
             f"preset {preset.name} is shipped without weights; give weights=PATH (--weights PATH), a .npz or "
             ".safetensors file of timm, Hugging Face, Google or save_weights"
         )
+
+
+def find_weights(preset: Preset, weights: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the file of the weights, fetched where it is on the hub; None for those that are shipped with `preset`.
+
+    Raises:
+        UserError: as `check_weights`, or it cannot be fetched; see `hub.fetch`.
+    """
+    check_weights(preset, weights)
+    source = os.fspath(weights or preset.hub)
+    if is_address(source):
+        return fetch(source, "" if weights else preset.sha256)
+    return Path(source) if source else None

@@ -13,8 +13,10 @@ from typing import Any
 from firmware_host.bundle import BLOCKS
 from firmware_host.shared.arguments import command_line, data_argument, folder_argument, seed_argument
 from keras_cbpnet import cli
+from keras_cbpnet.boards import AUTO, BOARDS, pick
 from keras_cbpnet.config import PAPER, TrainConfig
 from keras_cbpnet.data.sources import shows_photographs, source_names
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.presets import PRESETS, default_preset, get_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
 from keras_cbpnet.training.check import check
@@ -27,10 +29,17 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     add = parser.add_argument
     add(
         "--preset",
-        choices=list(PRESETS),
-        help=f"backbone (default: {default_preset(True)} for photographs, {default_preset(False)} for small images)",
+        choices=[*PRESETS, AUTO],
+        help=f"backbone, or {AUTO} for the most accurate that suits --board (default: {default_preset(True)} for "
+        f"photographs, {default_preset(False)} for small images)",
     )
-    add("--weights", type=data_argument, metavar="PATH", help="weights file, for a preset that is shipped without one")
+    add("--board", choices=list(BOARDS), help=f"board that --preset {AUTO} picks for, by estimates from measurements")
+    add(
+        "--weights",
+        type=data_argument,
+        metavar="PATH",
+        help="weights file or hf:OWNER/NAME[@REVISION][/FILE], instead of the preset's",
+    )
     add("--dataset", type=data_argument, default=c.dataset, help="data set: one of " + ", ".join(source_names()))
     add("--method", choices=list(METHODS), default=c.method, help="method to train")
     add(
@@ -123,9 +132,11 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     if args.paper:
         parser.set_defaults(**PAPER)
     args = parser.parse_args(argv)
-    if own := get_preset(args.preset).defaults(args.dataset, args.method):
+    preset, weights = backbone(args)
+    if own := get_preset(preset).defaults(args.dataset, args.method):
         parser.set_defaults(**own)
         args = parser.parse_args(argv)
+    args.preset, args.weights = preset, weights
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: value for name in fields if (value := getattr(args, name)) is not None})
     check(config)
@@ -148,6 +159,24 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     if not args.seeds and in_bundle(config):
         print("next:", command_line(*names["convert"].split(), args.output))
     return 0
+
+
+def backbone(args: argparse.Namespace) -> tuple[str, str | None]:
+    """Return the preset and the file of its weights, None for its own; says which one `auto` picks, and why.
+
+    Raises:
+        UserError: `auto` without a board or a board without `auto`, or no backbone suits the board.
+    """
+    if args.preset != AUTO:
+        if args.board:
+            raise UserError(f"--board {args.board} needs --preset {AUTO}, which picks the backbone by it")
+        return args.preset, args.weights
+    if not args.board:
+        raise UserError(f"--preset {AUTO} needs --board, one of {', '.join(BOARDS)}")
+    preset, why = pick(args.board, bool(args.weights))
+    unused = "; --weights is not used" if args.weights and get_preset(preset).weights else ""
+    print(why + unused, file=sys.stderr)
+    return preset, None if unused else args.weights
 
 
 def lines(config: TrainConfig) -> int:

@@ -1,4 +1,4 @@
-"""Images to tokens: a convolutional stem, a strided convolution, a class token and positions."""
+"""Images to tokens: a convolutional stem, a strided convolution, a class token, registers and positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 from keras_cbpnet.layers.fake_quant import GATE_FLOOR, optional
 from keras_cbpnet.layers.projection import Convolution, without_mean
 
-# Dimensions: B images, H x W pixels, N - 1 patches, D width.
+# Dimensions: B images, H x W pixels, P patches, R registers, N = 1 + R + P tokens, D width.
 
 
 @keras.saving.register_keras_serializable("keras_cbpnet")
@@ -26,6 +26,7 @@ class PatchEmbedding(keras.layers.Layer):
         stem: (filters, stride) of each 3x3 convolution before it.
         mean: of the pixels, per channel, in 0..1.
         deviation: of the pixels, per channel, in 0..1.
+        registers: R, learned tokens without a position between the class token and the patches.
         quantized: whether weights and activations pass through int8 fake quantizers.
     """
 
@@ -36,6 +37,7 @@ class PatchEmbedding(keras.layers.Layer):
         stem: Sequence[Sequence[int]] = (),
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         deviation: Sequence[float] = (1.0, 1.0, 1.0),
+        registers: int = 0,
         quantized: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -45,6 +47,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.stem = tuple(tuple(pair) for pair in stem)
         self.mean = tuple(mean)
         self.deviation = tuple(deviation)
+        self.registers = registers
         self.quantized = quantized
         shapes = [(filters, 3, stride) for filters, stride in self.stem]
         shapes.append((width, 3 if self.stem else patch_size, patch_size))
@@ -72,10 +75,14 @@ class PatchEmbedding(keras.layers.Layer):
             shape = (*shape, convolution.filters)
             for layer in (self.convolved[i], *self.gated[i : i + 1]):
                 layer.build(shape)
-        self.tokens = shape[1] * shape[2] + 1
+        patches = shape[1] * shape[2]
+        self.tokens = 1 + self.registers + patches
         normal = keras.initializers.TruncatedNormal(stddev=0.02)
         self.class_token = self.add_weight(name="class_token", shape=(1, 1, self.width), initializer=normal)
-        self.position = self.add_weight(name="position", shape=(1, self.tokens, self.width), initializer=normal)
+        self.position = self.add_weight(name="position", shape=(1, 1 + patches, self.width), initializer=normal)
+        if self.registers:
+            extra = (1, self.registers, self.width)
+            self.register_tokens = self.add_weight(name="register_tokens", shape=extra, initializer=normal)
         self.sum.build((shape[0], self.tokens, self.width))
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -85,14 +92,16 @@ class PatchEmbedding(keras.layers.Layer):
             x = self.convolved[i](convolution(x), training=training)
             if i < len(self.stem):
                 x = self.gated[i](x * ops.sigmoid(x), training=training)
-        x = ops.reshape(x, (-1, self.tokens - 1, self.width))  # (B, N - 1, D)
+        x = ops.reshape(x, (-1, self.tokens - 1 - self.registers, self.width))  # (B, P, D)
         # Each token gets its own constant: one addition, no broadcast class token on the device.
         position = without_mean(self.position + 0.0)
         first = without_mean(self.class_token + self.position[:, :1])  # (1, 1, D)
+        if self.registers:
+            first = ops.concatenate([first, without_mean(self.register_tokens + 0.0)], axis=1)  # (1, 1 + R, D)
         x = x + position[:, 1:]
-        first = ops.broadcast_to(first, (ops.shape(x)[0], 1, self.width))
+        first = ops.broadcast_to(first, (ops.shape(x)[0], 1 + self.registers, self.width))
         return self.sum(ops.concatenate([first, x], axis=1), training=training)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("width", "patch_size", "stem", "mean", "deviation", "quantized")
+        names = ("width", "patch_size", "stem", "mean", "deviation", "registers", "quantized")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

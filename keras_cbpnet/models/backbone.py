@@ -54,7 +54,7 @@ class Backbone(keras.Model):
         self.quantized = quantized
         self.pixels = FakeQuantize(name="pixels") if quantized else keras.layers.Identity(name="pixels")
         self.embedding = PatchEmbedding(
-            c.width, c.patch_size, c.stem, c.mean, c.deviation, quantized=quantized, name="embedding"
+            c.width, c.patch_size, c.stem, c.mean, c.deviation, c.registers, quantized=quantized, name="embedding"
         )
         self.blocks = [
             EncoderBlock(c.width, c.heads, c.mlp_width, c.activation, quantized=quantized, name=f"block_{i}")
@@ -211,13 +211,14 @@ class Backbone(keras.Model):
 
         Args:
             name: of the preset; see `keras_cbpnet.presets`.
-            weights: a .npz or .safetensors file with timm's, Hugging Face's, Google's or this project's names; None for
-                the weights that are shipped with the preset.
+            weights: a .npz or .safetensors file with timm's, Hugging Face's, Google's or this project's names, the list
+                of several such files, or hf:OWNER/NAME[@REVISION][/FILE] on the Hugging Face hub; None for the
+                preset's, which are shipped with it or fetched from the hub, once.
             image_size: of the input, pixels, instead of the preset's; position embeddings are interpolated.
 
         Raises:
-            UserError: no such preset, none of its weights, a file that does not fit, or an image size that is not a
-                multiple of the patches' step.
+            UserError: no such preset, none of its weights, a file that cannot be fetched or does not fit, or an image
+                size that is not a multiple of the patches' step.
         """
         preset = get_preset(name)
         check_weights(preset, weights)

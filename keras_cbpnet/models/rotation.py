@@ -64,7 +64,8 @@ def rotate(backbone: Backbone, rotation: NDArray[np.float64]) -> None:
         return plain(variable) - plain(variable).mean(axis=-1, keepdims=True)
 
     embedding, blocks = backbone.embedding, backbone.blocks
-    for token in (embedding.class_token, embedding.position):
+    registers = [embedding.register_tokens] if embedding.registers else []
+    for token in (embedding.class_token, embedding.position, *registers):
         assign(token, mean_free(token) @ rotation)
     writers: list[Any] = [embedding.convolutions[-1]]
     for writer in (*writers, *(w for b in blocks for w in (b.output_projection, b.contract))):

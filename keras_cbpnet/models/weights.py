@@ -14,7 +14,7 @@ from firmware_host.shared.files import write_atomically
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import FakeQuantize
 from keras_cbpnet.models.importers import import_arrays
-from keras_cbpnet.presets import Preset, check_weights
+from keras_cbpnet.presets import Preset, find_weights
 
 
 def named_variables(layer: keras.layers.Layer, prefix: str = "") -> dict[str, keras.Variable]:
@@ -59,14 +59,13 @@ def save_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
 
 
 def load_preset_weights(backbone: keras.Model, preset: Preset, weights: str | os.PathLike[str] | None = None) -> None:
-    """Read the weights file `weights`, or those that are shipped with `preset`.
+    """Read the weights `weights`, a file's path or hf:OWNER/NAME[@REVISION][/FILE], or those of `preset`.
 
     Raises:
-        UserError: there is no such file, none is shipped, or it does not fit; see `load_weights`.
+        UserError: as `find_weights`, or the file does not fit; see `load_weights`.
     """
-    check_weights(preset, weights)
-    if weights:
-        load_weights(backbone, weights)
+    if path := find_weights(preset, weights):
+        load_weights(backbone, path)
     else:
         with resources.as_file(resources.files("keras_cbpnet") / "weights" / preset.weights) as path:
             load_weights(backbone, path)

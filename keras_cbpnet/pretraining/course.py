@@ -41,7 +41,7 @@ WHITENING = 20_000  # images whose covariance whitens
 INHERITANCE = 240  # images on which the teacher's hidden units are watched
 OUTPUT_IMAGES = 2000  # that the outputs of weights to start with are fitted to
 HELD_OUT = 1000  # images on which teacher and student are compared
-PLAIN = ["bias", "scale", "offset", "position", "class_token"]  # weights that do not decay
+PLAIN = ["bias", "scale", "offset", "position", "class_token", "register_tokens"]  # weights that do not decay
 
 
 def pretrain(args: argparse.Namespace) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work:
     backbone = Backbone(config, name="backbone")
     backbone.build()
     some = np.random.default_rng(args.seed).permutation(len(data.train))
-    grid = round((backbone.embedding.tokens - 1) ** 0.5)
+    grid = round((backbone.embedding.tokens - 1 - config.registers) ** 0.5)
     targets = {}
     if args.teacher:
         teacher = Backbone.from_preset(args.teacher, args.teacher_weights)

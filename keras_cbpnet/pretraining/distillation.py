@@ -22,10 +22,12 @@ CLIP = 5.0  # standard deviations at which a teacher's output is cut
 
 
 def encoded(backbone: Backbone, images: Any, training: bool = False) -> Any:
-    """Return every token after the last norm, [B, 1 + patches, d], of raw RGB images [B, H, W, 3]."""
+    """Return every token but registers after the last norm, [B, 1 + patches, d], of raw RGB images [B, H, W, 3]."""
     x = backbone.embed(images, training=training)
     for block in backbone.blocks:
         x = block(x, training=training)
+    if registers := backbone.config.registers:
+        x = ops.concatenate([x[:, :1], x[:, 1 + registers :]], axis=1)
     return backbone.norm(x, training=training)
 
 

@@ -16,7 +16,7 @@ from keras_cbpnet.models.importers.positions import POSITION, interpolate
 from keras_cbpnet.models.weights import named_variables
 
 # Dimensions: F hidden units of an MLP, D width.
-SAME = ("stem", "patch_size", "width", "depth", "heads")  # sizes that student and teacher must share
+SAME = ("stem", "patch_size", "width", "depth", "heads", "registers")  # sizes that student and teacher must share
 
 
 def check_inheritance(student: BackboneConfig, teacher: BackboneConfig) -> None:

@@ -44,6 +44,19 @@ def random_checkpoint(size: int, patch: int, D: int, depth: int, F: int, seed: i
     return w
 
 
+def with_layer_scale(w: Mapping[str, Array], registers: int = 0, seed: int = 1) -> dict[str, Array]:
+    """The same checkpoint as timm has DINOv2 and DeiT-III: layer scale, perhaps registers, no position of the class."""
+    rng = np.random.default_rng(seed)
+    D = w["cls_token"].shape[-1]
+    changed = {**w, "cls_token": w["cls_token"] + w["pos_embed"][:, :1], "pos_embed": w["pos_embed"][:, 1:]}
+    if registers:
+        changed["reg_token"] = rng.normal(0, 0.5, (1, registers, D)).astype(np.float32)
+    for name in [name for name in w if name.endswith("norm1.weight")]:
+        for scale in ("ls1", "ls2"):
+            changed[name.replace("norm1.weight", f"{scale}.gamma")] = rng.uniform(-1, 2, D).astype(np.float32)
+    return changed
+
+
 def write(path: Path, arrays: Mapping[str, Array]) -> Path:
     """Write `arrays` to `path`, .npz or .safetensors; return it."""
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -67,7 +80,11 @@ def forward(w: Mapping[str, Array], images: Array, heads: int, dtype: type = np.
     patches = images.astype(dtype).reshape(B, G, P, G, P, 3).transpose(0, 1, 3, 5, 2, 4)  # (B, G, G, 3, P, P)
     kernel = w["patch_embed.proj.weight"].reshape(D, 3 * P * P)
     x = patches.reshape(B, G * G, 3 * P * P) @ kernel.T + w["patch_embed.proj.bias"]
+    if w["pos_embed"].shape[1] == G * G:  # none for the class token
+        w["pos_embed"] = np.concatenate([np.zeros((1, 1, D)), w["pos_embed"]], axis=1)
     x = np.concatenate([np.repeat(w["cls_token"], B, axis=0), x], axis=1) + w["pos_embed"]  # (B, N, D)
+    if "reg_token" in w:
+        x = np.concatenate([x[:, :1], np.repeat(w["reg_token"], B, axis=0), x[:, 1:]], axis=1)
 
     def norm(name: str, x: Array) -> Array:
         centred = x - x.mean(-1, keepdims=True)
@@ -86,9 +103,11 @@ def forward(w: Mapping[str, Array], images: Array, heads: int, dtype: type = np.
         scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(D // heads)  # (B, H, N, N)
         powers = np.exp(scores - scores.max(-1, keepdims=True))
         attended = powers / powers.sum(-1, keepdims=True) @ v
-        x = x + dense(f"{block}.attn.proj", attended.transpose(0, 2, 1, 3).reshape(B, -1, D))
+        attended = dense(f"{block}.attn.proj", attended.transpose(0, 2, 1, 3).reshape(B, -1, D))
+        x = x + w.get(f"{block}.ls1.gamma", 1) * attended
         y = dense(f"{block}.mlp.fc1", norm(f"{block}.norm2", x))
-        x = x + dense(f"{block}.mlp.fc2", 0.5 * y * (1 + erf(y / np.sqrt(2))).astype(dtype))  # the exact GELU
+        y = dense(f"{block}.mlp.fc2", 0.5 * y * (1 + erf(y / np.sqrt(2))).astype(dtype))  # the exact GELU
+        x = x + w.get(f"{block}.ls2.gamma", 1) * y
     return norm("norm", x[:, 0])
 
 
@@ -122,6 +141,32 @@ def hugging_face_names(w: Mapping[str, Array], prefix: str = "vit.") -> dict[str
                     renamed[f"{start}attention.attention.{part}.{kind}"] = values
             else:
                 renamed[f"{start}{inside[layer]}.{kind}"] = array
+    return renamed
+
+
+def hugging_face_dinov2_names(w: Mapping[str, Array], prefix: str = "") -> dict[str, Array]:
+    """A checkpoint with layer scale as Hugging Face's Dinov2Model has it: positions with a row for the class token."""
+    plain = {name: array for name, array in w.items() if name != "reg_token" and not name.endswith(".gamma")}
+    renamed = {}
+    inside = {"layernorm_before": "norm1", "layernorm_after": "norm2", "intermediate.dense": "mlp.fc1"}
+    for name, array in hugging_face_names(plain, prefix).items():
+        start, layer, rest = name.partition("encoder.layer.")
+        if layer:
+            number, _, rest = rest.partition(".")
+            rest = "mlp.fc2" + rest[len("output.dense") :] if rest.startswith("output.dense") else rest
+            for old, new in inside.items():
+                rest = rest.replace(old, new)
+            name = f"{start}{layer}{number}.{rest}"
+        renamed[name] = array
+    position = f"{prefix}embeddings.position_embeddings"
+    renamed[position] = np.pad(renamed[position], ((0, 0), (1, 0), (0, 0)))
+    renamed[f"{prefix}embeddings.mask_token"] = np.zeros((1, w["cls_token"].shape[-1]), np.float32)
+    if "reg_token" in w:
+        renamed[f"{prefix}embeddings.register_tokens"] = w["reg_token"]
+    for name, array in w.items():
+        if name.endswith(".gamma"):
+            _, number, scale, _ = name.split(".")
+            renamed[f"{prefix}encoder.layer.{number}.layer_scale{scale[-1]}.lambda1"] = array
     return renamed
 
 

@@ -19,7 +19,7 @@ TRAIN = {  # arguments (after --output new), what the line says
         ["--weights", "text.npz"],
         "cannot read weights file text.npz: not a .npz or .safetensors file, or damaged",
     ),
-    "preset without weights": (["--preset", "deit_tiny_16_224"], "is shipped without weights; give weights=PATH (--"),
+    "weights that are no address": (["--weights", "hf:deit"], "'hf:deit' is not an address on the hub; give hf:OWNER/"),
     "unknown data set": (["--dataset", "letters"], "unknown data set 'letters'; choose one of digits"),
     "missing npz": (["--dataset", "npz:none.npz"], "no file 'none.npz'"),
     "no npz": (["--dataset", "npz:text.npz"], "data text.npz is not a readable .npz ("),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,15 +11,16 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.config import BackboneConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.models.importers import google, hugging_face, own, timm
+from keras_cbpnet.models.importers import google, hugging_face, hugging_face_dinov2, own, timm
 from keras_cbpnet.models.importers.files import read_arrays
-from keras_cbpnet.models.importers.fold import fold_norms
+from keras_cbpnet.models.importers.fold import fold_layer_scale, fold_norms
 from keras_cbpnet.models.importers.positions import POSITION, interpolate
 from keras_cbpnet.models.importers.scheme import Scheme, convert, misfits, recognise
 
 __all__ = ["import_arrays"]
 
-FOREIGN = (timm.SCHEME, hugging_face.SCHEME, google.SCHEME)
+FOREIGN = (timm.SCHEME, hugging_face.SCHEME, hugging_face_dinov2.SCHEME, google.SCHEME)
+PART = re.compile(r"([^/]*)-\d+-of-(\d+)\.safetensors$")
 
 
 def import_arrays(
@@ -30,7 +32,8 @@ def import_arrays(
     heads cannot be seen in most files: it is the configuration's. So is the activation.
 
     Args:
-        path: a .npz or .safetensors file with the names of `save_weights`, timm, Hugging Face or Google.
+        path: a .npz or .safetensors file, or the list of several, with the names of `save_weights`, timm, Hugging Face
+            or Google.
         config: of the backbone.
         shapes: of its variables, by name.
 
@@ -52,14 +55,17 @@ def import_arrays(
         _check_plain(path, scheme, config)
     if wrong := misfits(scheme, config, arrays):
         more = f" (and {len(wrong) - 1} more that do not fit)" if len(wrong) > 1 else ""
-        raise UserError(f"{path}, read as {scheme.title}, does not fit the backbone: {wrong[0]}{more}{_remedy(wrong)}")
+        remedy = _remedy(path, wrong)
+        raise UserError(f"{path}, read as {scheme.title}, does not fit the backbone: {wrong[0]}{more}{remedy}")
     found = convert(scheme, config, arrays)
     found[POSITION] = interpolate(found[POSITION], shapes[POSITION][1])
-    return fold_norms(found, config.depth) if scheme in FOREIGN else found
+    return fold_norms(fold_layer_scale(found, config.depth), config.depth) if scheme in FOREIGN else found
 
 
-def _remedy(wrong: list[str]) -> str:
+def _remedy(path: str | os.PathLike[str], wrong: list[str]) -> str:
     """Return what to do about misfits."""
+    if (part := PART.search(os.fspath(path))) and int(part[2]) > 1:
+        return f"; it is one of {int(part[2])} files: give the list of them, {part[1]}.safetensors.index.json"
     if all("not finite" in phrase for phrase in wrong):
         return "; fetch or convert the weights again"
     return "; give weights of a model of the preset's size, or another --preset"

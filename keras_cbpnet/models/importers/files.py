@@ -1,4 +1,4 @@
-"""A weights file as a dictionary of arrays: NumPy's .npz and Hugging Face's .safetensors."""
+"""A weights file as a dictionary of arrays: NumPy's .npz and Hugging Face's .safetensors, whole or in parts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.models.importers.kinds import other_kind
+from keras_cbpnet.models.importers.shards import read_parts, weight_map
 
 ENCRYPTED = 1  # bit of a zip member's flags
 READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -22,15 +23,21 @@ READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """Return every array of the file `path`, by name, in the file's own type.
 
+    Args:
+        path: a .npz or .safetensors file, or the list of a model's .safetensors files, which lie beside it.
+
     Raises:
         UserError: there is no such file, it is of another kind, or it is damaged; the message says what to give.
     """
     path = Path(path)
-    if path.is_dir() and (inside := sorted([*path.glob("*.safetensors"), *path.glob("*.npz")])):
+    kinds = ("*.safetensors.index.json", "*.safetensors", "*.npz")
+    if path.is_dir() and (inside := [file for kind in kinds for file in sorted(path.glob(kind))]):
         raise UserError(f"weights {path} is a folder; give the file in it, {inside[0]}")
     if not path.is_file():
         raise UserError(f"no weights file {str(path)!r}; give the path of a .npz or .safetensors file")
     try:
+        if listed := weight_map(path):
+            return read_parts(path, listed, read_arrays)
         if kind := other_kind(path):
             raise UserError(f"weights file {path} is {kind}")
         return _read_npz(path) if zipfile.is_zipfile(path) else _read_safetensors(path)

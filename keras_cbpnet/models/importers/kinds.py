@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 from pathlib import Path
@@ -39,7 +40,7 @@ def other_kind(path: Path) -> str | None:
     other = kind_of(start)
     if other is not None and other is not ZIP:  # a .npz that is cut short begins as one
         return f"{other.what}; {other.remedy}"
-    return _listing(path) if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else None
+    return _text(path) if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else None
 
 
 def _archive(path: Path) -> str | None:
@@ -54,15 +55,11 @@ def _archive(path: Path) -> str | None:
     return None
 
 
-def _listing(path: Path) -> str | None:
-    """Return the phrase for the list of a model's parts, which comes beside them, or for other JSON."""
+def _text(path: Path) -> str | None:
+    """Return the phrase for JSON text, None where it is none: a .safetensors file may begin like it."""
     try:
-        files = sorted(set(json.loads(path.read_text(encoding="utf-8-sig"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return "JSON text, not weights; give the .npz or .safetensors file that came with it"
-    if len(files) == 1:
-        return f"the list of a model's files; give the file itself, {path.parent / str(files[0])}"
-    return (
-        "the list of a model's files, not one of them; load the parts that it names with safetensors.numpy.load_file, "
-        "write them together with safetensors.numpy.save_file, and give that file"
-    )
+        with contextlib.suppress(RecursionError):  # JSON, but too deep
+            json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError:
+        return None
+    return "JSON text, not weights; give the .npz or .safetensors file that came with it"

@@ -15,15 +15,18 @@ POSITION = "embedding/position"
 def interpolate(position: NDArray[np.float32], tokens: int) -> NDArray[np.float32]:
     """Return the position embeddings for another number of patches: bicubic, antialiased where it shrinks.
 
-    The same as timm's `resample_abs_pos_embed`. The class token's row stays as it is.
+    The same as timm's `resample_abs_pos_embed`. The class token's row stays as it is; where there is none, as in
+    DeiT-III and in DINOv2 with registers, nothing is added to that token.
 
     Args:
-        position: float32 [1, N, D], the class token's row first, then those of a square grid.
+        position: float32 [1, N, D], the class token's row first, if there is one, then those of a square grid.
         tokens: N wanted.
 
     Returns:
         float32 [1, tokens, D]; `position` itself where it has that many rows.
     """
+    if math.isqrt(position.shape[1]) ** 2 == position.shape[1]:
+        position = np.pad(position, ((0, 0), (1, 0), (0, 0)))
     if position.shape[1] == tokens:
         return position
     old, new = math.isqrt(position.shape[1] - 1), math.isqrt(tokens - 1)

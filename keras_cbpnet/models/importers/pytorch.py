@@ -7,11 +7,17 @@ from keras_cbpnet.models.importers.positions import POSITION
 from keras_cbpnet.models.importers.scheme import Entry, Table
 
 
-def around(config: BackboneConfig, token: str, position: str, embedding: str, last: str) -> Table:
-    """Return the entries around the blocks, by the names of class token, positions, patch embedding and last norm."""
+def around(
+    config: BackboneConfig, token: str, position: str, embedding: str, last: str, registers: str = "register_tokens"
+) -> Table:
+    """Return the entries around the blocks, by the names of class token, positions, patch embedding and last norm.
+
+    `registers` is the name of register tokens, where the configuration has any.
+    """
     c, d = config, config.width
     return {
         token: Entry((1, 1, d), ("embedding/class_token",)),
+        **({registers: Entry((1, c.registers, d), ("embedding/register_tokens",))} if c.registers else {}),
         position: Entry((1, (c.image_size // c.patch_size) ** 2 + 1, d), (POSITION,)),
         **patches(embedding, "embedding/convolution_0", d, c.patch_size),
         **norm(last, "norm", d),
@@ -32,6 +38,11 @@ def dense(theirs: str, ours: str, inputs: int, outputs: int) -> Table:
         f"{theirs}.weight": Entry((outputs, inputs), (f"{ours}/kernel",), lambda w: [w.T]),
         f"{theirs}.bias": Entry((outputs,), (f"{ours}/bias",)),
     }
+
+
+def layer_scale(theirs: str, ours: str, width: int) -> Table:
+    """Return the entry of what multiplies a layer's outputs, where a model has that."""
+    return {theirs: Entry((width,), (ours,), optional=True)}
 
 
 def patches(theirs: str, ours: str, width: int, size: int) -> Table:

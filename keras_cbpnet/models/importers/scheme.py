@@ -23,15 +23,18 @@ class Entry:
     """One array of a file.
 
     Attributes:
-        shape: that it must have; a table of positions may have those of another square grid.
+        shape: that it must have; a table of positions may have those of another square grid, and no row for the class
+            token.
         names: of the arrays here that are made of it. The norms inside a block, which have no weights here, are called
             `block_0/norm1/scale`, `block_0/norm1/offset` and so on, for `fold_norms`.
         split: makes them of it, in this order.
+        optional: whether a file may lack it, if it lacks all such arrays.
     """
 
     shape: tuple[int, ...]
     names: tuple[str, ...]
     split: Callable[[Array], Sequence[Array]] = lambda array: [array]
+    optional: bool = False
 
 
 Table = dict[str, Entry]
@@ -75,9 +78,11 @@ class Scheme:
         return best
 
     def expected(self, config: BackboneConfig, arrays: Mapping[str, Array]) -> Table:
-        """Return the table under the prefix that the file's own names have."""
+        """Return the table under the prefix that the file's own names have; optional arrays only if it has any."""
         prefix = self.prefix(config, arrays)
-        return {prefix + name: entry for name, entry in self.table(config).items()}
+        table = {prefix + name: entry for name, entry in self.table(config).items()}
+        all_of_them = any(entry.optional and name in arrays for name, entry in table.items())
+        return {name: entry for name, entry in table.items() if all_of_them or not entry.optional}
 
     def unexpected(self, config: BackboneConfig, arrays: Mapping[str, Array]) -> list[str]:
         """Return the names that a model of this size does not have; what lies beside the prefix is not the model."""
@@ -104,7 +109,7 @@ def misfits(scheme: Scheme, config: BackboneConfig, arrays: Mapping[str, Array])
             continue
         array, free = arrays[name], entry.names == (POSITION,)
         if array.shape != entry.shape and not (free and _other_grid(array.shape, entry.shape)):
-            more = ", or a square of patches and 1 in the middle" if free else ""
+            more = ", or a square of patches in the middle, with or without 1 more" if free else ""
             wrong.append(f"{name} has shape {list(array.shape)}, expected {list(entry.shape)}{more}")
         if not (np.issubdtype(array.dtype, np.floating) or array.dtype == ml_dtypes.bfloat16):
             wrong.append(f"{name} has type {array.dtype}, expected floating point")
@@ -119,10 +124,10 @@ def _float32(array: Array) -> NDArray[np.float32]:
 
 
 def _other_grid(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Return whether `shape` is [1, G * G + 1, D] with the D of `expected`."""
+    """Return whether `shape` is [1, G * G + 1, D] or [1, G * G, D] with the D of `expected`."""
     if len(shape) != 3 or shape[0] != 1 or shape[2] != expected[2] or shape[1] < 2:
         return False
-    return math.isqrt(shape[1] - 1) ** 2 == shape[1] - 1
+    return any(math.isqrt(patches) ** 2 == patches for patches in (shape[1] - 1, shape[1]))
 
 
 def convert(scheme: Scheme, config: BackboneConfig, arrays: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:

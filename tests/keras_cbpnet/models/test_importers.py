@@ -179,7 +179,7 @@ def test_arrays_that_are_no_floating_point_numbers_are_refused(checkpoint, tmp_p
         assert f"cls_token has type {array.dtype}, expected floating point; give" in message
 
 
-@pytest.mark.parametrize("rows", [1, 16, 18, 27])
+@pytest.mark.parametrize("rows", [1, 15, 18, 27])
 def test_positions_of_no_square_are_refused(rows, checkpoint, tmp_path):
     arrays = {**checkpoint, "pos_embed": np.zeros((1, rows, WIDTH), np.float32)}
     message = refused(built(), write(tmp_path / "positions.npz", arrays))

@@ -23,15 +23,18 @@ from keras_cbpnet.presets import PRESETS, Preset, get_preset
 
 DATA = ROOT.parent / "shared" / "data"
 
-PLAIN = {  # parameters of the original without its classifier, and here, where two norms a block are folded
-    "deit_tiny_16_224": (5_524_416, 5_515_200),
-    "vit_small_16_224": (21_665_664, 21_647_232),
-    "vit_base_16_224": (85_798_656, 85_761_792),
+PLAIN = {  # parameters of the original without its classifier, and here, where two norms a block are folded; tokens
+    "deit_tiny_16_224": (5_524_416, 5_515_200, 197),
+    "deit_small_16_224": (21_665_664, 21_647_232, 197),
+    "vit_small_16_224": (21_665_664, 21_647_232, 197),
+    "vit_base_16_224": (85_798_656, 85_761_792, 197),
+    "dinov2_small_14": (21_628_800, 21_601_152, 257),  # two layer scales a block are folded as well
+    "dinov2_small_14_reg": (21_630_336, 21_602_688, 261),
 }
 
 
-def original_parameters(config):
-    return sum(int(np.prod(entry.shape)) for entry in timm.table(config).values())
+def original_parameters(config, layer_scale=False):
+    return sum(int(np.prod(e.shape)) for e in timm.table(config).values() if layer_scale or not e.optional)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -39,10 +42,11 @@ def test_parameters_of_a_preset_without_weights(name):
     config = get_preset(name).backbone
     model = Backbone(config)
     model.build()
-    assert (original_parameters(config), model.count_params()) == PLAIN[name]
-    assert model.count_params() == PLAIN[name][0] - config.depth * 4 * config.width
-    assert model.embedding.tokens == 197
-    for count in PLAIN[name]:
+    scaled = name.startswith("dinov2")
+    assert (original_parameters(config, scaled), model.count_params(), model.embedding.tokens) == PLAIN[name]
+    folded = 6 if scaled else 4  # vectors a block
+    assert model.count_params() == PLAIN[name][0] - config.depth * folded * config.width
+    for count in PLAIN[name][:2]:
         assert f"{count:,}" in " ".join(PRESETS[name].__doc__.split())
 
 
@@ -62,11 +66,15 @@ def test_the_block_costs_less_than_the_papers_share_of_vit_b(head):
     assert added(head["units"] + 1) > budget
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_a_preset_without_weights_says_what_to_give(name):
-    with pytest.raises(UserError, match=rf"preset {name} is shipped without weights; give weights=PATH \(--weights"):
-        Backbone.from_preset(name)
-    with pytest.raises(UserError, match=r"no weights file 'none\.npz'"):
+def test_a_preset_without_weights_says_what_to_give(monkeypatch):
+    monkeypatch.setitem(PRESETS, "bare", lambda: Preset("bare", get_preset("deit_tiny_16_224").backbone))
+    with pytest.raises(UserError, match=r"preset bare is shipped without weights; give weights=PATH \(--weights"):
+        Backbone.from_preset("bare")
+
+
+@pytest.mark.parametrize("name", ["vit_nano_32", "vit_base_16_224"])
+def test_a_missing_weights_file_says_what_to_give(name):
+    with pytest.raises(UserError, match=r"no weights file 'none\.npz'; give the path .*, or hf:OWNER/NAME"):
         Backbone.from_preset(name, weights="none.npz")
 
 
