@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 
 from keras_cbpnet.data.dataset import Dataset
+from keras_cbpnet.data.download import Archive, fetch
 from keras_cbpnet.data.files import datasets_folder
 from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
-from keras_cbpnet.errors import UserError
 
 __all__ = ["CLASS_NAMES", "load_cifar100"]
 
-URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-ARCHIVE = "cifar-100-python-target_archive"  # the name Keras looks for
-SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"  # that Keras checks
+ARCHIVE = Archive(
+    "CIFAR-100",
+    "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",  # that Keras checks
+    "its authors state no licence and ask to be cited (Krizhevsky 2009)",
+)
+FILE = "cifar-100-python-target_archive"  # the name Keras looks for
 
 CLASS_NAMES = tuple(
     """
@@ -42,22 +43,13 @@ def load_cifar100(image_size: ImageSize, seed: int = 0) -> Dataset:
         The data set.
 
     Raises:
-        UserError: no network and no archive, or the archive there is damaged (Keras would replace it).
+        UserError: it cannot be downloaded, or the archive there is damaged (Keras would replace it).
     """
-    archive = datasets_folder() / ARCHIVE
-    if archive.is_file() and _sha256(archive) != SHA256:
-        raise UserError(
-            f"{archive} is damaged or incomplete; remove it to download it again, or save {URL} under its name"
-        )
+    file = datasets_folder() / FILE
+    fetch(ARCHIVE, file, f"CIFAR-100 is not in {file.parent}", f"save it as {file}")
     import keras
 
-    try:
-        (x_train, y_train), (x_test, y_test) = keras.datasets.cifar100.load_data()
-    except Exception as error:  # Keras raises bare Exception when a download fails
-        raise UserError(
-            f"CIFAR-100 is not in Keras' folder and cannot be downloaded ({type(error).__name__}); "
-            f"save {URL} as {archive}"
-        ) from error
+    (x_train, y_train), (x_test, y_test) = keras.datasets.cifar100.load_data()
     return Dataset(
         x_train,
         y_train.reshape(-1).astype(np.int64),
@@ -66,11 +58,3 @@ def load_cifar100(image_size: ImageSize, seed: int = 0) -> Dataset:
         CLASS_NAMES,
         image_size=height_and_width(image_size),
     )
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -12,14 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.data.dataset import Dataset
-from keras_cbpnet.data.files import datasets_folder, read_lines, require_download
+from keras_cbpnet.data.download import Archive, require_data
+from keras_cbpnet.data.files import datasets_folder, read_lines
 from keras_cbpnet.data.images import ImageFiles
 from keras_cbpnet.data.preprocessing import ImageSize
 from keras_cbpnet.errors import UserError
 
 __all__ = ["CLASS_NAMES", "load_core50"]
 
-URL = "http://bias.csr.unibo.it/maltoni/download/core50/core50_128x128.zip"
+ARCHIVE = Archive(
+    "CORe50",
+    "http://bias.csr.unibo.it/maltoni/download/core50/core50_128x128.zip",
+    "745f3373fed08d69343f1058ee559e13",  # MD5, the one that is public
+    "Creative Commons Attribution 4.0",
+)
 
 CATEGORIES = "plug_adapter mobile_phone scissor light_bulb can glass ball marker cup remote_control".split()
 CLASS_NAMES = tuple(f"{name}{number}" for name in CATEGORIES for number in range(1, 6))  # o1 ... o50
@@ -36,10 +42,11 @@ def load_core50(image_size: ImageSize, seed: int = 0) -> Dataset:
     one fixed set whatever has been learned (section 5.2 of the paper), so `domain_test` is None: training sessions have
     no test images.
 
-    In datasets/core50 of Keras' folder lie core50_128x128 (s1 ... s11, in each o1 ... o50 with C_SS_OO_FFF.png) and,
-    if unpacked, the official batches_filelists: then the lists of NI_inc/run0 say which images are used, and for
-    what. Classes are read from the paths, because NC lists number the objects differently in every run. With
-    test_filelist.txt replaced by the official test_filelist_reduced.txt, every twentieth test image is used.
+    They are downloaded once (some 5 GB). In datasets/core50 of Keras' folder lie core50_128x128 (s1 ... s11, in each
+    o1 ... o50 with C_SS_OO_FFF.png) and, if unpacked there, the official batches_filelists: then the lists of
+    NI_inc/run0 say which images are used, and for what. Classes are read from the paths, because NC lists number the
+    objects differently in every run. With test_filelist.txt replaced by the official test_filelist_reduced.txt, every
+    twentieth test image is used.
 
     Args:
         image_size: side of the images in pixels, or (height, width).
@@ -49,11 +56,11 @@ def load_core50(image_size: ImageSize, seed: int = 0) -> Dataset:
         The data set.
 
     Raises:
-        UserError: the folder, a list, an object or an image is missing or damaged.
+        UserError: the folder cannot be downloaded, or a list, an object or an image is missing or damaged.
     """
     root = datasets_folder() / "core50"
     images = root / "core50_128x128"
-    require_download(images, "CORe50", URL)
+    require_data(images, ARCHIVE)
     lists = root / "batches_filelists"
     train, test = _listed(lists / "NI_inc" / "run0") if lists.is_dir() else _by_session(images)
 

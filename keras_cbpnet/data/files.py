@@ -15,7 +15,6 @@ from keras_cbpnet.errors import UserError
 __all__ = [
     "datasets_folder",
     "read_lines",
-    "require_download",
     "require_folder",
     "split_layout",
     "user_errors",
@@ -28,12 +27,6 @@ def datasets_folder() -> Path:
     if home.startswith("~"):  # a user without a name, and no HOME
         raise UserError("the home folder is unknown; set HOME, or KERAS_HOME to the folder of data sets")
     return Path(home) / "datasets"
-
-
-def require_download(root: Path, name: str, url: str) -> None:
-    """Raise `UserError`, which says what to download and where to unpack it, unless the folder `root` is there."""
-    if not root.is_dir():
-        raise UserError(f"{name} is not in {root}; download {url} and unpack it in {root.parent}")
 
 
 def require_folder(path: str, contents: str) -> Path:

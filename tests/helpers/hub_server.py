@@ -23,6 +23,7 @@ class Hub:
     states: dict[str, str] = field(default_factory=dict)  # by name, another hash than the file's
     breaks: list[int] = field(default_factory=list)  # bytes after which the next transfers end
     gated: set[str] = field(default_factory=set)
+    ranges: bool = True  # whether a transfer may begin in the middle
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, range
     url: str = ""
 
@@ -90,7 +91,10 @@ def serving(hub: Hub) -> Iterator[Hub]:
             self.end_headers()
 
         def content(self, content, headers, body):
-            start = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
+            start = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0]) if hub.ranges else 0
+            if start >= len(content):
+                self.refuse(416, "RangeNotSatisfiable")
+                return
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")

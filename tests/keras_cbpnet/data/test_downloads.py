@@ -1,5 +1,6 @@
 """Data sets that are downloaded, each on a small copy in its own layout on disk; nothing here has a network."""
 
+import dataclasses
 import hashlib
 import inspect
 import io
@@ -12,13 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_cbpnet.data import cifar100, load_dataset
+from keras_cbpnet.data import cifar100, download, load_dataset
 from keras_cbpnet.errors import UserError
 
 
 @pytest.fixture
 def datasets(tmp_path, monkeypatch):
-    """The folder Keras keeps data sets in."""
+    """The folder Keras keeps data sets in, and no network."""
+
+    def no_network(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", no_network)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "datasets").mkdir()
     return tmp_path / "datasets"
@@ -54,7 +60,10 @@ def refused(spec):
 )
 def test_a_missing_download_names_url_and_folder(datasets, spec, folder, url):
     message = refused(spec)
-    assert f"is not in {datasets / folder}; download {url} and unpack it in {(datasets / folder).parent}" in message
+    assert (
+        f"is not in {datasets / folder} and cannot be downloaded (no network); try again with a connection" in message
+    )
+    assert message.endswith(f", or download {url} elsewhere and unpack it in {(datasets / folder).parent}")
 
 
 # --- CIFAR-100 -------------------------------------------------------------------------------------------------------
@@ -62,17 +71,13 @@ def test_a_missing_download_names_url_and_folder(datasets, spec, folder, url):
 
 @pytest.fixture
 def keras_datasets(datasets, monkeypatch):
-    """Keras looking into `datasets`, without a network and without its checksum."""
+    """Keras looking into `datasets`, without its checksum."""
     from keras.src.datasets import cifar100 as keras_cifar100
     from keras.src.utils import file_utils
-
-    def no_network(*_):
-        raise urllib.error.URLError("no network")
 
     def get_file(**arguments):
         return file_utils.get_file(**{**arguments, "cache_dir": datasets.parent, "file_hash": None})
 
-    monkeypatch.setattr(file_utils, "urlretrieve", no_network)
     monkeypatch.setattr(keras_cifar100, "get_file", get_file)
     return datasets
 
@@ -103,7 +108,8 @@ def cifar100_archive():
 def test_cifar100_is_read_from_the_archive_that_keras_keeps(keras_datasets, monkeypatch):
     archive = cifar100_archive()
     (keras_datasets / "cifar-100-python-target_archive").write_bytes(archive)
-    monkeypatch.setattr(cifar100, "SHA256", hashlib.sha256(archive).hexdigest())
+    known = dataclasses.replace(cifar100.ARCHIVE, digest=hashlib.sha256(archive).hexdigest())
+    monkeypatch.setattr(cifar100, "ARCHIVE", known)
     data = load_dataset("cifar100", 32)
     assert data.class_names == tuple(sorted(data.class_names))
     assert data.y_train.tolist() == data.y_test.tolist() == list(range(99, -1, -1))
@@ -114,12 +120,16 @@ def test_cifar100_is_read_from_the_archive_that_keras_keeps(keras_datasets, monk
 def test_cifar100_has_the_checksum_of_keras(keras_datasets):
     from keras.src.datasets import cifar100 as keras_cifar100
 
-    assert f'"{cifar100.SHA256}"' in inspect.getsource(keras_cifar100)
+    assert f'"{cifar100.ARCHIVE.digest}"' in inspect.getsource(keras_cifar100)
 
 
 def test_cifar100_offline_names_the_file_to_put(keras_datasets):
     archive = keras_datasets / "cifar-100-python-target_archive"
-    assert f"save https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz as {archive}" in refused("cifar100")
+    url = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+    assert (
+        f"(no network); try again with a connection, or download {url} elsewhere and save it as {archive}"
+        in refused("cifar100")
+    )
 
 
 def test_a_damaged_cifar100_archive_is_left_alone(datasets):
