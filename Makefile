@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo lint format clean FORCE
+.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo lint format clean pretrain-pack FORCE
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -25,6 +25,7 @@ help:
 	@echo "make test-install   the wheel in a clean environment of every Python found (minutes, package index)"
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
 	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
+	@echo "make pretrain-pack DATA=npz:FILE TEACHER=WEIGHTS OUT=pack.tgz   a pretraining for somebody's GPU, in one archive"
 	@echo "make clean   remove .venv, caches and what make demo wrote"
 
 # --- installation: the stamp holds the folder's path, so that a moved checkout is installed again -------------------
@@ -100,6 +101,10 @@ test-install: $(STAMP)
 
 demo: $(STAMP)
 	@$(PY) -m benchmarks.digits --demo
+
+OUT ?= pack.tgz
+pretrain-pack: $(STAMP)
+	@$(PY) -m benchmarks.pretrain_pack --data "$(DATA)" --teacher-weights "$(TEACHER)" --output "$(OUT)"
 
 clean:
 	rm -rf .venv demo_output build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
