@@ -33,7 +33,7 @@ class CppBank:
     def __init__(self, folder: Path, sizes: tuple[int, int, int], options: Sequence[str] = ("-O2",)) -> None:
         self.sizes, self.folder = sizes, folder
         self._program = folder / "bank_stream"
-        (folder / "bank_constants.h").write_text(f"namespace cbpnet {{\n{constants()}}}\n")
+        (folder / "bank_constants.h").write_text(constants())
         names = ("BANK_FEATURES", "BANK_SLOTS", "BANK_DIRECTIONS")
         defined = [f"-D{name}={size}" for name, size in zip(names, sizes)]
         command = ["g++", *WARNINGS, *options, *defined, f"-I{folder}", f"-I{SOURCES}", str(SOURCE)]

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.common.micro_bank import EXPORT, PREDICT, RENEW, CppBank
 from firmware_host.shared.bank import Bank, bank_shapes, empty_bank
-from keras_cbpnet.export.micro.bank import DIRECTIONS, STATE, small_bank, state_bytes
+from keras_cbpnet.export.micro.bank import DIRECTIONS, STATE, memory, small_bank, state_bytes
 from keras_cbpnet.export.micro.project import SOURCES
 
 D, K, R = 64, 16, DIRECTIONS
@@ -67,7 +67,7 @@ class Stream:
 
 
 def test_it_fits_into_64_kb_with_its_work_memory(cpp):
-    assert cpp.bytes <= 64000
+    assert cpp.bytes == memory(K, D) <= 64000
 
 
 def test_the_state_that_is_kept_is_a_part_of_it(cpp):
@@ -116,6 +116,10 @@ def test_other_sizes_give_the_logits_of_numpy_too(tmp_path):
         stream.renew()
         stream.predict()
     assert stream.difference(CppBank(tmp_path, (20, 12, 2))) < 1e-4
+
+
+def test_memory_is_known_without_a_compiler(tmp_path):
+    assert CppBank(tmp_path, (97, 33, DIRECTIONS), ("-O0",)).bytes == memory(33, 97)
 
 
 @pytest.mark.slow
