@@ -2,8 +2,8 @@
 
 Class-incremental, two classes a task, no prompts: final average accuracy over all classes. The bank is the C++ of
 `--target micro`, compiled for this machine, which takes each training image once, one at a time, in the tasks' order;
-its rivals are runs of `python -m keras_cbpnet.train` on the same float32 features. Of data with more classes than slots, each seed draws some. A command that was killed goes on in its
---work folder.
+its rivals are runs of `python -m keras_cbpnet.train` on the same float32 features. Of data with more classes than
+slots, each seed draws some. A command that was killed goes on in its --work folder.
 """
 
 from __future__ import annotations
