@@ -7,12 +7,13 @@ Every labelled image is judged by both before it is learned (prequential losses,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from firmware_host.shared.bank.bank import Bank
 from firmware_host.shared.bank.novelty import signals
+from firmware_host.shared.bank.temperature import Temperature
 
 __all__ = ["Mixture"]
 
@@ -25,6 +26,14 @@ FEW = 3.0  # images from which a class tells how novel its next ones are
 PARTS, MANY = 5, 2000  # parts of images that are held out, and the images from which one part is enough
 BESIDE_VIEWS = 2.0  # weight of an image where other views of it are learned too: what it loses by them is less
 WORST = 1e-3  # probability below which a loss counts no more
+
+
+class Watched(NamedTuple):
+    """What images of known classes gave before they were learned."""
+
+    signals: Array  # [N, 2], see `Novelty`
+    probabilities: Array  # [N, C], see `Temperature`
+    label: Array  # [N]
 
 
 class Mixture:
@@ -42,6 +51,7 @@ class Mixture:
     ) -> None:
         self._arrays, self._mean, self._scale = dict(arrays), mean, scale
         self.bank = Bank(arrays, mean, scale, rebinds)
+        self.temperature = Temperature(arrays)
         self.losses = arrays["losses"]
         self.start = start
 
@@ -58,13 +68,13 @@ class Mixture:
 
     def probabilities(self, block: Array, feature: Array) -> Array:
         """Return probabilities [N, C] from those of the block [N, C] and features [N, d]; zero for unknown classes."""
-        return self._mixed(block, self._of_bank(feature)[0])
+        return self._calibrated(self._mixed(block, self._of_bank(feature)[0]))
 
     def judge(self, block: Array, feature: Array) -> tuple[Array, Array]:
         """Return `probabilities`, and for each image the share of known images that are less novel, [N], 0 to 1."""
         bank, density = self._of_bank(feature)
         mixed = self._mixed(block, bank)
-        return mixed, self.bank.novelty(signals(density, mixed))
+        return self._calibrated(mixed), self.bank.novelty(signals(density, mixed))
 
     def white(self, feature: Array) -> Array:
         """Return features [N, d] where the covariance that all classes share is the identity."""
@@ -103,28 +113,34 @@ class Mixture:
             teach(other.bank, part != held)
             found.append(other.watch(block[part == held], feature[part == held], label[part == held]))
         teach(self.bank, np.ones(len(label), bool))
-        self.take(np.concatenate(found))
+        self.take(Watched(*(np.concatenate(each) for each in zip(*found))))
 
-    def watch(self, block: Array, feature: Array, label: Array) -> Array:
-        """See how right block and bank are, arguments as in `learn`; return `signals` of images of known classes."""
+    def watch(self, block: Array, feature: Array, label: Array) -> Watched:
+        """See how right block and bank are, arguments as in `learn`; return what images of known classes gave."""
         bank, density = self._of_bank(feature)
         if self.start:
             known = np.isin(label, self.bank.labels)
             for one, other, slot in zip(block[known], bank[known], label[known]):
                 self.losses *= FORGET
                 self.losses -= np.log(np.maximum([one[slot], other[slot]], WORST)).astype(np.float32)
-        found: Array = signals(density, self._mixed(block, bank))[self.bank.settled(label, FEW)]
-        return found
+        mixed, settled = self._mixed(block, bank), self.bank.settled(label, FEW)
+        return Watched(signals(density, mixed)[settled], mixed[settled], label[settled])
 
-    def take(self, found: Array) -> None:
-        """Take in the `signals` [N, 2] of images of known classes that were not learned when they were judged."""
-        self.bank.novelty.take(found, float(self.bank.sums.total))
+    def take(self, found: Watched) -> None:
+        """Take in what images of known classes gave that were not learned when they were judged."""
+        total = float(self.bank.sums.total)
+        before = float(self.bank.novelty.usual[5])
+        self.temperature.take(found.probabilities, found.label, min(1.0, before / max(total, 1.0)))
+        self.bank.novelty.take(found.signals, total)
 
     def _of_bank(self, feature: Array) -> tuple[Array, Array]:
         z, density = self.bank.judge(feature)
         known = z > -1e8
         odds = np.where(known, np.exp(z - z.max(axis=1, keepdims=True)), 0.0)
         return np.asarray(odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-30), np.float32), density
+
+    def _calibrated(self, mixed: Array) -> Array:
+        return self.temperature(mixed) if len(self.bank.labels) else mixed
 
     def _mixed(self, block: Array, bank: Array) -> Array:
         if not len(self.bank.labels):

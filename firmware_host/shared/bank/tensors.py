@@ -31,6 +31,7 @@ BANK: dict[str, tuple[str, str]] = {
     "losses": ("2", "float32"),  # discounted, of block and bank
     "usual": ("6", "float64"),  # how novel labelled images were: see `Novelty`
     "novelties": ("B", "float32"),  # and a histogram of that
+    "sure": ("2", "float64"),  # how sure probabilities may be: see `Temperature`
 }
 
 

@@ -168,7 +168,7 @@ def test_a_bank_of_another_width_is_refused_in_one_line(bundle):
 
 def test_tensors_younger_than_bundle_and_state_are_zero(make, bundle, tmp_path):
     arrays = dict(np.load(bundle / "statistics.npz"))
-    del arrays["bank.usual"], arrays["bank.novelties"]
+    del arrays["bank.usual"], arrays["bank.novelties"], arrays["bank.sure"]
     np.savez(bundle / "statistics.npz", **arrays)
     write_manifest(bundle, read_manifest(bundle))
     with Device.open(bundle, runtime="numpy") as device:
