@@ -4,6 +4,10 @@ Some classes of a feature file are learned by the bank as the host learns them, 
 others are unknown. Area under the ROC curve of the device's novelty, beside the maximum softmax probability (Hendrycks
 and Gimpel 2017) and the Mahalanobis distance to the nearest class mean (Lee et al. 2018), both of the same bank; images
 of known classes that are rejected at a stated rate; expected calibration error of the probabilities of those.
+
+Then a stream of images that were not learned, as many of ten unknown classes as of known ones: of the groups of unknown
+images alike that the device offers as a new class, which share of a group is of one class, how many of the unknown
+classes are offered, and how many groups are the first of their class.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from benchmarks.common.stages import ROOT, shown
 from benchmarks.common.tables import markdown
 from benchmarks.plasticity.stream import Features, load_raw
 from firmware_host.shared.bank import Mixture, empty_bank
+from firmware_host.shared.bank.unknowns import OFFERED, Unknowns
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 
@@ -28,6 +33,12 @@ TASK = 10  # classes
 SPARE, DIRECTIONS = 12, 16  # of the bank
 RATES = (0.05, 0.1)
 BINS = 15  # of the calibration error
+STRANGE = 10  # unknown classes of the stream, at most
+OFFERS = {
+    "offered_purity": "groups offered: images of their commonest class",
+    "offered_classes": "unknown classes offered",
+    "offered_once": "groups offered: the first of their class",
+}
 SCORES = {"novelty": "novelty", "softmax": "maximum softmax", "mahalanobis": "Mahalanobis"}
 
 
@@ -85,7 +96,7 @@ def measure(data: Features, known: int, images: int, seed: int) -> dict[str, flo
     mean, scale = first.mean(axis=0), first.std(axis=0) + 1e-6
     bank = empty_bank(known, known + SPARE, feature.shape[1], DIRECTIONS)
     mixture = Mixture(bank, mean, scale, start=0.0, rebinds=False)
-    no_block = np.zeros((max(len(label), len(data.y_test)), known), np.float32)
+    no_block = np.zeros((len(data.y_train) + len(data.y_test), known), np.float32)
     for begin in range(0, known, TASK):
         mine = (label >= begin) & (label < begin + TASK)
         mixture.learn_apart(no_block[: mine.sum()], feature[mine], label[mine], rng)
@@ -106,6 +117,36 @@ def measure(data: Features, known: int, images: int, seed: int) -> dict[str, flo
         **{f"noticed_{rate}": float(np.mean(novelty[new] > 1.0 - rate)) for rate in RATES},
         "calibration_error": calibration_error(probability[~new].max(axis=1), right[~new]),
         "accuracy": float(np.mean(right[~new])),
+        **offers(mixture, *stream(data, np.concatenate(rows), order, rng), order),
+    }
+
+
+def stream(data: Features, learned: Any, known: Any, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Return features [N, d] and classes [N] of images that were not learned, half of them of unknown classes."""
+    rest = np.setdiff1d(np.arange(len(data.y_train)), learned)
+    label = np.concatenate([data.y_test, data.y_train[rest]])
+    strange = rng.permutation(np.setdiff1d(label, known))[:STRANGE]
+    halves = [rng.permutation(np.flatnonzero(np.isin(label, classes))) for classes in (strange, known)]
+    rows = rng.permutation(np.concatenate([half[: min(map(len, halves))] for half in halves]))
+    return np.concatenate([data.x_test, data.x_train[rest]])[rows].astype(np.float32), label[rows]
+
+
+def offers(mixture: Mixture, feature: Any, label: Any, known: Any) -> dict[str, float]:
+    """Return how good the offers of a device are that sees images, features [N, d] and classes [N], one by one."""
+    novelty = mixture.judge(np.zeros((len(label), len(known)), np.float32), feature)[1]
+    unknowns, groups = Unknowns(), {}
+    for row in np.flatnonzero(novelty > 1.0 - RATES[0]):
+        group, alike = unknowns.see(mixture, feature[row])
+        if alike <= OFFERED:
+            groups.setdefault(group, []).append(int(label[row]))
+    offered = [classes for classes in groups.values() if len(classes) == OFFERED]
+    commonest = [max(sorted(classes), key=classes.count) for classes in offered]
+    strange = set(label.tolist()) - set(known.tolist())
+    shares = [classes.count(one) / OFFERED for classes, one in zip(offered, commonest)]
+    return {
+        "offered_purity": statistics.fmean(shares) if offered else 0.0,
+        "offered_classes": len(strange & set(commonest)) / len(strange),
+        "offered_once": len(set(commonest)) / max(len(commonest), 1),
     }
 
 
@@ -148,6 +189,7 @@ def render(record: dict[str, Any]) -> str:
         rows.append([f"unknown images noticed, {float(rate):.0%} asked", runs.cell(found[f"noticed_{rate}"])])
     rows.append(["expected calibration error, known images", runs.cell(found["calibration_error"])])
     rows.append(["accuracy, known images", runs.cell(found["accuracy"])])
+    rows += [[text, runs.cell(found[name])] for name, text in OFFERS.items() if name in found]
     seeds = ", ".join(map(str, record["seeds"]))
     heading = f"{record['features']}, {record['known']} classes known, {record['images']} images each, seeds {seeds}"
     return f"{heading}\n\n{markdown(rows)}"

@@ -28,7 +28,26 @@ def test_unknown_classes_are_told(features, tmp_path, capsys):
     assert found["novelty"]["mean"] > 0.9
     assert found["accuracy"]["mean"] > 0.9
     assert found["rejected_0.05"]["mean"] == pytest.approx(0.05, abs=0.05)
-    assert "| area under the ROC curve, novelty" in capsys.readouterr().out
+    assert found["offered_purity"]["mean"] > 0.9
+    assert found["offered_classes"]["mean"] > 0.7
+    printed = capsys.readouterr().out
+    assert "| area under the ROC curve, novelty" in printed
+    assert "| unknown classes offered" in printed
+
+
+def test_half_of_the_stream_is_of_unknown_classes_and_none_of_it_was_learned(features):
+    data, rng = unknown_classes.load_raw(features), np.random.default_rng(3)
+    feature, label = unknown_classes.stream(data, np.arange(400), np.arange(10), rng)
+    assert (label < 10).sum() == (label >= 10).sum() == 320
+    learned = {row.tobytes() for row in data.x_train[:400].astype(np.float32)}
+    assert not learned & {row.tobytes() for row in feature}
+
+
+def test_nothing_offered_is_said_as_such(monkeypatch, features):
+    data = unknown_classes.load_raw(features)
+    monkeypatch.setattr(unknown_classes, "RATES", (0.0, 0.1))
+    found = unknown_classes.measure(data, 10, 40, 0)
+    assert [found[name] for name in unknown_classes.OFFERS] == [0.0, 0.0, 0.0]
 
 
 def test_a_calibration_error_is_the_gap_between_sure_and_right():
