@@ -68,12 +68,7 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python -m benchmarks.boards", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--photos", required=True, type=Path, help="folder with one folder of photos a class")
-    add(
-        "--preset",
-        type=runs.names_of("preset", PRESETS),
-        metavar="P,P,...",
-        help="backbones; default: all with weights",
-    )
+    add("--preset", type=runs.names_of("preset", PRESETS), metavar="P,P,...", help="backbones; default: with weights")
     add("--weights", type=Path, metavar="FILE", help=f"weights of {UNSHIPPED}; without, the shipped backbones alone")
     add(
         "--only",
@@ -162,7 +157,7 @@ def files(one: Subject) -> dict[str, Any]:
     config = one.config(min(SHOTS), tasks=1)
     runs.run(config, run)
     report = export_bundle(run, config, one.folder / "linux", Order("int8"), True, runs.say)
-    found = {name: report[name] for name in ("bytes", "multiply_adds")}
+    found: dict[str, Any] = {name: report[name] for name in ("bytes", "multiply_adds")}
     try:
         order = Order("int8", "micro", 0, "sgd")
         found["micro"] = export_bundle(run, config, one.folder / "micro", order, True, runs.say)["micro"]
