@@ -23,6 +23,7 @@ class Hub:
     states: dict[str, str] = field(default_factory=dict)  # by name, another hash than the file's
     breaks: list[int] = field(default_factory=list)  # bytes after which the next transfers end
     gated: set[str] = field(default_factory=set)
+    down: int = 0  # status of every answer, of a server that is out of order
     ranges: bool = True  # whether a transfer may begin in the middle
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, range
     url: str = ""
@@ -53,6 +54,8 @@ def serving(hub: Hub) -> Iterator[Hub]:
         def answer(self, body):
             if self.path.startswith("/api/"):  # what the client asks for itself
                 return self.refuse(404, "NotFound")
+            if hub.down:
+                return self.refuse(hub.down, "OutOfOrder")
             hub.requests.append((self.command, self.path, self.headers.get("Range", "")))
             if self.path.startswith("/store/"):
                 content = next(data for data in hub.files.values() if self.path.endswith(sha256(data)))

@@ -267,6 +267,15 @@ def test_what_is_in_the_cache_needs_no_network(hub, cache, monkeypatch, request)
     assert "it was removed" in refused()
 
 
+def test_a_hub_that_is_out_of_order(hub):
+    hub.down = 503
+    assert "(HTTP 503): try again with a connection" in refused()
+    hub.down = 0
+    fetched = fetch(ADDRESS)
+    hub.down = 503
+    assert fetch(ADDRESS) == fetched
+
+
 def test_offline_by_the_clients_own_setting(hub, monkeypatch):
     from huggingface_hub import constants
 

@@ -87,3 +87,16 @@ def test_outputs_begin_at_their_regression(images, randomised):
     found = pupil(pixels)
     for name, wanted in targets.items():
         assert np.square(np.asarray(found[name]) - wanted).mean() < 0.02 * wanted.var()
+
+
+def test_the_tokens_of_a_teacher_with_registers_are_class_and_patches(images, randomised):
+    teacher = Backbone(dataclasses.replace(TEACHER, registers=3))
+    teacher.build()
+    randomised(teacher)
+    x = teacher.embed(images)
+    assert x.shape[1] == 1 + 3 + 16
+    for block in teacher.blocks:
+        x = block(x)
+    whole = np.asarray(teacher.norm(x))
+    found = np.asarray(encoded(teacher, images))
+    np.testing.assert_allclose(found, np.concatenate([whole[:, :1], whole[:, 4:]], axis=1), atol=1e-5)
