@@ -26,7 +26,8 @@ KIND = "hf:"
 ADDRESS = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([^/@]+))?(?:/(.+))?")
 WHOLE, LIST = "model.safetensors", "model.safetensors.index.json"
 ENDINGS = (".safetensors", ".npz", ".safetensors.index.json")
-SHA256, GIT = 64, 40  # hexadecimal digits of a large file's hash, and of a small one's, which is git's
+GIT = 40  # hexadecimal digits of a small file's hash, which is git's
+HASH = re.compile(rf"[0-9a-f]{{64}}|[0-9a-f]{{{GIT}}}")  # SHA-256 of a large file, or git's
 
 logger = logging.getLogger(__name__)
 
@@ -123,12 +124,17 @@ def _fetch_file(hub: ModuleType, at: _Address, sha256: str = "") -> Path:
     url = hub.hf_hub_url(**arguments)
     try:
         found = hub.get_hf_file_metadata(url)  # fails at once where hf_hub_download would try again and again
+        stated = _hash(found.etag or "")
+        if not (sha256 or stated):
+            raise UserError(f"the server states no SHA-256 of {url}; download it yourself and give its path")
         cached = hub.try_to_load_from_cache(at.repository, at.file, revision=found.commit_hash)
         if not isinstance(cached, str):
             size = f" ({found.size / 1e6:.1f} MB)" if found.size else ""
             logger.warning("fetching %s%s into %s", url, size, hub.constants.HF_HUB_CACHE)
         path = Path(hub.hf_hub_download(**arguments))
-        stated = _stated(path) or found.etag or ""
+        return _checked(path, sha256 or _stated(path) or stated, ours=True)
+    except UserError:
+        raise
     except Exception as error:  # of several HTTP libraries, by version
         if isinstance(error, OSError) and error.errno:  # a full disk, no permission
             raise
@@ -140,12 +146,7 @@ def _fetch_file(hub: ModuleType, at: _Address, sha256: str = "") -> Path:
                 f"cannot fetch {url} ({_reason(hub, error)}): try again with a connection, or download it elsewhere "
                 f"and put {placed.name} into {placed.parent}"
             ) from error
-        path = Path(cached)
-        stated = _stated(path)
-    if not (sha256 or len(stated) in (SHA256, GIT)):
-        path.unlink()
-        raise UserError(f"the server states no SHA-256 of {url}; download it yourself and give its path")
-    return _checked(path, sha256 or stated, ours=True)
+    return _checked(Path(cached), sha256 or _stated(Path(cached)), ours=True)
 
 
 def _refusal(hub: ModuleType, error: Exception, at: _Address, url: str) -> UserError | None:
@@ -172,7 +173,12 @@ def _reason(hub: ModuleType, error: Exception) -> str:
 
 def _stated(path: Path) -> str:
     """Return the hash under which the cache keeps `path`; empty where it is not a link into the cache."""
-    return Path(os.readlink(path)).name if path.is_symlink() else ""
+    return _hash(Path(os.readlink(path)).name) if path.is_symlink() else ""
+
+
+def _hash(text: str) -> str:
+    """Return `text` if it is a hash, otherwise nothing."""
+    return text if HASH.fullmatch(text) else ""
 
 
 def _checked(path: Path, expected: str, ours: bool) -> Path:

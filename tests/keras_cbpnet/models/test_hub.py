@@ -184,6 +184,7 @@ def test_a_file_that_changed_on_the_disk_is_found(hub, cache):
 def test_a_file_without_a_known_hash_is_not_used(hub, cache):
     hub.states["model.safetensors"] = "of-a-mirror"
     assert f"states no SHA-256 of {hub.url}/{REPOSITORY}/resolve/main/model.safetensors" in refused()
+    assert hub.of("GET") == []
     assert fetch(ADDRESS, sha256(CONTENT)).read_bytes() == CONTENT
 
 
