@@ -135,7 +135,8 @@ def render(record: dict[str, Any]) -> str:
     """Return the tables of a result file."""
     rows = [["", *record["memory"]]]
     for title, show in ROWS.items():
-        rows.append([title, *(show(micro) for micro in record["memory"].values())])
+        cells = [show(micro) for micro in record["memory"].values()]
+        rows += [[title, *cells]] if any(cells) else []
     seeds = ", ".join(map(str, record["seeds"]))
     accuracy = [["learns the last two of five tasks", "average accuracy, %"]]
     for kind in CONVERSIONS:
@@ -173,6 +174,7 @@ ROWS: dict[str, Any] = {
     "of it, likewise": lambda micro: _split(micro["arena"]["head_step.tflite"]),
     "head arena of eight images a step, KiB": lambda micro: _kib(micro["arena"]["head_step_b8.tflite"]["bytes"]),
     "arena of backbone and head together, KiB": lambda micro: _kib(micro["arena_bytes"]),
+    "the bank beside them, KiB": lambda micro: _kib(micro["bank_bytes"]) if micro.get("bank_bytes") else "",
     "models in flash, KiB": lambda micro: _kib(micro["flash_bytes"]),
     "exported state, KiB": lambda micro: _kib(micro["state_bytes"]),
     "multiply-adds of a prediction, M": lambda micro: f"{micro['multiply_adds']['predict'] / 1e6:.2f}",

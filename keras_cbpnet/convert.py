@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     if args.target == "micro":
         micro = report["micro"]
         arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
-        needs = f"arena of both {micro['arena_bytes'] / 1024:.0f} KiB, flash {micro['flash_bytes'] / 1024:.0f} KiB"
+        sizes = {"arena of both": "arena_bytes", "bank": "bank_bytes", "flash": "flash_bytes"}
+        needs = ", ".join(f"{name} {micro[key] / 1024:.0f} KiB" for name, key in sizes.items())
         print(f"TFLM arenas: {arenas}; on the board: {needs}")
     print("next:", command_line(*names["device"].split(), "selftest", output))
     return 0

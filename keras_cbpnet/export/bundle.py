@@ -18,6 +18,8 @@ from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.micro import target as micro
+from keras_cbpnet.export.micro.bank import DIRECTIONS, small_bank
+from keras_cbpnet.export.micro.project import Learner
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.replacing import recover, replacing
 from keras_cbpnet.export.runtimes import run_backbone
@@ -102,8 +104,6 @@ def refusal(config: TrainConfig, target: str = "linux") -> str | None:
     if not METHODS.find(config.method).in_bundle:
         possible = ", ".join(name for name, method in METHODS.items() if method.in_bundle)
         return f"a device cannot go on with --method {config.method}; it can with {possible}"
-    if target == "micro" and METHODS.find(config.method).needs_bank:
-        return f"the firmware of a microcontroller has no bank, and --method {config.method} nothing else; train cbpnet"
     rule = parse_rule(config.plasticity)
     if not rule.on_device:
         known = ", ".join(name for name, kind in RULES.items() if kind.on_device)
@@ -137,14 +137,15 @@ def _write(
         (folder / ACCELERATOR_FILES[0]).write_bytes(measured.edge_tpu)
     np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]
     statistics: dict[str, Any] = dict(source.statistics)
-    if isinstance(trained := block_head(source.model), MixedHead) and order.has_bank:
-        bank = trained.shipped_bank(learner.slots)
-        statistics.update({f"bank.{name}": value for name, value in bank.items()})
+    bank = _bank(block_head(source.model), learner.slots, order.target)
+    statistics.update({f"bank.{name}": value for name, value in bank.items()})
     np.savez_compressed(folder / "statistics.npz", **statistics)
     extra: tuple[str, ...] = ()
     if order.target == "micro":
         progress("converting for microcontrollers")
-        report["micro"] = micro.write_micro(folder, converted.backbone, learner, source.names, report["targets"])
+        weight = getattr(block_head(source.model), "block_weight", 1.0)
+        taught = Learner(learner, bank, weight, source.names)
+        report["micro"] = micro.write_micro(folder, converted.backbone, taught, report["targets"])
         extra = tuple(micro.files(learner.config))
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     write_manifest(folder, _manifest(source, converted, str(outputs[runtimes[0]].raw.dtype)), extra)
@@ -166,17 +167,25 @@ def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, A
         },
         "dtypes": {"image": "uint8", "feature": feature, "prompt": "int32"},
         "versions": {"keras_cbpnet": __version__, "keras": keras.__version__, "tensorflow": tf.__version__},
-        "head": head_entry(converted.learner, block_head(source.model), converted.order.has_bank),
+        "head": head_entry(converted.learner, block_head(source.model), converted.order.target),
     }
 
 
-def head_entry(head: CBPHead, trained: CBPHead, with_bank: bool = True) -> dict[str, Any]:
-    """Return what the manifest says of the `head` that is shipped, whose rule and bank are those of `trained`."""
+def _bank(trained: CBPHead, slots: int, target: str) -> dict[str, Any]:
+    """Return the tensors of the bank that is shipped, for `slots` class slots; none where `trained` has no bank."""
+    if not isinstance(trained, MixedHead):
+        return {}
+    return small_bank(trained.mixture.arrays(), slots) if target == "micro" else trained.shipped_bank(slots)
+
+
+def head_entry(head: CBPHead, trained: CBPHead, target: str = "linux") -> dict[str, Any]:
+    """Return what the manifest says of the `head` shipped to `target`, whose rule and bank are those of `trained`."""
     constants = {name: getattr(head, name).numpy().tolist() for name in ("feature_mean", "feature_scale")}
     entry = {**head.config.to_dict(), **constants}
     if isinstance(trained.rule, CbpSurprise):
         entry["surprise"] = {"calming": trained.rule.calming, "calm": float(trained.state["calm"])}
-    if isinstance(trained, MixedHead) and with_bank:
-        slots, directions = bank_sizes(head.slots, head.width)
+    if isinstance(trained, MixedHead):
+        small = target == "micro"
+        slots, directions = (head.slots, DIRECTIONS) if small else bank_sizes(head.slots, head.width)
         entry["bank"] = {"slots": slots, "directions": directions, "block_weight": trained.block_weight}
     return entry

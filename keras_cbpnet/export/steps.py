@@ -19,6 +19,7 @@ from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
+from keras_cbpnet.export.micro.bank import predictor
 from keras_cbpnet.export.recipes import DEFAULT, RECIPES
 from keras_cbpnet.export.runtimes import BackboneOutput, run_backbone
 from keras_cbpnet.export.source import Source
@@ -26,6 +27,7 @@ from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.export.tflite_file.ops import op_table
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
+from keras_cbpnet.layers.mixed_head import MixedHead
 from keras_cbpnet.methods.method import block_head
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
@@ -47,14 +49,10 @@ class Order(NamedTuple):
     slots: int = 0
     optimizer: str = "adam"
 
-    @property
-    def has_bank(self) -> bool:
-        """Whether the bundle takes the bank along; the firmware of a microcontroller has the block alone."""
-        return self.target != "micro"
-
     def predicts(self, model: PromptedClassifier, learner: CBPHead) -> Any:
-        """Return the layer whose logits a device's are: the model's head, or the block that is shipped of it."""
-        return model.head if self.has_bank else learner
+        """Return what predicts as a device does: the model's head, or with its block `learner` the smaller bank."""
+        head = block_head(model)
+        return predictor(head, learner) if self.target == "micro" and isinstance(head, MixedHead) else head
 
     @property
     def rounds_activations(self) -> bool:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from firmware_host.bundle import read_bundle
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.micro.bank import DIRECTIONS, memory, state_bytes
 from keras_cbpnet.export.tflite_file.ops import op_table
 
 TFLM_ROOT = os.environ.get("TFLM_ROOT")  # a TFLM source tree with its downloads; else our own interfaces of it
@@ -54,8 +55,11 @@ def test_the_reader_accepts_the_bundle_and_holds_the_new_files_to_their_checksum
     assert bundle.head["batch"] == 16
     assert {"head_step.tflite", "head_step_b8.tflite", "head_step_b16.tflite"} <= set(bundle.files)
     assert bundle.head["optimizer"] == "sgd"
-    assert "bank" not in bundle.head  # the firmware predicts with the block alone
-    assert bundle.bank() is None
+    bank = bundle.bank()
+    assert bundle.head["bank"] == {"slots": bundle.slots, "directions": DIRECTIONS, "block_weight": 0.05}
+    known = np.arange(bundle.slots) < len(bundle.classes)
+    np.testing.assert_array_equal(bank["binding"], np.where(known, np.arange(1, bundle.slots + 1), 0))
+    assert (bank["count"][known] > 10).all()
     assert "m_w1" not in bundle.state_shapes
 
 
@@ -63,18 +67,21 @@ def test_the_arrays_are_the_files_byte_by_byte(micro):
     text = (micro / "micro" / "cbpnet_models.cc").read_text()
     assert array(text, "kBackboneModel") == (micro / "backbone.tflite").read_bytes()
     assert array(text, "kHeadStepModel") == (micro / "head_step.tflite").read_bytes()
+    assert array(text, "kBankStart") == state_bytes(read_bundle(micro).bank())
 
 
 def test_the_report_says_what_a_board_needs(micro, report):
+    head = read_bundle(micro)
     files = [(micro / name).stat().st_size for name in ("backbone.tflite", "head_step.tflite")]
-    assert report["flash_bytes"] == sum(files)
+    bank = len(state_bytes(read_bundle(micro).bank()))
+    assert report["flash_bytes"] == sum(files) + bank
+    assert bank < report["bank_bytes"] == memory(head.slots, head.feature_size)
     arenas = [report["arena"][name] for name in ("backbone.tflite", "head_step.tflite")]
     kept = [arena["bytes"] - arena["tensors"] for arena in arenas]
     assert report["arena_bytes"] == sum(kept) + max(arena["tensors"] for arena in arenas)
     assert min(kept) > 0
-    head = read_bundle(micro)
     floats = sum(int.__mul__(*(*shape, 1, 1)[:2]) for name, shape in head.state_shapes.items() if name != "class_mask")
-    assert report["state_bytes"] == 16 + 4 * floats
+    assert report["state_bytes"] == 16 + 4 * floats + bank
     counts = report["multiply_adds"]
     assert counts["backbone"] > 10 * counts["head_step"] > 0
     assert counts["predict"] == counts["learn"] == counts["backbone"] + counts["head_step"]  # one graph does both

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from firmware_host.shared.bank import Mixture, bank, empty_bank, metric, mixture, sums
+from firmware_host.shared.bank import BANK, Mixture, bank, empty_bank, metric, mixture, sums
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.mixed_head import MixedHead
 
@@ -60,18 +60,18 @@ def small_bank(arrays: Mapping[str, NDArray[Any]], slots: int) -> dict[str, NDAr
     Class c has slot c; of each class's rows the four that come nearest to all of them are left.
     """
     small = empty_bank(slots, slots, arrays["mean"].shape[1], DIRECTIONS)
-    for name in ("total", "losses", "scatter", "usual", "novelties"):
-        small[name][...] = arrays[name]
+    for name, (axes, _) in BANK.items():
+        if not set(axes) & set("CK"):
+            small[name][...] = arrays[name]
     for c in np.flatnonzero(arrays["binding"]):
         slot = int(arrays["binding"][c]) - 1
         small["binding"][c] = c + 1
         for name in ("count", "mean", "used"):
             small[name][c] = arrays[name][slot]
         rows = arrays["factor"][slot, : arrays["rows"][slot]].astype(np.float64)
-        _, size, axes = np.linalg.svd(rows, full_matrices=False)
-        leading = (size[:, None] * axes)[:DIRECTIONS]
+        _, size, vectors = np.linalg.svd(rows, full_matrices=False)
+        leading = (size[:, None] * vectors)[:DIRECTIONS]
         small["factor"][c, : len(leading)], small["rows"][c] = leading, len(leading)
-    small["clock"][...] = arrays["clock"]
     return small
 
 
@@ -80,6 +80,11 @@ def state_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     d = len(arrays["scatter"])
     packed = {**arrays, "scatter": arrays["scatter"][np.tril_indices(d)]}
     return b"".join(packed[name].astype(packed[name].dtype.newbyteorder("<")).tobytes() for name in STATE)
+
+
+def exponent(arrays: Mapping[str, NDArray[Any]]) -> float:
+    """Return the power to which a board raises probabilities, as the host found it; 1 where there is no bank."""
+    return float(np.exp(arrays["sure"][0])) if arrays else 1.0
 
 
 def memory(slots: int, features: int) -> int:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from firmware_host.shared.fresh import fresh_bound
-from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.export.micro.bank import DIRECTIONS, constants, exponent, state_bytes
 from keras_cbpnet.export.micro.step_graph import INPUTS, OUTPUTS
 from keras_cbpnet.export.tflite_file.graph import DTYPES, Model, shape_of
 from keras_cbpnet.export.tflite_file.ops import op_table
+from keras_cbpnet.layers.cbp_head import CBPHead
 
 SOURCES = Path(__file__).parent / "cpp"  # what is the same for every bundle
 MARGIN = 1024  # bytes on top of the arenas measured on a workstation: kernels of a board may keep more
@@ -27,17 +31,35 @@ NAMES = {  # resolver methods that are not the operator's name in camel case
 }
 
 
-def write_project(
-    folder: Path, backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[str], arena: int
-) -> int:
+class Learner(NamedTuple):
+    """What learns on a board.
+
+    Args:
+        head: the block.
+        bank: the tensors of the bank beside it, as `small_bank`; none: the block predicts alone.
+        block_weight: of the block beside the bank where nothing has been judged yet.
+        labels: names of the classes known, in slot order.
+    """
+
+    head: CBPHead
+    bank: Mapping[str, NDArray[Any]]
+    block_weight: float
+    labels: list[str]
+
+    @property
+    def start(self) -> bytes:
+        """The state that the bank starts with; empty where there is none."""
+        return state_bytes(self.bank) if self.bank else b""
+
+
+def write_project(folder: Path, backbone: bytes, head_step: bytes, learner: Learner, arena: int) -> int:
     """Write the C++ project into `folder`, which is made.
 
     Args:
         folder: where to.
         backbone: backbone.tflite.
         head_step: head_step.tflite, batch 1.
-        config: of the head.
-        labels: names of the classes known, in slot order.
+        learner: whose state the board starts with.
         arena: bytes that both models need together.
 
     Returns:
@@ -46,10 +68,11 @@ def write_project(
     folder.mkdir()
     for source in sorted(SOURCES.iterdir()):
         shutil.copyfile(source, folder / source.name)
-    config_text, state_bytes = _config(backbone, head_step, config, labels, arena)
+    config_text, size = _config(backbone, head_step, learner, arena)
     (folder / "cbpnet_config.h").write_text(config_text, encoding="utf-8")
+    (folder / "bank_constants.h").write_text(constants())
     (folder / "cbpnet_ops.h").write_text(_ops(backbone, head_step))
-    arrays = {"kBackboneModel": backbone, "kHeadStepModel": head_step}
+    arrays = {"kBackboneModel": backbone, "kHeadStepModel": head_step, "kBankStart": learner.start}
     declared = "".join(
         f"extern const unsigned char {name}[];\nextern const unsigned int {name}Bytes;\n" for name in arrays
     )
@@ -59,7 +82,7 @@ def write_project(
         + "".join(_array(name, content) for name, content in arrays.items())
         + "}  // namespace cbpnet\n"
     )
-    return state_bytes
+    return size
 
 
 def _header(guard: str, body: str) -> str:
@@ -72,12 +95,13 @@ def _array(name: str, content: bytes) -> str:
         for start in range(0, len(content), BYTES_A_LINE)
     ]
     return (
-        f"alignas(16) const unsigned char {name}[] = {{\n{''.join(lines)}}};\n"
+        f"alignas(16) const unsigned char {name}[] = {{\n{''.join(lines) or '    0,'}}};\n"
         f"const unsigned int {name}Bytes = {len(content)};\n"
     )
 
 
-def _config(backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[str], arena: int) -> tuple[str, int]:
+def _config(backbone: bytes, head_step: bytes, learner: Learner, arena: int) -> tuple[str, int]:
+    config, labels = learner.head.config, learner.labels
     body, head = Model(backbone), Model(head_step)
     graph, main = body.root.subgraphs[0], head.root.subgraphs[0]
     signature = body.root.signatureDefs[0]
@@ -89,9 +113,9 @@ def _config(backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[
     if quantized := DTYPES[feature.type].itemsize == 1:
         scale, zero_point = float(feature.quantization.scale[0]), int(feature.quantization.zeroPoint[0])
     sizes = _variable_bytes(head)
-    state = 16 + sum(sizes.values())
-    bundle = int.from_bytes(hashlib.sha256(backbone + head_step).digest()[:4], "little")
-    constants: dict[str, Any] = {
+    state = 16 + sum(sizes.values()) + len(learner.start)
+    bundle = int.from_bytes(hashlib.sha256(backbone + head_step + learner.start).digest()[:4], "little")
+    numbers: dict[str, Any] = {
         "kImageHeight": height,
         "kImageWidth": width,
         "kImageBytes": height * width * 3,
@@ -103,6 +127,10 @@ def _config(backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[
         "kFeatureZeroPoint": zero_point,
         "kLearningRate": config.learning_rate,
         "kFreshLimit": fresh_bound(d),
+        "kBankDirections": DIRECTIONS if learner.bank else 0,
+        "kBankStateBytes": len(learner.start),
+        "kBankExponent": exponent(learner.bank),
+        "kBlockWeight": float(learner.block_weight),
         "kBackboneImage": 0,
         "kBackboneFeature": [int(i) for i in graph.outputs].index(outputs["feature"]),
         "kBackbonePrompt": [int(i) for i in graph.outputs].index(outputs["prompt"]),
@@ -114,8 +142,10 @@ def _config(backbone: bytes, head_step: bytes, config: HeadConfig, labels: list[
         "kClassCount": list(sizes).index("class_count"),
         "kStateBytes": state,
     }
-    lines = [_constant(name, value) for name, value in constants.items()]
+    lines = [_constant(name, value) for name, value in numbers.items()]
     lines.append(f"constexpr uint32_t kBundle = 0x{bundle:08x}u;\n")
+    for name, values in (("Mean", learner.head.feature_mean), ("Scale", learner.head.feature_scale)):
+        lines.append(_list("float", f"kFeature{name}s", [f"{float(each):.9e}f" for each in values.numpy()]))
     lines.append(_list("const char* const", "kVariableNames", [json.dumps(name) for name in sizes]))
     lines.append(_list("size_t", "kVariableBytes", [str(size) for size in sizes.values()]))
     lines.append(

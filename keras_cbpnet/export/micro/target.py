@@ -10,8 +10,9 @@ from typing import Any
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.export.accelerators import ETHOS_U
 from keras_cbpnet.export.micro.arena import measure_arena, shared_arena
+from keras_cbpnet.export.micro.bank import memory
 from keras_cbpnet.export.micro.head_step import convert_head_step
-from keras_cbpnet.export.micro.project import write_project
+from keras_cbpnet.export.micro.project import Learner, write_project
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.layers.cbp_head import CBPHead
 
@@ -39,16 +40,13 @@ def files(config: HeadConfig) -> dict[str, int]:
     return {"head_step.tflite" if rows == 1 else f"head_step_b{rows}.tflite": rows for rows in sizes}
 
 
-def write_micro(
-    folder: Path, backbone: bytes, head: CBPHead, labels: list[str], targets: Mapping[str, Any]
-) -> dict[str, Any]:
+def write_micro(folder: Path, backbone: bytes, learner: Learner, targets: Mapping[str, Any]) -> dict[str, Any]:
     """Write the head's steps and the C++ project micro/ into `folder`.
 
     Args:
         folder: of the bundle.
         backbone: backbone.tflite.
-        head: what learns on the board.
-        labels: names of the classes known, in slot order.
+        learner: what learns on the board.
         targets: what `target_rows` says of the backbone.
 
     Returns:
@@ -57,19 +55,21 @@ def write_micro(
     Raises:
         UserError: TFLM is missing, or does not run one of the models.
     """
+    head = learner.head
     models = {name: convert_head_step(head, rows) for name, rows in files(head.config).items()}
     for name, content in models.items():
         (folder / name).write_bytes(content)
     arenas = {name: measure_arena(content) for name, content in {"backbone.tflite": backbone, **models}.items()}
     name, single = next(iter(models.items()))
     arena = shared_arena(arenas["backbone.tflite"], arenas[name])
-    state = write_project(folder / "micro", backbone, single, head.config, labels, arena)
+    state = write_project(folder / "micro", backbone, single, learner, arena)
     image, step = multiply_adds(backbone), multiply_adds(single)
     return {
         "optimizer": head.config.optimizer,
         "arena": arenas,
         "arena_bytes": arena,
-        "flash_bytes": len(backbone) + len(single),
+        "bank_bytes": memory(head.slots, head.width) if learner.bank else 0,
+        "flash_bytes": len(backbone) + len(single) + len(learner.start),
         "state_bytes": state,
         "multiply_adds": {"backbone": image, "head_step": step, "predict": image + step, "learn": image + step},
         "ethos_u": {target: targets[target] for target in ETHOS_U if target in targets},

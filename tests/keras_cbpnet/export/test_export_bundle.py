@@ -46,8 +46,6 @@ def test_an_old_bundle_comes_back_after_a_kill(run, overwrite):
     assert sorted(path.name for path in run.parent.iterdir()) == ["bundle", "run"]
 
 
-def test_a_bank_alone_is_not_for_a_microcontroller():
-    assert bundle.refusal(TrainConfig(method="bank")) is None
-    assert bundle.refusal(TrainConfig(method="bank"), "micro") == (
-        "the firmware of a microcontroller has no bank, and --method bank nothing else; train cbpnet"
-    )
+def test_a_bank_alone_is_for_every_device():
+    for target in ("linux", "micro"):
+        assert bundle.refusal(TrainConfig(method="bank"), target) is None

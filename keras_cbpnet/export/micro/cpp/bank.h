@@ -160,15 +160,14 @@ class Bank {
       Mean(k, x_);
       float squared = determinant_[k];
       for (int i = 0; i < d; ++i) squared += (q_[i] - x_[i]) * (q_[i] - x_[i]) / (rest_[k] + Open(i, k));
-      for (int i = 0; i < r; ++i) {
-        float along = -along_mean_[k][i];
-        for (int j = 0; j < state.rows[k]; ++j) {
-          float product = 0.0f;
-          for (int c = 0; c < d; ++c) product += FromHalf(state.factor[k][j][c]) * s_[c];
-          along += turn_[k][i][j] * product;
-        }
-        squared += along * along * gain_[k][i];
+      float along[r];
+      for (int i = 0; i < r; ++i) along[i] = -along_mean_[k][i];
+      for (int j = 0; j < state.rows[k]; ++j) {
+        float product = 0.0f;
+        for (int c = 0; c < d; ++c) product += FromHalf(state.factor[k][j][c]) * s_[c];
+        for (int i = 0; i < r; ++i) along[i] += turn_[k][i][j] * product;
       }
+      for (int i = 0; i < r; ++i) squared += along[i] * along[i] * gain_[k][i];
       logits[k] = prior_[k] - 0.5f * squared;
     }
     TellApart(logits);
@@ -498,6 +497,22 @@ class Bank {
       for (int i = 0; i < m; ++i) rows[i][c] = Dot(square_ + i * n, column, n);
     }
   }
+};
+
+// No bank: the block predicts alone.
+template <int d, int K>
+class Bank<d, K, 0> {
+ public:
+  uint8_t state;
+
+  void Init(const float*, const float*) {}
+  void Learn(const float*, int) {}
+  int Predict(const float*, float* logits) {
+    std::memset(logits, 0, K * sizeof(float));
+    return -1;
+  }
+  void Judge(float, float) {}
+  float BlockShare(float) const { return 1.0f; }
 };
 
 }  // namespace cbpnet

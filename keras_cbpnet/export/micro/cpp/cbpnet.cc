@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "bank.h"
 #include "cbpnet_models.h"
 #include "cbpnet_ops.h"
 #include "tensorflow/lite/c/common.h"
@@ -25,7 +26,10 @@ BackboneOps backbone_ops;
 HeadOps head_ops;
 MicroInterpreter* backbone = nullptr;
 MicroInterpreter* head = nullptr;
+Bank<kFeatures, kSlots, kBankDirections> bank;
+static_assert(kBankDirections == 0 || sizeof(bank.state) == kBankStateBytes, "the state that the bank starts with");
 float known[kSlots];  // 1 for a class that was seen
+float by_block[kSlots], by_bank[kSlots];  // probabilities
 float feature[kFeatures];
 uint32_t random_state = 1;
 
@@ -73,6 +77,31 @@ Status ReadFeature(const uint8_t* image) {
   return Status::kOk;
 }
 
+void Softmax(float* logits) {  // logits become probabilities; those of classes that are not known, 0
+  float most = 0.0f, total = 0.0f;
+  bool any = false;
+  for (int slot = 0; slot < kSlots; ++slot) {
+    if (known[slot] > 0.0f && (!any || logits[slot] > most)) most = logits[slot];
+    any = any || known[slot] > 0.0f;
+  }
+  for (int slot = 0; slot < kSlots; ++slot) {
+    logits[slot] = known[slot] > 0.0f ? std::exp(logits[slot] - most) : 0.0f;
+    total += logits[slot];
+  }
+  for (int slot = 0; any && slot < kSlots; ++slot) logits[slot] /= total;
+}
+
+// Asks block and bank about `feature`; returns whether the bank knows a class.
+Status Ask(bool* bank_knows) {
+  const Status status = InvokeHead(-1, 0.0f, false);
+  if (status != Status::kOk) return status;
+  std::memcpy(by_block, head->output(kHeadLogits)->data.f, sizeof(by_block));
+  *bank_knows = bank.Predict(feature, by_bank) >= 0;
+  Softmax(by_block);
+  Softmax(by_bank);
+  return Status::kOk;
+}
+
 }  // namespace
 
 Status Init() {
@@ -91,6 +120,8 @@ Status Init() {
   random_state = 1;
   std::memset(feature, 0, sizeof(feature));
   std::memset(known, 0, sizeof(known));
+  std::memcpy(&bank.state, kBankStart, kBankStateBytes);
+  bank.Init(kFeatureMeans, kFeatureScales);
   const Status status = InvokeHead(-1, 0.0f, false);  // the first run gives the variables their first values
   if (status == Status::kOk) ReadKnown();
   return status;
@@ -98,20 +129,21 @@ Status Init() {
 
 Status Predict(const uint8_t* image, Prediction* prediction) {
   if (prediction == nullptr) return Status::kBadArgument;
+  bool bank_knows = false;
   Status status = ReadFeature(image);
-  if (status == Status::kOk) status = InvokeHead(-1, 0.0f, false);
+  if (status == Status::kOk) status = Ask(&bank_knows);
   if (status != Status::kOk) return status;
-  const float* logits = head->output(kHeadLogits)->data.f;
+  const float share = bank_knows ? bank.BlockShare(kBlockWeight) : 1.0f;
+  const float exponent = bank_knows ? kBankExponent : 1.0f;
+  float total = 0.0f;
   int best = -1;
   for (int slot = 0; slot < kSlots; ++slot) {
-    if (known[slot] > 0.0f && (best < 0 || logits[slot] > logits[best])) best = slot;
-  }
-  float total = 0.0f;
-  for (int slot = 0; best >= 0 && slot < kSlots; ++slot) {
-    if (known[slot] > 0.0f) total += std::exp(logits[slot] - logits[best]);
+    by_block[slot] = std::pow(share * by_block[slot] + (1.0f - share) * by_bank[slot], exponent);
+    total += by_block[slot];
+    if (known[slot] > 0.0f && (best < 0 || by_block[slot] > by_block[best])) best = slot;
   }
   prediction->label = best;
-  prediction->probability = best < 0 ? 0.0f : 1.0f / total;
+  prediction->probability = best < 0 ? 0.0f : by_block[best] / total;
   return Status::kOk;
 }
 
@@ -120,8 +152,14 @@ Status Learn(const uint8_t* image, int label, LearnResult* result, float learnin
   if (!observe && known[label] == 0.0f) return Status::kBadArgument;  // its mean comes from images observed
   Status status = ReadFeature(image);
   if (status != Status::kOk) return status;
+  if (observe) {
+    bool bank_knows = false;
+    if (known[label] > 0.0f && (status = Ask(&bank_knows)) != Status::kOk) return status;
+    if (bank_knows) bank.Judge(by_block[label], by_bank[label]);
+    bank.Learn(feature, label);
+  }
   known[label] = 1.0f;
-  status = InvokeHead(label, learning_rate, observe);
+  status = InvokeHead(label, kBlockWeight > 0.0f ? learning_rate : 0.0f, observe);  // 0: the bank predicts alone
   if (status != Status::kOk) return status;
   if (result != nullptr) {
     result->loss = head->output(kHeadLoss)->data.f[0];
@@ -137,6 +175,7 @@ Status ExportState(uint8_t* buffer, size_t size) {
     std::memcpy(place, Variable(i), kVariableBytes[i]);
     place += kVariableBytes[i];
   }
+  std::memcpy(place, &bank.state, kBankStateBytes);
   const uint32_t header[] = {kMagic, kBundle, random_state,
                              Checksum(buffer + kHeaderBytes, kStateBytes - kHeaderBytes)};
   std::memcpy(buffer, header, sizeof(header));
@@ -156,6 +195,8 @@ Status ImportState(const uint8_t* buffer, size_t size) {
     std::memcpy(Variable(i), place, kVariableBytes[i]);
     place += kVariableBytes[i];
   }
+  std::memcpy(&bank.state, place, kBankStateBytes);
+  bank.Init(kFeatureMeans, kFeatureScales);
   random_state = header[2];
   ReadKnown();
   return Status::kOk;

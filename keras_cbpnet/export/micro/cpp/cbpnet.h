@@ -1,6 +1,8 @@
 // A camera's classifier that goes on learning, on TensorFlow Lite for Microcontrollers.
 //
-// No heap, no exceptions, not thread-safe. All sizes come from cbpnet_config.h, which belongs to one bundle.
+// A block that learns by training steps and, where kBankDirections is above 0, a bank of class statistics beside it; a
+// prediction mixes both, weighed by what they got right so far. No heap, no exceptions, not thread-safe. All sizes come
+// from cbpnet_config.h, which belongs to one bundle.
 #ifndef CBPNET_H_
 #define CBPNET_H_
 
@@ -36,7 +38,7 @@ Status Init();
 // image: RGB, kImageHeight * kImageWidth * 3 bytes, row by row. Changes nothing that was learned.
 Status Predict(const uint8_t* image, Prediction* prediction);
 
-// One training step on one image. The image is counted into the mean of its class if `observe`; do that once an image.
+// One training step on one image. Class mean and bank take the image in if `observe`; do that once an image.
 // A label that was not known yet takes its class slot: any from 0 to kSlots - 1.
 Status Learn(const uint8_t* image, int label, LearnResult* result, float learning_rate = kLearningRate,
              bool observe = true);
