@@ -88,14 +88,14 @@ def feature_of(image):
 class Board:
     """What the C++ is expected to do."""
 
-    def __init__(self):
+    def __init__(self, weight=0.05):
         self.rng = np.random.default_rng(0)
         self.centres = self.rng.uniform(70, 180, size=(K, PIXELS))
         label = np.repeat(np.arange(KNOWN), 30)
         feature = np.stack([feature_of(self.image(c)) for c in label])
         self.mean, self.scale = feature.mean(axis=0), feature.std(axis=0)
         arrays = empty_bank(K, K, D, DIRECTIONS)
-        self.mixture = Mixture(arrays, self.mean, self.scale, 0.05, rebinds=False)
+        self.mixture = Mixture(arrays, self.mean, self.scale, weight, rebinds=False)
         self.mixture.bank.learn_classes(feature, label)
         self.start = {name: value.copy() for name, value in arrays.items()}
         self.known = np.arange(K) < KNOWN
@@ -164,6 +164,20 @@ def test_an_image_that_is_not_counted_leaves_the_bank_alone(program):
     content = run(program, [("P", 0, other), *[("R", 1, image)] * 3, ("P", 0, other), ("R", 5, image)])
     np.testing.assert_array_equal(*(np.frombuffer(content, "<f4", 2, at) for at in (0, 20)))
     assert np.frombuffer(content, "<i4", 1, 28) == BAD_ARGUMENT  # nothing is known of that class
+
+
+def test_a_bank_alone_predicts_without_the_block(tmp_path):
+    board = Board(weight=0.0)
+    program = built(tmp_path, board.start, board.mean, board.scale, 0.0)
+    records, expected = [], []
+    for step in range(12):
+        image = board.image(step % 4)
+        board.learn(image, step % 4)
+        expected.append(board.predict(image))
+        records += [("L", step % 4, image), ("P", 0, image)]
+    found = np.frombuffer(run(program, records), [("status", "<i4"), ("label", "<f4"), ("probability", "<f4")])
+    assert found["label"].tolist() == [label for label, _ in expected]
+    np.testing.assert_allclose(found["probability"], [probability for _, probability in expected], atol=1e-4)
 
 
 def test_without_a_bank_the_block_predicts(tmp_path):
