@@ -24,7 +24,7 @@ RATE = 0.2  # of the weights
 START = 0.05  # weight of the block where nothing has been judged yet
 FEW = 3.0  # images from which a class tells how novel its next ones are
 PARTS, MANY = 5, 2000  # parts of images that are held out, and the images from which one part is enough
-BESIDE_VIEWS = 2.0  # weight of an image where other views of it are learned too: what it loses by them is less
+BESIDE_VIEWS = 2.0  # views that an image counts for where other views of it are learned too
 WORST = 1e-3  # probability below which a loss counts no more
 
 
@@ -104,8 +104,12 @@ class Mixture:
         more, row = (feature[:0], np.zeros(0, np.int64)) if views is None else views
 
         def teach(bank: Bank, kept: Array) -> None:
-            bank.learn_classes(feature[kept], label[kept], 1.0 if views is None else BESIDE_VIEWS)
-            bank.learn_classes(more[kept[row]], label[row][kept[row]])
+            for c in np.unique(label[kept]):
+                mine, others = kept & (label == c), kept[row] & (label[row] == c)
+                # Views make a mean no surer: together with them, n images count as n.
+                share = mine.sum() / (BESIDE_VIEWS * mine.sum() + others.sum())
+                bank.learn_classes(feature[mine], label[mine], BESIDE_VIEWS * share)
+                bank.learn_classes(more[others], label[row][others], share)
 
         found = []
         for held in range(PARTS if len(label) < MANY else 1):

@@ -262,6 +262,19 @@ def test_probabilities_of_the_mixture_are_the_weighted_ones(rng):
     np.testing.assert_allclose(mixture_of().probabilities(block, feature[:5]), block)  # a bank that knows nothing
 
 
+@pytest.mark.parametrize("viewed", [0, 5, 20])
+def test_images_and_their_views_count_as_many_as_the_images(rng, viewed):
+    """A mean is no surer for views of the same images; an image counts twice beside its view."""
+    feature, label, _ = gaussians(rng, 3, 20)
+    row = np.flatnonzero(np.arange(len(label)) % 20 < viewed)
+    views = feature[row] + np.float32(1.0)
+    mixture = mixture_of()
+    mixture.learn_apart(np.full((len(label), C), 1 / C, np.float32), feature, label, rng, (views, row))
+    np.testing.assert_allclose(mixture.bank.sums.count[:3], 20.0, rtol=1e-6)
+    means = [np.concatenate([feature[label == c]] * 2 + [views[label[row] == c]]).mean(axis=0) for c in range(3)]
+    np.testing.assert_allclose(mixture.bank.sums.mean[mixture.bank.binding[:3] - 1], means, atol=1e-5)
+
+
 def test_a_bank_alone_stays_alone(rng):
     feature, label, _ = gaussians(rng, 4, 20)
     mixture = mixture_of(0.0)
