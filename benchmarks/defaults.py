@@ -62,12 +62,12 @@ class Entry(NamedTuple):
     photographs: bool = False
 
 
-ENTRIES = {
+ENTRIES = {  # the number: training images a class
     "digits": Entry(),
-    "photos, 5 a class": Entry("photos", 5, 10, True),
-    "photos, 15 a class": Entry("photos", 15, 10, True),
-    "photos, 30 a class": Entry("photos", 30, 10, True),
-    "CIFAR-100, 30 a class": Entry("cifar", 30, 20),
+    "photos 5": Entry("photos", 5, 10, True),
+    "photos 15": Entry("photos", 15, 10, True),
+    "photos 30": Entry("photos", 30, 10, True),
+    "CIFAR-100 30": Entry("cifar", 30, 20),
 }
 
 
@@ -78,6 +78,8 @@ def build_parser() -> cli.ArgumentParser:
     add("--photos", metavar="SPEC", help="photographs, as --dataset of the trainer; not given: no entry with them")
     add("--cifar", metavar="SPEC", help="small images of many classes, likewise")
     add("--whiten", metavar="SPEC", help="data like that of the pretraining; not given: no setting with it")
+    known = ", ".join(ENTRIES)
+    add("--entries", type=runs.names_of("entry", ENTRIES), default=list(ENTRIES), metavar="E,E,...", help=f"of {known}")
     add("--settings", type=settings_of, default=list(SETTINGS), metavar="S,S,...", help="of " + ", ".join(SETTINGS))
     add("--options", default="", metavar="WORDS", help="options of the trainer for every run, such as --no-qat")
     add("--seeds", type=cli.seed_list, default=[0, 1], metavar="S,S,...", help="seeds of images, orders and weights")
@@ -100,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sources = {"": "digits", "photos": args.photos, "cifar": args.cifar}
     settings = {name: SETTINGS[name] for name in args.settings if args.whiten or DATA not in SETTINGS[name]}
     found: dict[str, dict[str, Any]] = {}
-    for name, entry in ENTRIES.items():
+    for name in args.entries:
+        entry = ENTRIES[name]
         if spec := sources[entry.source]:
             found[name] = {}
             specs = {seed: drawn(spec, entry, seed, args.work) for seed in args.seeds}
@@ -127,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def plain(name: str) -> str:
     """Return `name` as that of a folder."""
-    return name.replace(",", "").replace(" ", "-")
+    return name.replace(" ", "-")
 
 
 def drawn(spec: str, entry: Entry, seed: int, work: Path) -> str:

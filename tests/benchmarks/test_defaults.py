@@ -94,5 +94,12 @@ def test_too_few_images_are_one_line(photos, tmp_path):
         defaults.drawn(photos, defaults.Entry("photos", 9, 4), 0, tmp_path)
 
 
+def test_entries_are_chosen(trained, photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(defaults.ENTRIES, "photos 5", defaults.Entry("photos", 5, 4))
+    arguments = ["--photos", photos, "--entries", "photos 5", "--settings", "no bank", "--seeds", "3"]
+    assert defaults.main([*arguments, "--work", str(tmp_path / "work")]) == 0
+    assert [asked[1] for asked in trained] == [f"npz:{tmp_path / 'work' / 'photos-5-3.npz'}"] * 2
+
+
 def test_an_unknown_setting_is_one_line(refused):
     assert "no setting 'bank'; known are default, " in refused(defaults.main, ["--settings", "bank"])
