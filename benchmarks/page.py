@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import (
     backbones,
+    boards,
     changing_labels,
     class_incremental,
     defaults,
@@ -117,6 +118,7 @@ Ten labels used again and again, 50 images a class, nothing reset between tasks;
 begins. Engine `keras` is the step that the host trains with; `--engine tflite` drives the device package.""",
     ),
     Section("photos*.json", "Frozen backbones on photographs (40 classes of Caltech-101)", alone(photos.render)),
+    Section("boards.json", "Which backbone for which board", alone(boards.render)),
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),
     Section("endurance.json", "A device that never restarts", alone(endurance.render)),
