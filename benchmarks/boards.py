@@ -199,12 +199,13 @@ def bundle(one: Subject) -> Path:
     return folder
 
 
+PICKED_BY = ("accuracy", "files", "device")
 PARTS = {part.__name__: part for part in (accuracy, files, device, cbpnet, timing)}
 
 
 def table(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what `keras_cbpnet.boards` picks by: a short row for each backbone, None for what is missing."""
-    return {name: _row(one) for name, one in record["backbones"].items()}
+    """Return what `keras_cbpnet.boards` picks by: a short row for each measured backbone, None for what is missing."""
+    return {name: _row(one) for name, one in record["backbones"].items() if not {*PICKED_BY} - {*one}}
 
 
 def _row(one: dict[str, Any]) -> dict[str, Any]:
@@ -264,8 +265,8 @@ def render(record: dict[str, Any]) -> str:
         lines[0] += f". ms: {machine['processor']}, {machine['cores']} cores, medians, commit {commit}"
     reasons = [f"- {name}: {why}" for name, one in backbones.items() for why in dict.fromkeys(_reasons(one))]
     lines += ["", markdown(rows), "", *reasons]
-    if all(part in one for one in backbones.values() for part in ("accuracy", "files", "device")):
-        lines += ["", "Estimates, ms an image; nothing of it was run on such a board:", "", _boards(table(record))]
+    if short := table(record):
+        lines += ["", "Estimates, ms an image; nothing of it was run on such a board:", "", _boards(short)]
     return "\n".join(lines)
 
 

@@ -47,6 +47,8 @@ def measure(tmp_path, *arguments):
 
 
 def test_one_part_is_measured_again_and_the_others_stay(canned, tmp_path, capsys):
+    weights = tmp_path / "deit.npz"
+    weights.write_bytes(b"weights")
     first, table = measure(tmp_path)
     assert list(first["backbones"]) == list(table) == ["vit_nano_32", "vit_micro_32", "vit_tiny_96"]
     assert table["vit_nano_32"] == {
@@ -77,6 +79,10 @@ def test_one_part_is_measured_again_and_the_others_stay(canned, tmp_path, capsys
     }
     assert second["backbones"]["vit_tiny_96"] == first["backbones"]["vit_tiny_96"]
     assert second["command"] == first["command"]
+
+    third, table = measure(tmp_path, "--only", "files", "--preset", "deit_tiny_16_224", "--weights", str(weights))
+    assert list(third["backbones"])[-1] == "deit_tiny_16_224"
+    assert "deit_tiny_16_224" not in table  # not before all that it is picked by was measured
 
 
 def test_what_is_missing_is_a_dash_with_its_reason(canned, tmp_path, capsys):
