@@ -190,11 +190,12 @@ def render_all(records: Sequence[dict[str, Any]]) -> str:
     known = [rule for rule in RULES if any(rule in record["rules"] for record in records)]
     ends = [f"{rule}, first and last" for rule in known]
     table = [["settings", *known, f"{' over '.join(PAIR)}, 95 % confidence", *ends]]
-    for record in sorted(records, key=lambda record: record["paired"]["difference"]):
+    gains = [record["paired"]["difference"] if "paired" in record else math.inf for record in records]
+    for _, record in sorted(zip(gains, records), key=lambda each: each[0]):
         found = [record["rules"].get(rule) for rule in known]
         cells = [_all_lives(each) if each else "-" for each in found]
         ends = [" to ".join(_first_and_last(each)) if each else "-" for each in found]
-        table.append([_settings(record), *cells, _shown(record["paired"]), *ends])
+        table.append([_settings(record), *cells, _shown(record["paired"]) if "paired" in record else "-", *ends])
     return f"{_what(records)}\n\n{markdown(table)}"
 
 

@@ -104,7 +104,7 @@ Ten labels used again and again, nobody says when. `returning`: the classes come
         "lives_*.json",
         "Twelve streams in succession",
         lives.render_all,
-        lives.features_of,
+        lambda record: (lives.features_of(record), record["seeds"]),
         """\
 A life is one class-incremental stream; the block and its optimizer go on from life to life, the classes do not, and
 every feature's gain and offset drift. A single pass costs little plasticity, so resets gain nothing there.""",

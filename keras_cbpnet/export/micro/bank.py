@@ -21,6 +21,7 @@ CONSTANTS = {
     "kBankTemperature": bank.TEMPERATURE,
     "kBankGrowth": bank.GROWTH,
     "kBankShrinkage": metric.SHRINKAGE,
+    "kBankPerFeature": metric.PER_FEATURE,
     "kBankSettled": metric.SETTLED,
     "kBankFloor": metric.FLOOR,
     "kBankPrior": metric.PRIOR,

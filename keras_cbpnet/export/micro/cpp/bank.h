@@ -243,7 +243,7 @@ class Bank {
     for (int i = 0; i < d; ++i) trace += state.scatter[i * (i + 1) / 2 + i];
     const float total = std::fmax(state.total, 1.0f);
     const float variance = trace > 0.0f ? trace / total / d : 1.0f;
-    const float share = std::fmax(kBankShrinkage, d / (state.total + d));
+    const float prior = kBankPerFeature * d, share = std::fmax(kBankShrinkage, prior / (state.total + prior));
     float* row = cholesky_;
     const float* sums = state.scatter;
     for (int i = 0; i < d; row += ++i) {
