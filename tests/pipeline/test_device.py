@@ -113,7 +113,7 @@ def assert_alike(one, other, name):
         np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2 * np.abs(other).max(), err_msg=name)
     else:
         # Densities have the size of d squared deviations, whose last digit is not that of the features.
-        of_densities = name.endswith(("bank.usual", "bank.losses", "bank.page", "bank.tried"))
+        of_densities = name.endswith(("bank.usual", "bank.losses", "bank.page", "bank.tried", "bank.sure"))
         last_digit = 4e-7 * np.max(np.abs(other), initial=0)  # of a sum that reaches the largest element
         rtol, atol = (1e-3, 2e-3) if of_densities else (1e-6, max(1e-4, last_digit))
         np.testing.assert_allclose(one, other, rtol=rtol, atol=atol, err_msg=name)
