@@ -23,6 +23,7 @@ def features(tmp_path):
     return tmp_path / "features.npz"
 
 
+@pytest.mark.slow
 def test_bank_and_mixture_follow_labels_that_change(features, tmp_path, capsys):
     out = tmp_path / "out.json"
     command = ["--features", str(features), "--tasks", "6", "--last", "3", "--seeds", "1", "--json", str(out)]

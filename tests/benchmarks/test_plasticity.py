@@ -139,6 +139,7 @@ def test_tuning_tries_as_many_settings_of_every_rule_and_sorts_them(feature_file
     assert "linear" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_fresh_scale_changes_what_a_reset_unit_begins_with(feature_file):
     from benchmarks.plasticity.engines import KerasEngine
     from benchmarks.plasticity.rules import setting
@@ -153,7 +154,11 @@ def test_fresh_scale_changes_what_a_reset_unit_begins_with(feature_file):
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"), [("cbp", {"replacement_rate": 0.05, "fresh_scale": 0.5}), ("cbp_surprise", {"calming": 20})]
+    ("name", "changes"),
+    [
+        pytest.param("cbp", {"replacement_rate": 0.05, "fresh_scale": 0.5}, marks=pytest.mark.slow),
+        ("cbp_surprise", {"calming": 20}),
+    ],
 )
 def test_tflite_engine_gives_the_same_curve(feature_file, name, changes):
     pytest.importorskip("tflite_runtime")

@@ -116,6 +116,7 @@ def test_a_method(added, trained, stream, monkeypatch, capsys):
     assert "--plasticity l2 is for --method cbpnet, not euclidean" in refused(arguments, capsys)
 
 
+@pytest.mark.slow
 def test_a_data_source_and_a_recipe(added, trained, stream, monkeypatch, capsys):
     added("grey_source", SOURCE)
     monkeypatch.setitem(PATH_SOURCES, "greys", importlib.import_module("grey_source").load_greys)

@@ -110,6 +110,7 @@ def test_without_the_extra_it_says_how_to_install_it(arguments, missing, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_the_script_of_the_checkout_is_the_same_command(tmp_path):
     script = [sys.executable, ROOT / "tflite" / "convert.py"]
     done = subprocess.run([*script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)

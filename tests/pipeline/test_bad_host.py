@@ -129,6 +129,7 @@ def test_convert_when_the_data_or_a_part_of_the_run_is_gone(refuse, convert, her
     assert line in refuse(convert.main, ["run", "--output", "new"])
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_says_no_more(here, tree):
     before = tree(here)
     command = [sys.executable, "-m", "keras_cbpnet.train", "--dataset", "npz:none.npz", "--output", "new"]

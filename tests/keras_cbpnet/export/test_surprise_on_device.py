@@ -24,7 +24,11 @@ def stream(rng):
         yield feature, (label if step < STEPS // 2 else (label + 1) % C).astype(np.int32)
 
 
-@pytest.mark.parametrize(("block", "calming"), [*zip(BLOCKS, (0.0, 20.0, 20.0))])
+LATER = pytest.mark.slow  # blocks whose parts the other one has
+CASES = [(BLOCKS[0], 0.0), *(pytest.param(block, 20.0, marks=LATER) for block in BLOCKS[1:])]
+
+
+@pytest.mark.parametrize(("block", "calming"), CASES)
 def test_a_device_is_surprised_when_the_host_is(block, calming):
     rng = np.random.default_rng(3)
     settings = {**Case(block, D, H, C, B, {}).settings, "maturity_threshold": 20, "replacement_rate": 0.02}

@@ -67,7 +67,7 @@ def stream(tmp_path_factory, tiny_backbone):
     tf.config.run_functions_eagerly(False)
 
 
-LATER = ("dualprompt", "l2p", "finetune")  # what they share with the others is tested there
+LATER = ("dualprompt", "l2p", "finetune", "ncm", "klda", "ranpac")  # what they share with the others is tested there
 PARAMS = [pytest.param(method, marks=pytest.mark.slow) if method in LATER else method for method in METHODS]
 
 
