@@ -31,7 +31,7 @@ class Board:
         title: its name.
         runtime: what computes the bundle there.
         cpu: what computes the backbone; under Linux, the emulated processor whose instructions are counted.
-        megahertz: its clock, by the data sheet.
+        megahertz: its clock, nominal.
         per_cycle: ESTIMATE of the instructions (Linux) or int8 multiply-adds (TFLM) of a cycle, one core, all waiting
             included; unused for an Ethos-U, of which Vela estimates the images a second.
         memory: MiB that the device process (Linux) or the arena (TFLM) may take; our choice, below what the board has.
@@ -62,8 +62,8 @@ class Board:
         return self.runtime == "TFLM"
 
 
-# Sources: the makers' public data sheets and product briefs for clocks and sizes (Raspberry Pi; coral.ai; Espressif
-# ESP32-S3-WROOM-1; ST STM32H743 and STM32N657; Alif Ensemble E7). Every `per_cycle` is an estimate: a Cortex-A53 issues
+# Clocks and sizes are nominal, as the makers name them (Raspberry Pi; coral.ai; Espressif ESP32-S3-WROOM-1; ST STM32H743
+# and STM32N657; Alif Ensemble E7); check them against your board. Every `per_cycle` is an estimate: a Cortex-A53 issues
 # two instructions in order and computes 64 bits of a vector a cycle, an A72 three and an A76 four out of order;
 # ESP-NN's table has 0.96 multiply-adds a cycle for a 1x1 convolution on the ESP32-S3 and 0.08 for a short dense layer;
 # CMSIS-NN reaches about 0.5 on a Cortex-M7 and several on an M55 with Helium, which then waits for its weights.
