@@ -62,7 +62,7 @@ class Board:
         return self.runtime == "TFLM"
 
 
-# Clocks and sizes are nominal, as the makers name them (Raspberry Pi; coral.ai; Espressif ESP32-S3-WROOM-1; ST STM32H743
+# Clocks and sizes are nominal, as makers name them (Raspberry Pi; coral.ai; Espressif ESP32-S3-WROOM-1; ST STM32H743
 # and STM32N657; Alif Ensemble E7); check them against your board. Every `per_cycle` is an estimate: a Cortex-A53 issues
 # two instructions in order and computes 64 bits of a vector a cycle, an A72 three and an A76 four out of order;
 # ESP-NN's table has 0.96 multiply-adds a cycle for a 1x1 convolution on the ESP32-S3 and 0.08 for a short dense layer;
