@@ -25,7 +25,8 @@ def stream(rng):
 
 
 LATER = pytest.mark.slow  # blocks whose parts the other one has
-CASES = [(BLOCKS[0], 0.0), *(pytest.param(block, 20.0, marks=LATER) for block in BLOCKS[1:])]
+FIRST, *OTHERS = BLOCKS
+CASES = [(FIRST, 0.0), *(pytest.param(block, 20.0, marks=LATER) for block in OTHERS)]
 
 
 @pytest.mark.parametrize(("block", "calming"), CASES)
