@@ -16,6 +16,7 @@ Array = np.ndarray[Any, Any]
 CAP = 400.0  # images that a slot counts for at most when another is merged into it
 # Beyond so many images float32 sums would no longer move; older ones then count for half.
 MOST, MOST_TOGETHER = 1e5, 1e6
+LEAST = 1e-3  # variance of a feature, at least, where directions are chosen: a share of the mean over all features
 
 
 class Sums:
@@ -78,9 +79,13 @@ class Sums:
         self.scatter *= share
         self.total *= share
 
-    def leading(self, slot: int) -> Array:
-        """Return the at most r rows, float32 [., d], whose squares come nearest to the slot's scatter."""
-        return _compressed(self.factor[slot, : self.rows[slot]].astype(np.float32), self.directions)
+    def leading(self, slot: int, most: int = 0) -> Array:
+        """Return the at most `most` (default r) rows, float32 [., d], whose squares come nearest to the slot's scatter.
+
+        Nearest in units of each feature's deviation within the classes: a feature of large numbers counts no more.
+        """
+        rows = self.factor[slot, : self.rows[slot]].astype(np.float32)
+        return _compressed(rows, most or self.directions, self._weights())
 
     def _lighten(self, slot: int, share: float) -> None:
         """Let the images of a slot count for `share` of what they did."""
@@ -88,21 +93,27 @@ class Sums:
         self.factor[slot] = (self.factor[slot].astype(np.float32) * np.sqrt(share)).astype(np.float16)
 
     def _append(self, slot: int, rows: Array) -> None:
-        room, step = self.factor.shape[1], max(self.directions, 1)
+        room, step, weights = self.factor.shape[1], max(self.directions, 1), self._weights()
         if not room:
             return
         for start in range(0, len(rows), step):
             held = self.factor[slot, : self.rows[slot]].astype(np.float32)
             held = np.concatenate([held, rows[start : start + step]])
             if len(held) > room:
-                held = _compressed(held, self.directions)
+                held = _compressed(held, self.directions, weights)
             self.factor[slot, : len(held)], self.rows[slot] = held, len(held)
 
+    def _weights(self) -> Array:
+        """Return one over the variance of each feature within the classes, [d]; the unit does not matter."""
+        squares = np.diag(self.scatter)
+        return np.asarray(1.0 / np.maximum(squares, LEAST * squares.mean() + 1e-12), np.float32)
 
-def _compressed(rows: Array, most: int) -> Array:
+
+def _compressed(rows: Array, most: int, weights: Array) -> Array:
     """Return at most `most` rows [., d] whose squares are the leading part of those of `rows` [n, d]."""
     if len(rows) <= most:
         return rows
-    _, vectors = np.linalg.eigh(rows @ rows.T)
-    kept: Array = vectors[:, -most:].T @ rows
+    exact = rows.astype(np.float64)  # directions of nearly the same size are sensitive to rounding
+    _, vectors = np.linalg.eigh((exact * weights) @ exact.T)
+    kept: Array = vectors[:, -most:].astype(np.float32).T @ rows
     return kept

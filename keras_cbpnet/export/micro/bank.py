@@ -34,6 +34,7 @@ CONSTANTS = {
     "kBankCrowd": metric.CROWD,
     "kBankMost": sums.MOST,
     "kBankMostTogether": sums.MOST_TOGETHER,
+    "kBankLeast": sums.LEAST,
     "kMixtureForget": mixture.FORGET,
     "kMixtureRate": mixture.RATE,
     "kMixtureWorst": mixture.WORST,
@@ -64,14 +65,13 @@ def small_bank(arrays: Mapping[str, NDArray[Any]], slots: int) -> dict[str, NDAr
     for name, (axes, _) in BANK.items():
         if not set(axes) & set("CK"):
             small[name][...] = arrays[name]
+    all_sums = sums.Sums(arrays)
     for c in np.flatnonzero(arrays["binding"]):
         slot = int(arrays["binding"][c]) - 1
         small["binding"][c] = c + 1
         for name in ("count", "mean", "used"):
             small[name][c] = arrays[name][slot]
-        rows = arrays["factor"][slot, : arrays["rows"][slot]].astype(np.float64)
-        _, size, vectors = np.linalg.svd(rows, full_matrices=False)
-        leading = (size[:, None] * vectors)[:DIRECTIONS]
+        leading = all_sums.leading(slot, DIRECTIONS)
         small["factor"][c, : len(leading)], small["rows"][c] = leading, len(leading)
     return small
 

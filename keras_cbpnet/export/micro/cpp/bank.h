@@ -342,7 +342,7 @@ class Bank {
     }
     Load(k);
     std::memcpy(rows_[n++], x_, sizeof(x_));
-    Gram(rows_, n);
+    GramInDeviations(n);
     Leading(n, r);
     Combine(rows_, r, n);
     for (int j = 0; j < r; ++j) {
@@ -357,7 +357,7 @@ class Bank {
     const int held = n > 2.0f ? Load(k) : 0, m = held < r ? held : r;
     float mix[r * 2 * r] = {};
     if (held > r) {
-      Gram(rows_, held);
+      GramInDeviations(held);
       Leading(held, r);
       std::memcpy(mix, square_, sizeof(float) * static_cast<size_t>(m * held));
       Combine(rows_, m, held);
@@ -472,6 +472,20 @@ class Bank {
   void Gram(const float (*rows)[d], int n) {
     for (int i = 0; i < n; ++i) {
       for (int j = 0; j <= i; ++j) square_[i * n + j] = square_[j * n + i] = Dot(rows[i], rows[j], d);
+    }
+  }
+
+  // The same of rows_, in units of each feature's deviation within the classes.
+  void GramInDeviations(int n) {
+    float mean = 0.0f;
+    for (int c = 0; c < d; ++c) mean += state.scatter[c * (c + 3) / 2] / d;
+    for (int c = 0; c < d; ++c) s_[c] = 1.0f / std::fmax(state.scatter[c * (c + 3) / 2], kBankLeast * mean + 1e-12f);
+    for (int i = 0; i < n; ++i) {
+      for (int j = 0; j <= i; ++j) {
+        double sum = 0.0;  // directions of nearly the same size are sensitive to rounding
+        for (int c = 0; c < d; ++c) sum += static_cast<double>(s_[c] * rows_[i][c]) * static_cast<double>(rows_[j][c]);
+        square_[i * n + j] = square_[j * n + i] = static_cast<float>(sum);
+      }
     }
   }
 

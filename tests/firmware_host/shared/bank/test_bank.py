@@ -50,14 +50,19 @@ def test_sums_are_means_counts_and_scatter_of_the_images(rng):
         np.testing.assert_allclose(bank.sums.mean[slot], feature[label == c].mean(axis=0), atol=1e-5)
 
 
-def test_directions_are_the_leading_ones_of_a_class(rng):
-    feature = rng.normal(size=(400, D)).astype(np.float32) * 0.1
-    feature[:, 5] *= 60  # nearly all the spread of this class
-    bank = taught(bank_of(), feature, np.zeros(400, np.int64), batch=7)
+@pytest.mark.parametrize("unit", [1.0, 100.0])
+def test_directions_are_the_leading_ones_of_a_class(rng, unit):
+    """Whatever the unit of another feature: each counts in units of its deviation within the classes."""
+    feature = rng.normal(size=(4000, D)).astype(np.float32) * 0.1
+    label = np.arange(4000) % 20
+    feature[label == 0, 5] *= 60  # nearly all the spread of this class
+    feature[:, 3] *= unit
+    bank = taught(bank_of(20, 20), feature, label, batch=7)
     rows = bank.sums.leading(bank.binding[0] - 1)
-    leading = rows[np.argmax(np.sum(rows**2, axis=1))]
-    assert abs(leading[5]) > 0.99 * np.linalg.norm(leading)
-    assert np.sum(leading**2) == pytest.approx(np.sum((feature[:, 5] - feature[:, 5].mean()) ** 2), rel=0.05)
+    leading = rows[np.argmax(np.abs(rows[:, 5]))]
+    others = np.arange(D) != 3
+    assert abs(leading[5]) > 0.99 * np.linalg.norm(leading[others])
+    assert np.sum(rows[:, 5] ** 2) == pytest.approx(np.sum(feature[label == 0, 5] ** 2), rel=0.05)
 
 
 def test_many_images_at_once_count_as_one_at_a_time(rng):
