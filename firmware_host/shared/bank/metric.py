@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.shared.bank.sums import Sums
+from firmware_host.shared.bank.sums import LEAST, Sums
 
 __all__ = ["Metric", "renewed"]
 
 Array = np.ndarray[Any, Any]
 
 # Found on training images of CIFAR-100 and Tiny-ImageNet under two backbones; see benchmarks/NOTES.md.
-SHRINKAGE = 0.02  # least share of the identity in the shared covariance
-PER_FEATURE = 0.5  # images for each feature at which the identity has half of it
+SHRINKAGE = 0.02  # least share of independent features in the shared covariance
+PER_FEATURE = 0.5  # images for each feature at which they have half of it
 SETTLED = 16  # images from which a slot tells how class means are spread
 FLOOR = 0.05  # least spread of class means in a direction, in units of that of images
 PRIOR = 1000.0  # images that the shared covariance counts for beside a slot's
@@ -175,5 +175,6 @@ def _whitener(sums: Sums) -> Array:
     covariance = sums.scatter.astype(np.float64) / max(float(sums.total), 1.0)
     variance = float(np.trace(covariance)) / d or 1.0
     share = max(SHRINKAGE, PER_FEATURE * d / (float(sums.total) + PER_FEATURE * d))
-    covariance = (1.0 - share) * covariance + share * variance * np.eye(d)
+    apart = np.maximum(np.diag(covariance), LEAST * variance)  # features taken for independent
+    covariance = (1.0 - share) * covariance + share * np.diag(apart)
     return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)).T, np.float32)

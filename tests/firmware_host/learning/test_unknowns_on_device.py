@@ -47,7 +47,8 @@ from firmware_host.engines.find import find_runtime, open_backbone
 bundle, runtime, images = sys.argv[1:]
 with Device.open(bundle, runtime="numpy") as device:
     device._backbone = open_backbone(device.bundle, find_runtime(runtime), 1)
-    print(json.dumps([device.predict(image)[5:] for image in np.load(images)]))
+    seen = [device.predict(image) for image in np.load(images)]
+    print(json.dumps([(each.group, each.alike, each.offered) for each in seen]))
 """
 
 

@@ -249,8 +249,9 @@ class Bank {
     for (int i = 0; i < d; row += ++i) {
       const float* other = cholesky_;
       for (int j = 0; j <= i; other += ++j) {
-        double left = static_cast<double>((1.0f - share) / total) * static_cast<double>(*sums++);
-        if (i == j) left += static_cast<double>(share * variance);
+        double left = static_cast<double>((1.0f - share) / total) * static_cast<double>(*sums);
+        if (i == j) left += static_cast<double>(share * std::fmax(*sums / total, kBankLeast * variance));
+        ++sums;
         for (int k = 0; k < j; ++k) left -= static_cast<double>(row[k]) * static_cast<double>(other[k]);
         row[j] = static_cast<float>(i == j ? std::sqrt(left) : left / static_cast<double>(other[j]));
       }
