@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
@@ -13,14 +13,14 @@ import numpy as np
 
 from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.engines.backbone import Backbone
-from firmware_host.engines.find import find_runtime, open_backbone, open_head
+from firmware_host.engines.find import find_runtime, open_backbone
 from firmware_host.engines.protocol import Array
 from firmware_host.evaluation import accuracy, check_lengths
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
 from firmware_host.learning.camera import Camera
-from firmware_host.learning.start import generator_state, start_snapshot
-from firmware_host.learning.surprise import noticing
+from firmware_host.learning.lessons import Lessons
+from firmware_host.learning.start import generator_state, start_head, start_snapshot
 from firmware_host.learning.teaching import teach
 from firmware_host.learning.transaction import Transaction
 from firmware_host.learning.working_state import WorkingState
@@ -44,7 +44,9 @@ class Device:
     None: 2 GiB for one image. `unknown_rate` is the share of images of known classes that may be called unknown.
     """
 
-    def __init__(self, backbone: Backbone, working: WorkingState, runtime: str, folder: StateFolder) -> None:
+    def __init__(
+        self, backbone: Backbone, working: WorkingState, runtime: str, folder: StateFolder, lessons: Lessons
+    ) -> None:
         self.bundle = folder.bundle
         self.runtime = runtime
         self.max_memory_mb: Optional[float] = None
@@ -52,7 +54,8 @@ class Device:
         self._backbone = backbone
         self._working = working
         self._folder = folder
-        self.camera = Camera(working, folder, self._features)
+        self._lessons = lessons
+        self.camera = Camera(working, lessons, self._features)
 
     @classmethod
     def open(
@@ -81,12 +84,14 @@ class Device:
         learned = folder.read()
         chosen = find_runtime(runtime)
         backbone = open_backbone(opened, chosen, threads)
-        head = noticing(opened, open_head(opened, chosen, threads))
+        head = start_head(opened, chosen, threads)
         if learned is None:
             learned = start_snapshot(opened, head)
         if seed is not None:
             learned = replace(learned, generator=generator_state(seed))
-        return cls(backbone, WorkingState(opened, head, learned, backbone.dequantize), chosen.name, folder)
+        working = WorkingState(opened, head, learned, backbone.dequantize)
+        lessons = Lessons(working, folder, lambda: start_snapshot(opened, start_head(opened, chosen, threads)))
+        return cls(backbone, working, chosen.name, folder, lessons)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,13 +110,8 @@ class Device:
 
     @property
     def written(self) -> dict[str, float]:
-        """What saving cost: saves and bytes_written by this device, bytes_per_hour over the folder's life."""
-        folder = self._folder
-        return {
-            "saves": folder.saves,
-            "bytes_written": folder.bytes_written,
-            "bytes_written_per_hour": folder.bytes_per_hour,
-        }
+        """What saving cost: saves and bytes_written by this device, bytes_written_per_hour over the folder's life."""
+        return self._folder.cost
 
     def __enter__(self) -> Device:
         return self
@@ -130,6 +130,10 @@ class Device:
         is not an image, and when no class is known.
         """
         return self._predict(image, True)
+
+    def predict_many(self, images: Iterable[ImageLike]) -> list[Prediction]:
+        """Return what `predict` does for each of the images, one after the other; raises DeviceError as it does."""
+        return [self.predict(image) for image in images]
 
     def learn(
         self,
@@ -159,7 +163,7 @@ class Device:
         """
         settings = self._settings(replay, epochs, learning_rate, save_every)
         check_lengths(images, labels)
-        working, due = self._working, save_every
+        due = save_every
         with self._taking_in(images, labels, progress) as (transaction, raw, label):
 
             def on_sound(steps: int, rolled_back: int) -> None:
@@ -169,18 +173,8 @@ class Device:
                     transaction.keep()
                     due = steps + save_every
 
-            feature = working.dequantize(raw)
-            working.unmask(np.unique(label))
-            working.observe(feature, label, settings.batch)
-            working.keep(raw, label, settings.buffer)
-            if not working.trains:
-                return {"images": len(label), **learner.UNTRAINED._asdict(), "loss": None}
-            result = learner.train(
-                working.head, working.statistics, feature, label, settings, working.rng, progress,
-                lambda rows, rng: working.replay(rows, rng, settings.buffer > 0), on_sound,
-            )  # fmt: skip
-            working.rolled_back += result.rolled_back
-        return {"images": len(label), **result._asdict()}
+            result = learner.learn(self._working, raw, label, settings, progress, on_sound)
+        return {"images": len(label), **result._asdict(), "loss": result.loss if result.steps else None}
 
     def teach(
         self, image: ImageLike, label: str, replay: str = "statistics", learning_rate: float | None = None
@@ -201,13 +195,7 @@ class Device:
                 transaction.take_back()
                 working.rolled_back += lesson.rolled_back
                 logger.warning("an image of class %r is rolled back: %s", label, lesson.fault)
-        return {
-            "images": 1,
-            "steps": lesson.steps,
-            "replaced": lesson.replaced,
-            "loss": lesson.loss if lesson.steps else None,
-            "rolled_back": lesson.rolled_back,
-        }
+        return lesson.record()
 
     def evaluate(
         self, images: Sequence[ImageLike], labels: Sequence[str], progress: learner.Progress = None
@@ -225,8 +213,8 @@ class Device:
         """
         if known_name(name, self.classes) in self.classes:
             raise DeviceError(f"class {name!r} is known already: choose another name")
-        self._folder.check_free()
-        self._working.name([name])
+        with self._lessons.change():
+            self._working.name([name])
         return len(self.classes) - 1
 
     def check_class(self, name: str) -> None:
@@ -244,20 +232,33 @@ class Device:
 
     def forget_class(self, name: str) -> None:
         """Forget a class and give its slot back; raises DeviceError when it is not known."""
-        self._folder.check_free()
-        self._working.forget(name)
+        with self._lessons.change():
+            self._working.forget(name)
 
     def rename_class(self, old: str, new: str) -> None:
         """Give a class another name; raises DeviceError when `old` is not known or `new` is invalid or taken."""
-        self._folder.check_free()
-        self._working.rename(old, new)
+        with self._lessons.change():
+            self._working.rename(old, new)
+
+    def undo(self) -> None:
+        """Bring back exactly what was known before the last lesson or other change; `save` makes it last.
+
+        Of a device opened again, what was saved together is taken back together: all since the save before the last
+        lesson. Only one lesson can be taken back. Raises DeviceError when there is none, its save is lost, or the state
+        folder is in use.
+        """
+        self._lessons.undo()
+
+    def as_one_lesson(self) -> AbstractContextManager[None]:
+        """Return a context whose lessons and changes `undo` takes back together."""
+        return self._lessons.as_one()
 
     def save(self) -> Path:
         """Write what was learned into the older slot of the state folder and return the file's path.
 
         Raises DeviceError when the folder cannot be written or is in use; what was saved before is then untouched.
         """
-        return self._folder.write(self._working.settled())
+        return self._lessons.save()
 
     @contextmanager
     def _taking_in(
@@ -267,12 +268,11 @@ class Device:
 
         All of what follows in the context happens, or none of it: see `Transaction`.
         """
-        self._folder.check_free()
-        with Transaction(self._working) as transaction:
+        with self._lessons.change() as transaction:
             self._working.name(labels)
             slots = self._working.slots_of(labels)  # (N,)
             raw = self._features(images, progress)  # (N, d)
-            self._folder.lock()
+            self._lessons.lock()
             yield transaction, raw, slots
         if not transaction.taken_back:
             self._working.named_by(raw)

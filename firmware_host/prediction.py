@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Optional
-
-import numpy as np
 
 from firmware_host.engines.backbone import Backbone
 from firmware_host.engines.protocol import Array
@@ -32,6 +32,7 @@ class Prediction(NamedTuple):
         alike: how many images the device has put into that group so far, with this one; one that comes again counts
             again.
         offered: whether they are enough to be worth a name.
+        probabilities: of every class known, by name and in slot order; they add up to 1, one never learned has 0.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Prediction(NamedTuple):
     group: Optional[int] = None
     alike: int = 0
     offered: bool = False
+    probabilities: Mapping[str, float] = MappingProxyType({})
 
 
 def predicted(backbone: Backbone, working: WorkingState, pixels: Array, rate: float, counted: bool) -> Prediction:
@@ -61,6 +63,6 @@ def predicted(backbone: Backbone, working: WorkingState, pixels: Array, rate: fl
     if counted and not known and working.mixture is not None:
         group, alike = working.unknowns.see(working.mixture, feature)
     latency_ms = (time.perf_counter() - started) * 1e3
-    slot = int(np.argmax(probabilities[: len(working.classes)]))
-    label, probability = working.classes[slot], float(probabilities[slot])
-    return Prediction(label, probability, latency_ms, known, novelty, group, alike, alike >= OFFERED)
+    by_name = dict(zip(working.classes, map(float, probabilities)))
+    label = max(by_name, key=by_name.__getitem__)  # of equals the first
+    return Prediction(label, by_name[label], latency_ms, known, novelty, group, alike, alike >= OFFERED, by_name)

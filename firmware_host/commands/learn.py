@@ -59,7 +59,8 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         reading = None if args.set_aside is None else Reading(device.state_folder)
         try:
             if args.one_by_one:
-                record = yield from _learn_one_by_one(device, lessons, args, progress, reading)
+                with device.as_one_lesson():
+                    record = yield from _learn_one_by_one(device, lessons, args, progress, reading)
             else:
                 images, labels = [each.image for each in lessons], [each.label for each in lessons]
                 rate, every = args.learning_rate, args.save_every
@@ -86,10 +87,9 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         text += f"; {record[name]} {what}" if record.get(name) else ""
     if new:
         text += (
-            f"\nnew classes: {', '.join(new)}; free slots: {spare}; undo a mistake with: "
-            + command_line("python", "-m", "firmware_host", "state", args.bundle, "forget")
+            f"\nnew classes: {', '.join(new)}; free slots: {spare}; take this lesson back with: "
+            + command_line("python", "-m", "firmware_host", "state", args.bundle, "undo")
             + ("" if args.state is None else f" --state {command_line(args.state)}")
-            + f" {'-- ' * new[0].startswith('-')}{command_line(new[0])}"
         )
     if said is not None:
         text += (

@@ -27,6 +27,7 @@ ACTIONS = {  # what follows BUNDLE and the action
     "reset": (),
     "forget": ("NAME",),
     "rename": ("OLD", "NEW"),
+    "undo": (),
 }
 
 
@@ -157,8 +158,16 @@ def _rename(args: argparse.Namespace, old: str, new: str) -> Output:
     return _changed(args, change)
 
 
+def _undo(args: argparse.Namespace) -> Output:
+    def change(device: Device) -> str:
+        device.undo()
+        return "took the last lesson back"
+
+    return _changed(args, change)
+
+
 def _changed(args: argparse.Namespace, change: Callable[[Device], str]) -> Output:
-    """Change what the device knows and save it; the save before it stays in the other slot."""
+    """Change what the device knows and save it."""
     args.max_memory = None
     with open_device(args) as device:
         done = change(device)
@@ -174,7 +183,9 @@ def _changed(args: argparse.Namespace, change: Callable[[Device], str]) -> Outpu
 KEPT: dict[str, Callable[..., Output]] = {
     "show": _show, "export": _export, "import": _import, "diff": _diff, "reset": _reset
 }  # fmt: skip
-CHANGES: dict[str, Callable[..., Output]] = {"forget": _forget, "rename": _rename}  # they need an interpreter
+CHANGES: dict[str, Callable[..., Output]] = {  # they need an interpreter
+    "forget": _forget, "rename": _rename, "undo": _undo
+}  # fmt: skip
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -184,7 +195,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="action: "
         + "; ".join(" ".join((action, *words)) for action, words in ACTIONS.items())
-        + " (FILE: a state kept elsewhere; NAME, OLD, NEW: classes; default: show)",
+        + " (FILE: a state kept elsewhere; NAME, OLD, NEW: classes; undo: takes the last learn, calibrate, forget or "
+        "rename back; default: show)",
     )
 
 

@@ -14,13 +14,12 @@ from firmware_host.bundle import DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.evaluation import check_lengths
 from firmware_host.learning.calibration import Reference
-from firmware_host.learning.transaction import Transaction
 from firmware_host.shared.names import known_name
 
 if TYPE_CHECKING:
     from firmware_host.images import ImageLike
+    from firmware_host.learning.lessons import Lessons
     from firmware_host.learning.working_state import WorkingState
-    from firmware_host.state import StateFolder
 
 __all__ = ["Camera"]
 
@@ -32,12 +31,12 @@ class Camera:
 
     Args:
         working: what the device knows.
-        folder: where that is kept.
+        lessons: how that is changed.
         read: images to features as they are stored.
     """
 
-    def __init__(self, working: WorkingState, folder: StateFolder, read: Read) -> None:
-        self._working, self._folder, self._read = working, folder, read
+    def __init__(self, working: WorkingState, lessons: Lessons, read: Read) -> None:
+        self._working, self._lessons, self._read = working, lessons, read
 
     @property
     def offset(self) -> Array:
@@ -71,7 +70,7 @@ class Camera:
                 state folder is in use. Nothing is changed then.
         """
         working = self._working
-        self._folder.check_free()
+        self._lessons.check_free()
         host = working.camera.of_host(working.statistics)
         chosen, slots = np.arange(len(images)), None
         if labels is not None:
@@ -94,12 +93,11 @@ class Camera:
 
     def reset(self) -> None:
         """Use no offset from now on; raises DeviceError when the state folder is in use."""
-        self._folder.check_free()
         self._move(np.zeros_like(self._working.camera.offset))
 
     def _move(self, offset: Array) -> None:
-        with Transaction(self._working):
-            self._folder.lock()
+        with self._lessons.change():
+            self._lessons.lock()
             self._working.move_camera(offset)
 
     def _known(self, labels: Sequence[str], host: Array) -> tuple[Array, Array]:

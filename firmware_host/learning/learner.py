@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from firmware_host.learning.doubt import believed
 from firmware_host.learning.guard import Guard
 from firmware_host.shared.fresh import fresh_bound
 
+if TYPE_CHECKING:
+    from firmware_host.learning.working_state import WorkingState
+
 __all__ = [
     "UNTRAINED",
     "LearnResult",
@@ -26,6 +29,7 @@ __all__ = [
     "Progress",
     "Replay",
     "fresh_weights",
+    "learn",
     "observe",
     "padded",
     "parse_replay",
@@ -113,6 +117,30 @@ class LearnResult(NamedTuple):
 
 
 UNTRAINED = LearnResult(0, 0, math.nan)
+
+
+def learn(
+    working: WorkingState,
+    raw: Array,
+    label: Array,
+    settings: LearnSettings,
+    progress: Progress,
+    on_sound: Callable[[int, int], None],
+) -> LearnResult:
+    """Take labelled images in, features [N, d] as the backbone stores them and slots [N], then train on them."""
+    feature = working.dequantize(raw)
+    working.unmask(np.unique(label))
+    working.observe(feature, label, settings.batch)
+    working.keep(raw, label, settings.buffer)
+    if not working.trains:
+        return UNTRAINED
+
+    def replay(rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        return working.replay(rows, rng, settings.buffer > 0)
+
+    result = train(working.head, working.statistics, feature, label, settings, working.rng, progress, replay, on_sound)
+    working.rolled_back += result.rolled_back
+    return result
 
 
 def observe(head: Head, statistics: ClassStatistics, feature: Array, label: Array, batch: int) -> None:

@@ -5,7 +5,7 @@ Dimensions: d features, C class slots, B rows of a batch, p images that were tau
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,16 @@ class Lesson(NamedTuple):
     loss: float
     fault: str | None = None
     rolled_back: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """Return what `Device.teach` returns."""
+        return {
+            "images": 1,
+            "steps": self.steps,
+            "replaced": self.replaced,
+            "loss": self.loss if self.steps else None,
+            "rolled_back": self.rolled_back,
+        }
 
 
 def steps_for(count: int) -> int:

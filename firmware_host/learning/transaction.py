@@ -8,12 +8,19 @@ __all__ = ["Transaction"]
 
 
 class Transaction:
-    """A context in which `working` may change; any exception, an interrupt too, brings back what was there before."""
+    """A context in which `working` may change; any exception, an interrupt too, brings back what was there before.
+
+    Attributes:
+        before: what is brought back.
+        kept: whether a part of the change is kept in any case.
+        taken_back: whether the last change did not happen.
+    """
 
     def __init__(self, working: WorkingState) -> None:
         self._working = working
-        self._before = working.snapshot()
-        self.taken_back = False  # whether the last change did not happen
+        self.before = working.snapshot()
+        self.kept = False
+        self.taken_back = False
 
     def __enter__(self) -> Transaction:
         return self
@@ -24,9 +31,10 @@ class Transaction:
 
     def keep(self) -> None:
         """Keep what was changed so far: it is no longer rolled back."""
-        self._before = self._working.snapshot()
+        self.before = self._working.snapshot()
+        self.kept = True
 
     def take_back(self) -> None:
         """Bring back what was there before, or at the last `keep`."""
         self.taken_back = True
-        self._working.restore(self._before)
+        self._working.restore(self.before)

@@ -94,8 +94,13 @@ class StateFile:
             ) from error
 
 
-def encode(snapshot: Snapshot, bundle: Bundle, generation: int, written: Written, now: float) -> tuple[bytes, Written]:
-    """Return the bytes of a state file and how much was written with it; `written` is what was before."""
+def encode(
+    snapshot: Snapshot, bundle: Bundle, generation: int, written: Written, now: float, before: int | None = None
+) -> tuple[bytes, Written]:
+    """Return the bytes of a state file and how much was written with it; `written` is what was before.
+
+    `before` is the generation that the last lesson began at, 0 for none saved, None where it cannot be taken back.
+    """
     arrays = to_arrays(snapshot)
     meta = {
         **json.loads(str(arrays["meta"])),
@@ -104,6 +109,7 @@ def encode(snapshot: Snapshot, bundle: Bundle, generation: int, written: Written
         "backbone": bundle.manifest["sha256"]["backbone.tflite"],
         "head": head_key(bundle),
         "boot": boot(),
+        "before": before,
     }
     arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
     arrays["written"] = np.zeros(3)  # [bytes, saves, since]; the size of the file is known once they are there

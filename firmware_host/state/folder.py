@@ -2,6 +2,9 @@
 
 A write is a new file, fsync, rename, fsync of the folder: after a power cut the folder holds the old state or the new
 one, and where the storage itself loses one slot, the state before it is in the other.
+
+Every file says at which save the last lesson began. The slot that holds this save is not written over: it is renamed,
+so that there is one more file while a lesson saves on its way.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from firmware_host.state.snapshot import Snapshot
 __all__ = ["StateFolder", "default_folder", "read_file", "state_path"]
 
 SLOTS = ("state.a.npz", "state.b.npz")
+EARLIER = "state.earlier.npz"  # where the last lesson began, when no slot holds it any more
 VERSION_1 = "state.npz"  # the one file of schema version 1
 logger = logging.getLogger(__name__)
 
@@ -61,6 +65,7 @@ class StateFolder:
         self.bundle = bundle
         self._running_seconds = clock
         self._generation = 0
+        self._before: int | None = None
         self._written = Written()
         self._lock: FolderLock | None = None
         self.saves = 0
@@ -70,6 +75,20 @@ class StateFolder:
     def generation(self) -> int:
         """Number of the newest save read or written; 0 before the first."""
         return self._generation
+
+    @property
+    def before(self) -> int | None:
+        """Number of the save that the last lesson began at, 0 for none; None where no lesson can be taken back."""
+        return self._before
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What saving cost: saves and bytes_written by this object, bytes_written_per_hour over the folder's life."""
+        return {
+            "saves": self.saves,
+            "bytes_written": self.bytes_written,
+            "bytes_written_per_hour": self.bytes_per_hour,
+        }
 
     @property
     def bytes_per_hour(self) -> float:
@@ -89,7 +108,15 @@ class StateFolder:
             return None
         state = newest.snapshot(self.bundle)
         self._generation, self._written = newest.generation, newest.written
+        self._before = newest.meta.get("before")
         return state
+
+    def earlier(self, generation: int) -> Snapshot:
+        """Return what was learned by the save number `generation`; raises DeviceError where it is no longer there."""
+        for path in self._present():
+            if generation_in(path) == generation:
+                return read_file(path).snapshot(self.bundle)
+        raise DeviceError(f"state {self.path} does not hold save {generation} any more: import a backup of it")
 
     def newest(self) -> StateFile | None:
         """Return the newest whole file, of whichever bundle; as `read` otherwise."""
@@ -123,14 +150,18 @@ class StateFolder:
                 "open it again"
             )
 
-    def write(self, snapshot: Snapshot) -> Path:
-        """Write `snapshot` into the older slot and return its path; a failure leaves both slots as they were.
+    def write(self, snapshot: Snapshot, before: int | None = None) -> Path:
+        """Write `snapshot` into the older slot and return its path; a failure leaves what was saved as it was.
+
+        Args:
+            snapshot: what was learned.
+            before: number of the save that the last lesson began at, 0 for none; it is kept. None: there is none.
 
         Raises:
             DeviceError: as `lock` does, and when the disk is full.
         """
         self.lock()
-        return self._write(snapshot)
+        return self._write(snapshot, before)
 
     def replace(self, snapshot: Snapshot) -> Path:
         """Write `snapshot`, of whatever origin, and keep what was there before aside; raises DeviceError as `write`."""
@@ -149,9 +180,9 @@ class StateFolder:
             DeviceError: another process writes here or the folder cannot be written.
         """
         self._lock = self._lock or lock_folder(self.path)
-        present = [path for path in (self.path / name for name in (VERSION_1, *SLOTS)) if path.exists()]
+        present = [path for path in (self.path / name for name in (VERSION_1, *SLOTS, EARLIER)) if path.exists()]
         kept = self._aside(sorted(present, key=generation_in), "reset")  # the newest goes last, it counts until then
-        self._generation, self._written = 0, Written()
+        self._generation, self._before, self._written = 0, None, Written()
         return kept
 
     def close(self) -> None:
@@ -160,13 +191,21 @@ class StateFolder:
             self._lock.release()
             self._lock = None
 
-    def _write(self, snapshot: Snapshot) -> Path:
-        content, written = encode(snapshot, self.bundle, self._generation + 1, self._written, self._running_seconds())
+    def _write(self, snapshot: Snapshot, before: int | None = None) -> Path:
         slots = [self.path / name for name in SLOTS]
         path = min(slots, key=generation_in)  # one that is not there comes before all
         migrated = self.path / VERSION_1
+        if self._generation == 0 and migrated.exists():
+            before = None  # it counts as no save
+        now = self._running_seconds()
+        content, written = encode(snapshot, self.bundle, self._generation + 1, self._written, now, before)
         try:
+            if before and generation_in(path) == before:
+                os.replace(path, self.path / EARLIER)
+                sync_folder(self.path)
             write_atomically(path, content, path.with_name(path.name + ".tmp"))
+            if generation_in(self.path / EARLIER) not in (-1, before):  # it belongs to the lesson before
+                (self.path / EARLIER).unlink()
             if self._generation == 0 and migrated.exists():
                 self._aside([migrated], "migrated")
         except OSError as error:
@@ -174,13 +213,13 @@ class StateFolder:
             raise DeviceError(
                 f"state {path} cannot be written ({error.strerror}): free space or give another --state"
             ) from error
-        self._generation, self._written = self._generation + 1, written
+        self._generation, self._before, self._written = self._generation + 1, before, written
         self.saves += 1
         self.bytes_written += len(content)
         return path
 
     def _present(self) -> list[Path]:
-        slots = [path for path in (self.path / name for name in SLOTS) if path.exists()]
+        slots = [path for path in (self.path / name for name in (*SLOTS, EARLIER)) if path.exists()]
         return slots or [path for path in (self.path / VERSION_1,) if path.exists()]
 
     def _on_disk(self) -> int:

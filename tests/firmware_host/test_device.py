@@ -275,3 +275,21 @@ def test_a_head_without_adam_forgets_a_class(make, tmp_path, block):
     device.forget_class("red")
     assert device.classes == ("green",)
     assert device.predict(image).label == "green"
+
+
+def test_predict_many_is_predict_for_each_and_probabilities_are_of_every_class(make, open_device, tmp_path):
+    device = open_device()
+    images, _ = make.images(["green", "red", "blue"], 2)
+    device.add_class("blue")
+    found = device.predict_many(iter(images))
+    assert [each[:2] for each in found] == [device.predict(image)[:2] for image in images]
+    assert [each.label for each in found[:4]] == ["green"] * 2 + ["red"] * 2
+    for each in found:
+        assert list(each.probabilities) == ["red", "green", "blue"]
+        assert sum(each.probabilities.values()) == pytest.approx(1, abs=1e-6)
+        assert each.probability == each.probabilities[each.label] == max(each.probabilities.values())
+        assert each.probabilities["blue"] == 0.0
+    assert device.predict_many(np.stack(images))[3][:2] == found[3][:2]
+    assert device.predict_many([]) == []
+    with pytest.raises(DeviceError, match=r"nothing\.png"):
+        device.predict_many([images[0], tmp_path / "nothing.png"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.device_steps import feature_of, snapshot
+from helpers.device_steps import everything, feature_of, snapshot
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -84,13 +84,6 @@ class Model:
         return len(rows), rows.mean(axis=0), centred.T @ centred
 
 
-def everything(device):
-    """Return all that a device knows as one nested dictionary, to be compared bit by bit."""
-    now = vars(snapshot(device))
-    opened = {name: now[name].arrays() for name in ("statistics", "buffer") if now[name] is not None}
-    return {**now, **opened}
-
-
 class Life(RuleBasedStateMachine):
     """What may happen to a device, and what must be true after each of it."""
 
@@ -106,11 +99,14 @@ class Life(RuleBasedStateMachine):
 
     def reset(self):
         self.saved = None  # (model, predictions, everything) on disk
+        self.saved_earlier = None  # what was saved when the last lesson began, where another process can go back to it
 
     def open(self):
         self.device = Device.open(self.bundle, self.state, runtime="numpy")
+        self.base, self.earlier = self.saved, self.saved_earlier
         if self.saved is None:
             self.model = Model(snapshot(self.device))
+            self.start = deepcopy(self.model), None, everything(self.device)
             return
         self.model = deepcopy(self.saved[0])
         assert self.predictions() == self.saved[1]
@@ -132,13 +128,30 @@ class Life(RuleBasedStateMachine):
         assert (before.classes, before.generator) == (after.classes, after.generator)
         assert all(np.array_equal(value, after.head[name]) for name, value in before.head.items())
 
+    def lesson(self):
+        """Note what is known before a lesson that is about to happen."""
+        return (deepcopy(self.model), None, everything(self.device)), self.base or self.start
+
+    @rule()
+    def undo(self):
+        if self.earlier is None:
+            self.refused(self.device.undo)
+            return
+        self.device.undo()
+        self.model, self.base = deepcopy(self.earlier[0][0]), self.earlier[1]
+        np.testing.assert_equal(everything(self.device), self.earlier[0][2])
+        self.base = None if self.base is self.start else self.base
+        self.earlier = None
+
     @rule(taught=st.lists(lessons, min_size=1, max_size=5), replay=replays, epochs=st.integers(1, 3))
     def learn(self, taught, replay, epochs):
         labels, images = [name for name, _ in taught], [self.images[number] for _, number in taught]
         if not self.model.spare(labels):
             self.refused(self.device.learn, images, labels, replay)
             return
+        before = self.lesson()
         result = self.device.learn(images, labels, replay, epochs)
+        self.earlier = before
         assert (result["images"], result["rolled_back"]) == (len(taught), 0)
         for name, image in zip(labels, images):
             self.model.teach(name, feature_of(image))
@@ -149,17 +162,19 @@ class Life(RuleBasedStateMachine):
         if not self.model.spare([name]):
             self.refused(self.device.teach, image, name, replay)
             return
-        before = self.device.rolled_back
+        before, rolled_back = self.lesson(), self.device.rolled_back
         result = self.device.teach(image, name, replay)
-        assert self.device.rolled_back - before == result["rolled_back"]
+        assert self.device.rolled_back - rolled_back == result["rolled_back"]
         if not result["rolled_back"]:  # a label that would break the head is rolled back as a whole
             self.model.teach(name, feature_of(image))
+            self.earlier = before
 
     @rule(name=names)
     def add_class(self, name):
         if name in self.model.lessons or not self.model.spare([name]):
             self.refused(self.device.add_class, name)
             return
+        self.earlier = self.lesson()
         self.model.add(name)
         assert self.device.add_class(name) == list(self.model.lessons).index(name)
 
@@ -168,13 +183,15 @@ class Life(RuleBasedStateMachine):
         if name not in self.model.lessons:
             self.refused(self.device.forget_class, name)
             return
+        self.earlier = self.lesson()
         self.device.forget_class(name)
         self.model.forget(name)
 
     @rule()
     def save(self):
         self.device.save()
-        self.saved = deepcopy(self.model), self.predictions(), everything(self.device)
+        self.saved = self.base = deepcopy(self.model), self.predictions(), everything(self.device)
+        self.saved_earlier = None if self.earlier is None else (self.earlier[1], self.earlier[1])
 
     @rule()
     def close_and_open(self):
@@ -213,7 +230,7 @@ class Life(RuleBasedStateMachine):
     def bring_back(self):
         self.device.close()
         assert self.command("import", self.exported[0]) == 0
-        self.saved = deepcopy(self.exported[1])
+        self.saved, self.saved_earlier = deepcopy(self.exported[1]), None
         self.open()
 
     @precondition(lambda self: self.saved is not None)

@@ -34,6 +34,13 @@ def snapshot(device):
     return device._working.snapshot()
 
 
+def everything(device):
+    """Return all that a device knows as one nested dictionary, to be compared bit by bit."""
+    now = vars(snapshot(device))
+    opened = {name: now[name].arrays() for name in ("statistics", "buffer") if now[name] is not None}
+    return {**now, **opened}
+
+
 def feature_of(image):
     """Return the feature [6] that tiny_backbone.tflite gives for an image, from its definition: means of halves."""
     halves = [image[:, : image.shape[1] // 2], image[:, image.shape[1] // 2 :]]

@@ -54,7 +54,7 @@ def test_a_script_says_when_a_class_is_meant_to_be_new(learn, bundle, tmp_path):
     code, out, err = learn("--label", "lime", "--new")
     assert code == 0
     assert "new classes: lime; free slots: 1" in out
-    assert f"python -m firmware_host state {bundle} forget lime" in out
+    assert f"python -m firmware_host state {bundle} undo" in out
     assert classes(bundle) == ("red", "green", "lime")
     assert json.loads(learn("--label", "lime", "--json")[1])["new_classes"] == []
 

@@ -93,6 +93,9 @@ def test_three_hundred_kills_lose_nothing_that_was_saved(make, bundle, tmp_path,
             acknowledged = max([acknowledged, *steps])
             with Device.open(bundle, runtime="numpy") as device:
                 found = int(device._working.snapshot().head["step"])
+                if life % 3 == 0:
+                    device.undo()
+                    assert int(device._working.snapshot().head["step"]) < found
             assert found >= acknowledged
             assert found <= acknowledged + STEPS_YOUNG  # the one label whose save was not acknowledged any more
             acknowledged = found
@@ -105,6 +108,7 @@ def test_three_hundred_kills_lose_nothing_that_was_saved(make, bundle, tmp_path,
         "lock",
         "state.a.npz",
         "state.b.npz",
+        "state.earlier.npz",
         "state.a.npz.tmp",
         "state.b.npz.tmp",
     }
