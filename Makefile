@@ -1,9 +1,10 @@
-# make demo | test | setup | lint | clean      (PYTHON=/path/to/python3.11 chooses the interpreter)
+# make demo | test | setup | lint | release | clean      (PYTHON=/path/to/python3.11 chooses the interpreter)
 # Every path is relative and every tool runs as `.venv/bin/python -m ...`: the folder may have any name.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo lint format clean pretrain-pack FORCE
+.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo lint format completions release clean \
+	pretrain-pack FORCE
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -25,6 +26,8 @@ help:
 	@echo "make test-install   the wheel in a clean environment of every Python found (minutes, package index)"
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
 	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
+	@echo "make completions   write the completion files of both commands again, for bash, zsh and fish"
+	@echo "make release   sdist, wheel and release notes of the last commit in dist/, checked; nothing is uploaded"
 	@echo "make pretrain-pack DATA=npz:FILE TEACHER=WEIGHTS OUT=pack.tgz   a pretraining for somebody's GPU, in one archive"
 	@echo "make clean   remove .venv, caches and what make demo wrote"
 
@@ -99,6 +102,12 @@ test-aarch64: $(STAMP)
 test-install: $(STAMP)
 	TEST_INSTALL=1 $(PY) -m pytest tests/firmware_host/test_install.py
 
+completions: $(STAMP)
+	@$(PY) -m completions
+
+release: $(STAMP)
+	@$(PY) .ci/release.py
+
 demo: $(STAMP)
 	@$(PY) -m benchmarks.digits --demo
 
@@ -107,5 +116,5 @@ pretrain-pack: $(STAMP)
 	@$(PY) -m benchmarks.pretrain_pack --data "$(DATA)" --teacher-weights "$(TEACHER)" --output "$(OUT)"
 
 clean:
-	rm -rf .venv demo_output build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf .venv demo_output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

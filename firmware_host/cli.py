@@ -12,10 +12,10 @@ from firmware_host.bundle import DeviceError, version_line
 from firmware_host.commands import all_commands
 from firmware_host.shared.arguments import ArgumentParser, VersionAction, folder_argument, path_argument, seed_argument
 from firmware_host.shared.packages import missing_package
-from firmware_host.shared.runtimes import AUTO, installed_runtimes, runtime_names
+from firmware_host.shared.runtimes import AUTO, runtime_names, runtimes_line
 from firmware_host.shared.streams import nobody_reads, one_line, open_streams, printable
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 BAD_INPUT = 2
 PROGRAM = "python -m firmware_host"
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 
 def _run(argv: Sequence[str] | None, program: str) -> int:
     try:
-        args = _parser(program).parse_args(argv)
+        args = build_parser(program).parse_args(argv)
         exit_code = 0
         for output in args.run(args):
             if output.error and not args.json:
@@ -85,9 +85,10 @@ def _complain(message: str, exit_code: int) -> int:
     return exit_code
 
 
-def _parser(program: str) -> _Parser:
+def build_parser(program: str) -> _Parser:
+    """Return the parser of all commands; `program`: its name, for usage lines."""
     parser = _Parser(prog=program, description="Predictions from a bundle, and further learning on the device.")
-    parser.add_argument("--version", action=VersionAction, text=_version)
+    parser.add_argument("--version", action=VersionAction, text=lambda: f"{version_line('cbpnet')}\n{runtimes_line()}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     common = _common()
     for command in all_commands():
@@ -98,11 +99,6 @@ def _parser(program: str) -> _Parser:
         command.add_arguments(added)
         added.set_defaults(run=command.run)
     return parser
-
-
-def _version() -> str:
-    runtimes = ", ".join(f"{name} {version}".strip() for name, version in installed_runtimes().items())
-    return f"{version_line('cbpnet')}\nruntimes: {runtimes}"
 
 
 def _common() -> _Parser:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from firmware_host.bundle import version_line
 from firmware_host.shared.arguments import VersionAction
 from keras_cbpnet import cli
 
@@ -39,7 +38,7 @@ def build_parser() -> cli.ArgumentParser:
         prog="keras-cbpnet",
         description="Train CBPNet on a workstation and convert it for a device, where `cbpnet` goes on learning.",
     )
-    parser.add_argument("--version", action=VersionAction, text=lambda: version_line("keras-cbpnet"))
+    parser.add_argument("--version", action=VersionAction, text=cli.version_text)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.help)

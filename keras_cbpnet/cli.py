@@ -12,13 +12,23 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, Optional
 
-from firmware_host.bundle import DeviceError
+from firmware_host.bundle import DeviceError, version_line
 from firmware_host.shared import arguments
 from firmware_host.shared.packages import missing_package
+from firmware_host.shared.runtimes import runtimes_line
 from firmware_host.shared.streams import one_line, open_streams, text_stream
 from keras_cbpnet.errors import UserError
 
-__all__ = ["CONSOLE", "MODULES", "ArgumentParser", "hide_native_output", "progress_lines", "run", "seed_list"]
+__all__ = [
+    "CONSOLE",
+    "MODULES",
+    "ArgumentParser",
+    "hide_native_output",
+    "progress_lines",
+    "run",
+    "seed_list",
+    "version_text",
+]
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -43,6 +53,11 @@ class ArgumentParser(arguments.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _print_error(f"{message} (see {self.prog} --help)")
         raise SystemExit(BAD_INPUT)
+
+
+def version_text() -> str:
+    """Return what `keras-cbpnet --version` prints: release, schemas, and what computes here; nothing is imported."""
+    return f"{version_line('keras-cbpnet')}\n{runtimes_line('keras', 'tensorflow')}"
 
 
 def hide_native_output() -> None:

@@ -24,18 +24,26 @@ def printed(main, capsys):
     return out.splitlines()
 
 
-def test_the_host_tells_version_and_schemas(capsys, monkeypatch):
+def test_the_host_tells_version_schemas_and_runtimes(capsys, monkeypatch):
     schemas = f"(bundle schema {SCHEMA_VERSION}, state schema {STATE_SCHEMA_VERSION})"
-    assert printed(host.main, capsys) == [f"keras-cbpnet {__version__} {schemas}"]
+    first, second = printed(host.main, capsys)
+    assert first == f"keras-cbpnet {__version__} {schemas}"
+    release = importlib.metadata.version
+    assert second.startswith(f"runtimes: keras {release('keras')}, tensorflow {release('tensorflow')}, ai_edge_litert ")
     for name, number in (("__version__", "7.8.9"), ("SCHEMA_VERSION", 5), ("STATE_SCHEMA_VERSION", 6)):
         monkeypatch.setattr(contract, name, number)
-    assert printed(host.main, capsys) == ["keras-cbpnet 7.8.9 (bundle schema 5, state schema 6)"]
+    monkeypatch.setattr(runtimes, "installed_runtimes", lambda: {"numpy": "1.26.4"})
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
+    assert printed(host.main, capsys) == [
+        "keras-cbpnet 7.8.9 (bundle schema 5, state schema 6)",
+        "runtimes: numpy 1.26.4",
+    ]
 
 
 def test_the_device_tells_the_runtimes_too_on_a_line_that_no_terminal_breaks(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     found = {"ai_edge_litert": "2.3.0", "numpy": "1.26.4", "tflm": ""}
-    monkeypatch.setattr(device, "installed_runtimes", lambda: found)
+    monkeypatch.setattr(runtimes, "installed_runtimes", lambda: found)
     first, second = printed(device.main, capsys)
     assert first == f"cbpnet {__version__} (bundle schema {SCHEMA_VERSION}, state schema {STATE_SCHEMA_VERSION})"
     assert second == "runtimes: ai_edge_litert 2.3.0, numpy 1.26.4, tflm"

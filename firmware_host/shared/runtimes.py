@@ -19,6 +19,7 @@ __all__ = [
     "installed_runtimes",
     "interpreters",
     "runtime_names",
+    "runtimes_line",
 ]
 
 AUTO = "auto"
@@ -79,6 +80,13 @@ def installed_runtimes() -> dict[str, str]:
     """Return each runtime whose package is installed here, and its version ("" if unknown); nothing is imported."""
     packages = {name: (entry.module or name).partition(".")[0] for name, entry in RUNTIMES.items()}
     return {name: _version(package) for name, package in packages.items() if importlib.util.find_spec(package)}
+
+
+def runtimes_line(*libraries: str) -> str:
+    """Return a line of `--version`: those of the `libraries` that are installed and every runtime, with versions."""
+    found = {name: _version(name) for name in libraries if importlib.util.find_spec(name)}
+    found.update(installed_runtimes())
+    return "runtimes: " + ", ".join(f"{name} {version}".strip() for name, version in found.items())
 
 
 def _version(package: str) -> str:
