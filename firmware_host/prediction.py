@@ -54,7 +54,7 @@ def predicted(backbone: Backbone, working: WorkingState, pixels: Array, rate: fl
         working: what the device knows.
         pixels: of the size that the backbone takes, uint8 RGB.
         rate: share of images of known classes that may be called unknown.
-        counted: whether an unknown image is counted among those alike.
+        counted: whether an unknown image is counted among those alike, and the camera is followed by this one.
     """
     started = time.perf_counter()
     feature = working.dequantize(backbone(pixels).raw[0])  # (d,)
@@ -63,6 +63,8 @@ def predicted(backbone: Backbone, working: WorkingState, pixels: Array, rate: fl
     if counted and not known and working.mixture is not None:
         group, alike = working.unknowns.see(working.mixture, feature)
     latency_ms = (time.perf_counter() - started) * 1e3
+    if counted and working.follows:
+        working.follow(feature)
     by_name = dict(zip(working.classes, map(float, probabilities)))
     label = max(by_name, key=by_name.__getitem__)  # of equals the first
     return Prediction(label, by_name[label], latency_ms, known, novelty, group, alike, alike >= OFFERED, by_name)

@@ -31,7 +31,7 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
     """Yield a line per image, as soon as it is known; a bad image among many gets an error line and stops no other."""
     images = images_given(args, args.images, "IMAGE", "predict")
     device = open_device(args)
-    device.unknown_rate = args.unknown_rate
+    device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
     if not device.classes:
         raise DeviceError(f"bundle {args.bundle} knows no class yet: teach it some with learn")
     for name, image in images:
@@ -84,6 +84,11 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         type=share_argument,
         default=UNKNOWN_RATE,
         help="share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-follow-camera",
+        action="store_true",
+        help="take the camera for the one that is calibrated, whatever the images show",
     )
     add_source(parser, "IMAGE")
     add_max_memory(parser)

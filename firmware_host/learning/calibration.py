@@ -34,11 +34,13 @@ class Offset(NamedTuple):
         vector: [d], in the features' units; to be taken from every feature of the device's camera.
         size: its root mean square over directions, in deviations within a class.
         found: whether it is there: larger than chance explains, see `FALSE_ALARMS`, and worth a word.
+        classes: how many the images are of, by their labels or as they were given to classes.
     """
 
     vector: Array
     size: float
     found: bool
+    classes: int
 
 
 class Reference:
@@ -81,12 +83,12 @@ class Reference:
             label = self._nearest(feature)
             if len(np.unique(label)) < 2:
                 raise ValueError("all images look like one class: give images of several classes, or labelled ones")
-        shift, uncertainty = self._shift(self._white(feature - self.mean[label]), label)  # (d,)
-        d, energy = len(shift), float(shift @ shift)
+        shift, uncertainty = self._shift(self.white(feature - self.mean[label]), label)  # (d,)
+        d, energy, classes = len(shift), float(shift @ shift), len(np.unique(label))
         kept = max(0.0, 1.0 - (d - 2) * uncertainty / energy) if energy > 0.0 else 0.0
         size = kept * np.sqrt(energy / d)
-        there = uncertainty == 0.0 or _deviate(energy / d / uncertainty, d, len(np.unique(label))) > ALARM
-        return Offset(kept * (self._back @ shift), float(size), bool(there and size >= WORTH))
+        there = uncertainty == 0.0 or _deviate(energy / d / uncertainty, d, classes) > ALARM
+        return Offset(kept * (self._back @ shift), float(size), bool(there and size >= WORTH), classes)
 
     def unlike_any(self, feature: Array, label: Array) -> bool:
         """Return whether new classes lie so far from all known ones that another camera explains it better.
@@ -99,16 +101,17 @@ class Reference:
         """
         if len(self.mean) < 2:
             return False
-        known = self._white(self.mean)  # (K, d)
+        known = self.white(self.mean)  # (K, d)
         largest = max(float(np.sum((known - each) ** 2, axis=1).max()) for each in known)
         nearest = []
         for name in np.unique(label):
-            mine = self._white(np.asarray(feature, np.float64)[label == name])
+            mine = self.white(np.asarray(feature, np.float64)[label == name])
             chance = mine.shape[1] / len(mine)  # what a mean of so few images is off by, squared
             nearest.append(max(0.0, float(np.sum((known - mine.mean(axis=0)) ** 2, axis=1).min()) - chance))
         return bool(np.mean(np.sqrt(nearest)) > FAR * np.sqrt(largest))
 
-    def _white(self, feature: Array) -> Array:
+    def white(self, feature: Array) -> Array:
+        """Return features or differences of them, [..., d], where the covariance within a class is the identity."""
         white: Array = feature @ self._whitener.T
         return white
 
@@ -117,16 +120,19 @@ class Reference:
 
         The likelihood is that of images about their classes' means, and of an offset whose size is not known.
         """
-        x, known = self._white(feature), self._white(self.mean)  # (N, d), (K, d)
-        found = []
+        x, known = self.white(feature), self.white(self.mean)  # (N, d), (K, d)
+        nearness = x @ known.T - 0.5 * np.sum(known**2, axis=1)  # (N, K)
+        found: list[tuple[float, Array]] = []
         for shift in (np.zeros(x.shape[1]), x.mean(axis=0) - known.mean(axis=0)):
+            label = np.full(len(x), -1)
             for _ in range(ROUNDS):
-                label = np.argmin(np.sum((x[:, None] - shift - known) ** 2, axis=2), axis=1)
+                before, label = label, np.argmax(nearness - known @ shift, axis=1)
+                if np.array_equal(label, before):
+                    break
                 shift = (x - known[label]).mean(axis=0)
             unlikely = np.sum((x - shift - known[label]) ** 2) + len(shift) * np.log1p(shift @ shift / len(shift))
             found.append((float(unlikely), label))
-        best: Array = min(found, key=lambda one: one[0])[1]
-        return best
+        return min(found, key=lambda one: one[0])[1]
 
     def _shift(self, away: Array, label: Array) -> tuple[Array, float]:
         """Return the mean shift [d] over classes of images `away` [N, d] from their class means, and how uncertain.

@@ -44,6 +44,15 @@ class Camera:
         return self._working.camera.offset.copy()
 
     @property
+    def follows(self) -> bool:
+        """Whether predictions find the offset by themselves where they show it beyond doubt; see `Following`."""
+        return self._working.follows
+
+    @follows.setter
+    def follows(self, follows: bool) -> None:
+        self._working.follows = follows
+
+    @property
     def said(self) -> Optional[str]:
         """What the last lesson of several images said of the camera; see `camera_state.lesson_through`."""
         return self._working.said

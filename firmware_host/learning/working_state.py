@@ -15,6 +15,7 @@ from firmware_host.bundle import Bundle, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
 from firmware_host.learning import learner
 from firmware_host.learning.camera_state import CameraState, lesson_through
+from firmware_host.learning.following import Following
 from firmware_host.shared.bank import Mixture, bank_axes
 from firmware_host.shared.bank.unknowns import Unknowns
 from firmware_host.shared.names import distinct_names, known_name
@@ -41,6 +42,8 @@ class WorkingState:
         self.said: str | None = None  # of the camera, by the last lesson of several images
         self.rng = np.random.default_rng()
         self.unknowns = Unknowns()  # neither saved nor rolled back
+        self.follows = True  # the camera, by what is predicted
+        self.following = Following()  # nor is this
         self.restore(start.completed(head.get_state(), bundle.bank()))
 
     def snapshot(self) -> Snapshot:
@@ -114,6 +117,12 @@ class WorkingState:
                 bound = np.flatnonzero(table)
                 bank["mean"][table[bound] - 1] -= moved[bound] / np.array(self.bundle.head["feature_scale"])
             self.mixture = self._mixture(replace(self.snapshot(), bank=bank))
+
+    def follow(self, feature: Array) -> None:
+        """Take in the feature [d] of a predicted image; move the camera where the last ones show an offset."""
+        offset = self.following.see(feature, self.camera, self.statistics)
+        if offset is not None:
+            self.move_camera(offset)
 
     @property
     def trains(self) -> bool:

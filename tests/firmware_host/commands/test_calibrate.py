@@ -10,6 +10,7 @@ from PIL import Image
 from firmware_host import Device
 from firmware_host.bundle import DeviceError
 from firmware_host.cli import main
+from firmware_host.learning import following
 from firmware_host.learning.camera_state import MOVED
 
 OLD = ("red", "green")
@@ -228,3 +229,41 @@ def test_classes_taught_on_the_device_do_not_say_where_the_hosts_camera_was(make
     with pytest.raises(DeviceError, match="they are of blue: give images of red, green"):
         device.camera.calibrate(*through_camera(make, ["blue"], 5))
     assert not device.camera.offset.any()
+
+
+@pytest.fixture
+def two_are_enough(monkeypatch):
+    """The bundle knows two classes."""
+    monkeypatch.setattr(following, "CLASSES", 2)
+
+
+@pytest.mark.usefixtures("two_are_enough")
+def test_predictions_alone_find_the_offset_and_evaluation_changes_nothing(make, device, caplog):
+    images, labels = through_camera(make, OLD, 40)
+    device.evaluate(images, labels)
+    assert not device.camera.offset.any()
+    device.predict_many(images[::2] + images[1::2])
+    by_predictions = device.camera.offset
+    assert any("camera that differs" in record.message for record in caplog.records)
+    device.camera.calibrate(images, labels)
+    true = device.camera.offset
+    assert np.linalg.norm(by_predictions - true) < 0.5 * np.linalg.norm(true)
+
+
+@pytest.mark.usefixtures("two_are_enough")
+def test_the_same_camera_or_one_not_to_be_followed_leaves_the_device_alone(make, device):
+    device.predict_many(make.images(OLD, 40)[0])
+    assert not device.camera.offset.any()
+    device.camera.follows = False
+    device.predict_many(through_camera(make, OLD, 40)[0])
+    assert not device.camera.offset.any()
+
+
+@pytest.mark.usefixtures("two_are_enough")
+def test_predict_warns_of_another_camera_and_keeps_nothing(make, bundle, call, tmp_path):
+    photos = [str(path) for path in sorted(save(make, tmp_path / "many", OLD, 40).rglob("*.png"), key=lambda p: p.name)]
+    code, _, stderr = call("predict", bundle, *photos)
+    assert (code, "warning: these images come from a camera" in stderr) == (0, True)
+    assert call("predict", bundle, *photos, "--no-follow-camera")[2] == ""
+    with Device.open(bundle, runtime="numpy") as device:
+        assert not device.camera.offset.any()
