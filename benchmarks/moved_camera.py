@@ -57,17 +57,18 @@ def build_parser() -> cli.ArgumentParser:
         type=calibrations,
         default="0",
         metavar="N,N,...",
-        help="images of each old class to calibrate by, one measurement for each number; 0: none; 5u: five unlabelled",
+        help="images of each old class to calibrate by, one measurement for each number; 0: none; 5u: five unlabelled; "
+        "15p: fifteen that are predicted only",
     )
     add("--runtime", default="auto", help="runtime of the device")
     return parser
 
 
 def calibrations(text: str) -> list[str]:
-    """Return the calibrations in `0,1,5u`."""
+    """Return the calibrations in `0,1,5u,15p`."""
     found = text.split(",")
-    if not all(re.fullmatch("[0-9]+|[1-9][0-9]*u", one) for one in found):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers of images, such as 0,1,5,5u")
+    if not all(re.fullmatch("[0-9]+|[1-9][0-9]*[up]", one) for one in found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers of images, such as 0,1,5u,15p")
     return found
 
 
@@ -174,7 +175,7 @@ def images_of(
     `calibrated` are the calibrations wanted; one of more images has those of one of fewer too.
     """
     known, rng = np.isin(data.class_names, old), np.random.default_rng(seed)
-    counts = {name: int(name.rstrip("u")) for name in calibrated}
+    counts = {name: int(name.rstrip("up")) for name in calibrated}
     orders = [rng.permutation(np.flatnonzero(data.y_train == label)) for label in np.flatnonzero(known)]
     some = [row for order in orders for row in order[: max(counts.values())]]
     taken = []
@@ -201,7 +202,9 @@ def through(seen: Seen, bundle: Path, args: argparse.Namespace) -> dict[str, dic
             backbone = backbone or Remembering(device._backbone)
             device._backbone = backbone  # type: ignore[assignment]
             images, labels = seen.some[name]
-            if images:
+            if name.endswith("p"):
+                device.predict_many([images[row] for row in np.random.default_rng(0).permutation(len(images))])
+            elif images:
                 device.camera.calibrate(images, None if name.endswith("u") else labels)
             found[name] = taught(device, seen, args.one_by_one)
     return found
