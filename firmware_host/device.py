@@ -15,7 +15,7 @@ from firmware_host.bundle import DeviceError, read_bundle
 from firmware_host.engines.backbone import Backbone
 from firmware_host.engines.find import find_runtime, open_backbone
 from firmware_host.engines.protocol import Array
-from firmware_host.evaluation import accuracy, check_lengths
+from firmware_host.evaluation import Seen, accuracy, check_lengths
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
 from firmware_host.learning.camera import Camera
@@ -198,13 +198,22 @@ class Device:
         return lesson.record()
 
     def evaluate(
-        self, images: Sequence[ImageLike], labels: Sequence[str], progress: learner.Progress = None
+        self,
+        images: Sequence[ImageLike],
+        labels: Sequence[str],
+        progress: learner.Progress = None,
+        seen: Seen = None,
     ) -> dict[str, Any]:
         """Return accuracy (0..1 over all images), images, and per_class (accuracy by class name).
 
-        Raises DeviceError for what is not an image, and for labels that the device does not know.
+        `seen` is called with each image, its label and its Prediction. Raises DeviceError for what is not an image, and
+        for labels that the device does not know.
         """
-        return accuracy(self.classes, lambda image: self._predict(image, False).label, images, labels, progress)
+        return accuracy(self.classes, self.look, images, labels, progress, seen)
+
+    def look(self, image: ImageLike) -> Prediction:
+        """Return what `predict` does, and remember nothing of it: neither what is unknown nor the camera."""
+        return self._predict(image, False)
 
     def add_class(self, name: str) -> int:
         """Give `name` the next spare slot, from which it can be predicted once images of it were learned; return it.
@@ -220,6 +229,12 @@ class Device:
     def check_class(self, name: str) -> None:
         """Raise DeviceError when `name` is neither known nor could be added."""
         self._working.named([name])
+
+    @property
+    def learned(self) -> dict[str, tuple[int, int]]:
+        """How many images of each class came with the bundle, and how many were learned since."""
+        count, since = self._working.statistics.count, self._working.camera.images
+        return {name: (round(max(count[i] - since[i], 0.0)), round(since[i])) for i, name in enumerate(self.classes)}
 
     @property
     def taught(self) -> frozenset[int]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from firmware_host.bundle import DeviceError
 from firmware_host.images import ImageLike
 from firmware_host.learning.learner import Progress
+from firmware_host.prediction import Prediction
 from firmware_host.shared.names import known_name
 
-__all__ = ["accuracy", "check_lengths"]
+__all__ = ["Seen", "accuracy", "check_lengths"]
+
+Seen = Optional[Callable[[ImageLike, str, Prediction], None]]  # takes image, label, and what the device says of it
 
 
 def accuracy(
     classes: Sequence[str],
-    predict: Callable[[ImageLike], str],
+    predict: Callable[[ImageLike], Prediction],
     images: Sequence[ImageLike],
     labels: Sequence[str],
     progress: Progress,
+    seen: Seen,
 ) -> dict[str, Any]:
     """Return what `Device.evaluate` returns for the classes that a device knows; raises DeviceError as it does."""
     check_lengths(images, labels)
@@ -31,7 +35,10 @@ def accuracy(
         )
     hits: dict[str, list[bool]] = {name: [] for name in classes}
     for done, (image, name) in enumerate(zip(images, labels), 1):
-        hits[name].append(predict(image) == name)
+        found = predict(image)
+        hits[name].append(found.label == name)
+        if seen:
+            seen(image, name, found)
         if progress:
             progress("evaluating", done, len(labels))
     per_class = {name: sum(right) / len(right) for name, right in hits.items() if right}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from firmware_host.bundle import DeviceError
 from firmware_host.commands.common import (
@@ -20,8 +21,9 @@ from firmware_host.commands.common import (
 from firmware_host.device import UNKNOWN_RATE
 from firmware_host.images import load_image
 from firmware_host.images.labelled import read_data
-from firmware_host.images.sources import is_one_file
-from firmware_host.shared.arguments import data_argument, share_argument
+from firmware_host.images.sources import good_images, is_one_file, named_images
+from firmware_host.report import Judged, write_report
+from firmware_host.shared.arguments import data_argument, new_file_argument, share_argument
 from firmware_host.terminal import ProgressLine
 
 __all__ = ["COMMANDS"]
@@ -56,14 +58,25 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
 
 def _evaluate(args: argparse.Namespace) -> Iterator[Output]:
     """Yield the accuracy on the images of DATA, over all classes known."""
+    if args.strangers and args.report is None:
+        raise DeviceError("--strangers is given without --report: name the page that is to tell of them")
     data = read_data(args.data, "test", args.max_memory)
     device = open_device(args)
+    judged: list[Judged] = []
     progress = ProgressLine(sys.stderr)
     try:
-        record = device.evaluate(data.images, data.labels, progress)
+        record = device.evaluate(data.images, data.labels, progress, lambda *one: judged.append(Judged(*one)))
     finally:
         progress.close()
     rows = [f"  {name}: {accuracy:.1%}" for name, accuracy in record["per_class"].items()]
+    if args.report is not None:
+        judged += [
+            Judged(image, None, device.look(image))
+            for image in good_images(named_images([args.strangers] if args.strangers else []))
+        ]
+        write_report(args.report, f"{Path(args.bundle).name} on {Path(args.data).name}", device, judged)
+        record["report"] = str(args.report)
+        rows.append(f"report: {args.report}")
     yield Output(
         record,
         "\n".join([data.describe(args.data), f"accuracy {record['accuracy']:.1%} on {record['images']} images", *rows]),
@@ -96,6 +109,18 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", type=data_argument, help=DATA_HELP)
+    parser.add_argument(
+        "--report",
+        metavar="FILE.html",
+        type=new_file_argument,
+        help="page with what was confused, how sure the device was and what it learned when; replaced if it exists",
+    )
+    parser.add_argument(
+        "--strangers",
+        metavar="IMAGES",
+        type=data_argument,
+        help="folder of images of none of the classes, for the report: does the device say so?",
+    )
     add_max_memory(parser)
 
 

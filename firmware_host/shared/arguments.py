@@ -20,6 +20,7 @@ __all__ = [
     "folder_argument",
     "given_path",
     "name_argument",
+    "new_file_argument",
     "options_first",
     "path_argument",
     "path_text",
@@ -132,6 +133,16 @@ def folder_argument(text: str) -> Path:
     path = path_argument(text)
     if file := next((each for each in (path, *path.parents) if each.is_file()), None):
         raise argparse.ArgumentTypeError(f"{file} is not a folder: give another path")
+    return path
+
+
+def new_file_argument(text: str) -> Path:
+    """Return the path of a file to be written, in a folder that is there; a type for argparse."""
+    path = path_argument(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"folder {path.parent} is not there: make it, or give another path")
     return path
 
 

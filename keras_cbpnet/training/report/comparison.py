@@ -31,7 +31,7 @@ from keras_cbpnet.training.report.figures import (
     task_axis,
 )
 from keras_cbpnet.training.report.numbers import average_so_far, is_drifting, plasticity_curves
-from keras_cbpnet.training.report.page import write_page
+from firmware_host.shared.page import write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
