@@ -25,12 +25,13 @@ THUMBNAIL = 64  # pixels along the longer side, at most
 STYLE = """<style>
 .matrix { border-collapse: separate; border-spacing: 1px; font-size: .75rem; }
 .matrix td { border: 0; min-width: 1.6rem; height: 1.6rem; padding: 0; text-align: center; }
+.matrix td.much { color: #fff; }
 .matrix td.hit { background: color-mix(in srgb, #0072b2 var(--share), transparent); }
 .matrix td.miss { background: color-mix(in srgb, #d55e00 var(--share), transparent); }
 .matrix th { border: 0; font-weight: 400; white-space: nowrap; padding: 0 .4rem 0 0; text-align: right; }
 .matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .4rem 0 0; }
 .scroll { overflow-x: auto; } .classes td, .classes th { padding-right: 1rem; }
-.bar { width: 12rem; height: .9rem; } .thumbs img { width: 4rem; image-rendering: auto; border-radius: .25rem; }
+.bar { width: 12rem; height: .9rem; } .thumbs img { width: 4rem; margin-right: .25rem; image-rendering: auto; border-radius: .25rem; }
 @media print { body { max-width: none; } .figures { display: block; } }
 </style>"""
 
@@ -113,7 +114,7 @@ def _matrix(classes: Sequence[str], counts: Array) -> str:
         cells = []
         for other in seen:
             number, share = int(counts[slot, other]), counts[slot, other] / max(int(counts[slot].sum()), 1)
-            kind = "hit" if slot == other else "miss"
+            kind = ("hit" if slot == other else "miss") + " much" * bool(share > 0.25)
             title = f"{classes[slot]} taken for {classes[other]}: {number}"
             cells.append(
                 f'<td class="{kind}" style="--share: {100 * share**0.5:.0f}%" title="{escape(title)}">{number}</td>'
