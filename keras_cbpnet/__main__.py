@@ -29,6 +29,7 @@ COMMANDS = {
     "train": Command("keras_cbpnet.train", "train on a stream of tasks, into a run folder"),
     "pretrain": Command("keras_cbpnet.pretrain", "pretrain a backbone, into a weights file"),
     "convert": Command("keras_cbpnet.convert", "convert a finished run into a bundle for the device"),
+    "freeze": Command("keras_cbpnet.freeze", "make one ordinary classifier of a bundle, which no longer learns"),
 }
 
 

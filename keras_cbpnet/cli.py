@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,17 +33,20 @@ __all__ = [
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+EPOCH = re.compile(r"\bepoch \d")
 # How a user starts each command, for usage lines and for the next command to copy: by module, and by console command.
 MODULES: Mapping[str, str] = {
     "train": "python -m keras_cbpnet.train",
     "pretrain": "python -m keras_cbpnet.pretrain",
     "convert": "python -m keras_cbpnet.convert",
+    "freeze": "python -m keras_cbpnet.freeze",
     "device": "python -m firmware_host",
 }
 CONSOLE: Mapping[str, str] = {
     "train": "keras-cbpnet train",
     "pretrain": "keras-cbpnet pretrain",
     "convert": "keras-cbpnet convert",
+    "freeze": "keras-cbpnet freeze",
     "device": "cbpnet",
 }
 
@@ -92,7 +96,7 @@ def progress_lines(total: int) -> Iterator[Callable[[str], None]]:
     """Yield a function that shows a line of progress on stderr: beside a bar on a terminal, plain lines elsewhere.
 
     Args:
-        total: steps of the work; a line that names an `epoch` is one step.
+        total: steps of the work; a line that names an epoch by its number is one step.
     """
     if not sys.stderr.isatty():
         yield lambda line: print(line, file=sys.stderr, flush=True)
@@ -102,7 +106,7 @@ def progress_lines(total: int) -> Iterator[Callable[[str], None]]:
     with tqdm(total=total, unit="epoch", leave=False) as bar:
 
         def show(line: str) -> None:
-            if "epoch" in line:
+            if EPOCH.search(line):
                 bar.set_postfix_str(line, refresh=False)
                 bar.update()
             else:

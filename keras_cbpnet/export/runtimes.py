@@ -31,6 +31,17 @@ arrays = {name: np.concatenate([result[name] for result in results]) for name in
 np.savez(output, **{"prompt": np.zeros(len(results), np.int32), **arrays}, scale=scale, zero_point=zero_point)
 """
 
+_CLASSIFIER = """
+import importlib, sys
+import numpy as np
+module, model, images, output = sys.argv[1:]
+interpreter = importlib.import_module(module).Interpreter(model_path=model)
+run = interpreter.get_signature_runner("serving_default")
+scores = np.concatenate([run(image=image[None])["scores"] for image in np.load(images)])
+scale, zero_point = run.get_output_details()["scores"]["quantization"]
+np.save(output, (scores.astype(np.float32) - zero_point) * np.float32(scale or 1.0))
+"""
+
 _TIMER = """
 import importlib, json, sys, time
 import numpy as np
@@ -98,6 +109,21 @@ def run_backbone(model: bytes, images: NDArray[np.uint8], runtime: str) -> Backb
         _run(_WORKER, runtime, *paths)
         with np.load(folder / "outputs.npz") as file:
             return BackboneOutput(file["feature"], file["prompt"], float(file["scale"]), int(file["zero_point"]))
+
+
+def run_classifier(model: bytes, images: NDArray[np.uint8], runtime: str) -> NDArray[np.float32]:
+    """Return the scores [N, C] that a frozen classifier gives for uint8 `images` [N, H, W, 3] under `runtime`.
+
+    Raises:
+        UserError: the runtime could not run the file; the message ends with what it said.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "model.tflite").write_bytes(model)
+        np.save(folder / "images.npy", images)
+        _run(_CLASSIFIER, runtime, *(str(folder / file) for file in ("model.tflite", "images.npy", "scores.npy")))
+        scores: NDArray[np.float32] = np.load(folder / "scores.npy")
+        return scores
 
 
 def time_backbones(
