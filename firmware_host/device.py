@@ -19,6 +19,7 @@ from firmware_host.evaluation import Seen, accuracy, check_lengths
 from firmware_host.images import ImageLike, load_image
 from firmware_host.learning import learner
 from firmware_host.learning.camera import Camera
+from firmware_host.learning.knowledge import Knowledge
 from firmware_host.learning.lessons import Lessons
 from firmware_host.learning.start import generator_state, start_head, start_snapshot
 from firmware_host.learning.teaching import teach
@@ -38,10 +39,10 @@ logger = logging.getLogger(__name__)
 class Device:
     """Predicts, learns, and keeps what it learned; make one with `Device.open`.
 
-    Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle itself never
-    changes. From the first change on, no other process can write into the state folder until `close()`; a device is
-    its own context manager. `max_memory_mb` limits what reading an image file may take the whole process to, in MiB;
-    None: 2 GiB for one image. `unknown_rate` is the share of images of known classes that may be called unknown.
+    Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle never changes. From
+    the first change on, no other process can write into the state folder until `close()`. `max_memory_mb` limits what
+    reading an image file may take the whole process to, in MiB; None: 2 GiB for one image. `unknown_rate` is the share
+    of images of known classes that may be called unknown. `knowledge`: what it knows, to look at and to carry away.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Device:
         self._folder = folder
         self._lessons = lessons
         self.camera = Camera(working, lessons, self._features)
+        self.knowledge = Knowledge(working, folder, lessons)
 
     @classmethod
     def open(

@@ -53,9 +53,12 @@ def _coefficients(image: PillowImage, full: tuple[int, int]) -> int:
     if image.format not in ("JPEG", "MPO"):
         return 0
     bands = getattr(image, "layers", 4)
-    with open(image.filename, "rb") as file:  # type: ignore[attr-defined]
-        if _components_of_first_scan(file) == bands and "progressive" not in image.info:
-            return 0
+    file: IO[bytes] = image.fp  # type: ignore[attr-defined]  # a file, or bytes in memory
+    place = file.tell()
+    components = _components_of_first_scan(file)
+    file.seek(place)
+    if components == bands and "progressive" not in image.info:
+        return 0
     return 2 * bands * full[0] * full[1]
 
 

@@ -6,6 +6,7 @@ Dimensions: H, W pixels.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import threading
@@ -25,7 +26,7 @@ from firmware_host.shared.png import without_metadata
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["read_image_file"]
+__all__ = ["read_image_bytes", "read_image_file"]
 
 LARGEST = 2048 * MIB  # to decode one image, where nobody set a limit: 500 megapixels of RGB
 OPTIONAL = (  # formats that a Pillow may lack, and what their files hold at which place
@@ -52,17 +53,31 @@ def read_image_file(name: str, size: tuple[int, int], max_memory_mb: float | Non
     Raises:
         DeviceError: it is not an image, is damaged or too large.
     """
+    return _read_any(name, name, size, max_memory_mb)
+
+
+def read_image_bytes(
+    name: str, content: bytes, size: tuple[int, int], max_memory_mb: float | None = None
+) -> np.ndarray[Any, Any]:
+    """Return what `read_image_file` does for the bytes of an image file, which messages call `name`."""
+    return _read_any(name, content, size, max_memory_mb)
+
+
+def _read_any(
+    name: str, source: Union[str, bytes], size: tuple[int, int], max_memory_mb: float | None
+) -> np.ndarray[Any, Any]:
     need_pillow()
     from PIL import UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata: the image counts
-            _check_file(name, max_memory_mb)
+            if isinstance(source, str):
+                _check_file(source, max_memory_mb)
             try:
-                return _read(name, name, size, max_memory_mb)
+                return _read(name, source if isinstance(source, str) else io.BytesIO(source), size, max_memory_mb)
             except Exception as error:
-                with open(name, "rb") as file:
+                with _stream(source) as file:
                     plain = without_metadata(file)
                     if plain is None or isinstance(error, DeviceError):
                         raise
@@ -74,7 +89,7 @@ def read_image_file(name: str, size: tuple[int, int], max_memory_mb: float | Non
     except (FileNotFoundError, NotADirectoryError):
         raise DeviceError(f"image {name} does not exist: check the path") from None
     except UnidentifiedImageError:
-        raise DeviceError(_not_an_image(name)) from None
+        raise DeviceError(_not_an_image(name, source)) from None
     except Exception as error:  # decoders of damaged files raise any kind of error
         said = getattr(error, "strerror", None) or str(error)
         reason = " ".join(said.split()) or type(error).__name__
@@ -91,11 +106,15 @@ def _read(
         return upright_rgb(image, size)
 
 
-def _not_an_image(name: str) -> str:
+def _stream(source: Union[str, bytes]) -> IO[bytes]:
+    return open(source, "rb") if isinstance(source, str) else io.BytesIO(source)
+
+
+def _not_an_image(name: str, source: Union[str, bytes]) -> str:
     """Return the line about a file that Pillow does not know: what it is, or else what Pillow reads here."""
     import PIL
 
-    with open(name, "rb") as file:
+    with _stream(source) as file:
         start = file.read(START)
     if kind := kind_of(start):
         return f"{name} is not an image but {kind.what}: {kind.remedy}"

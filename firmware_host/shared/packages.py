@@ -14,12 +14,15 @@ EXTRAS = {  # of this distribution; for every other package its own name is righ
     "ai_edge_litert": "device",
     "cv2": "video",
     "huggingface_hub": "train",
+    "h11": "serve",
     "keras": "train",
+    "starlette": "serve",
     "tensorflow": "train",
     "tensorflow_model_optimization": "train",
     "tf_keras": "train",
     "tflite_micro": "micro",
     "tflite_runtime": "device-legacy",
+    "uvicorn": "serve",
 }
 NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}  # of a module whose package has another name
 LIBRARY = re.compile(r"\b(lib[\w.+-]+?)\.so[\w.]*: cannot open shared object file")

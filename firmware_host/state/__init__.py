@@ -2,7 +2,7 @@
 
 from firmware_host.state.encoding import to_bytes
 from firmware_host.state.folder import StateFolder, default_folder, read_file, state_path
-from firmware_host.state.growth import snapshot_for
+from firmware_host.state.growth import snapshot_for, state_from_bytes
 from firmware_host.state.snapshot import Snapshot
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "default_folder",
     "read_file",
     "snapshot_for",
+    "state_from_bytes",
     "state_path",
     "to_bytes",
 ]

@@ -77,6 +77,12 @@ class StateFolder:
         return self._generation
 
     @property
+    def newest_file(self) -> Path | None:
+        """The file of the newest save read or written; None before the first, and where it was renamed since."""
+        files = [path for path in (self.path / name for name in SLOTS) if generation_in(path) == self._generation]
+        return files[0] if self._generation and files else None
+
+    @property
     def before(self) -> int | None:
         """Number of the save that the last lesson began at, 0 for none; None where no lesson can be taken back."""
         return self._before

@@ -5,14 +5,18 @@ Dimensions: d features, C class slots.
 
 from __future__ import annotations
 
+import io
+import zipfile
+from pathlib import Path
+
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.protocol import Array
-from firmware_host.state.encoding import StateFile
+from firmware_host.state.encoding import DamagedError, StateFile, decode
 from firmware_host.state.snapshot import BANK_AXES, CLASS_AXES, Snapshot, from_arrays, head_key
 
-__all__ = ["snapshot_for"]
+__all__ = ["snapshot_for", "state_from_bytes"]
 
 
 def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
@@ -51,6 +55,24 @@ def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
         if name in arrays:
             arrays[name] = _padded(arrays[name], axis, int(bundle.head["bank"]["slots"]))
     return from_arrays(arrays, file.meta, bundle)
+
+
+def state_from_bytes(content: bytes, bundle: Bundle) -> Snapshot:
+    """Return what the bytes of a state file hold, for `bundle`; they may come from anybody.
+
+    Raises:
+        DeviceError: they are not whole, would take more memory than their own size, or do not fit.
+    """
+    try:
+        # A state file is not compressed, so that what it takes is no more than what was sent.
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in zipfile.ZipFile(io.BytesIO(content)).infolist()):
+            raise DamagedError("it is compressed")
+        return snapshot_for(bundle, decode(content, Path("sent")))
+    except DeviceError:
+        raise
+    except Exception as error:  # NumPy, zipfile and a file that is not what it says raise many kinds for one cause
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DeviceError(f"what was sent is not a whole state ({reason}): give a file that was exported") from error
 
 
 def _padded(values: Array, axis: int, slots: int) -> Array:

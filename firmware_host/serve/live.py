@@ -1,0 +1,116 @@
+"""The device's own camera: read all the time in its own thread, predicted a few times a second, reopened when lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from firmware_host.bundle import DeviceError
+from firmware_host.engines.protocol import Array
+from firmware_host.images import load_image
+from firmware_host.images.sources import NamedImage
+from firmware_host.serve.refusals import RefusedError
+from firmware_host.serve.service import Service
+
+__all__ = ["Frame", "Live"]
+
+RETRY_S, RETRY_MOST_S = 1.0, 30.0
+logger = logging.getLogger(__name__)
+
+
+class Frame(NamedTuple):
+    """A picture of the camera, and its number from 1 on."""
+
+    number: int
+    image: Array
+
+
+class Live:
+    """A camera of the device, in use until `close`.
+
+    Args:
+        service: predicts the frames.
+        source: the camera's name, as the user gave it.
+        opened: opens the camera and gives its frames; raises DeviceError where that fails or it stops.
+        per_second: predictions a second at most.
+    """
+
+    def __init__(
+        self, service: Service, source: str, opened: Callable[[], Iterator[NamedImage]], per_second: float
+    ) -> None:
+        self.source = source
+        self.error: Optional[str] = None
+        self._service, self._opened, self._apart = service, opened, 1.0 / per_second
+        self._frame: Optional[Frame] = None
+        self._pending: Optional[Future[Any]] = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+
+    @property
+    def frame(self) -> Optional[Frame]:
+        """The newest frame; None where the camera gives none."""
+        return self._frame
+
+    def start(self, first: Optional[Iterator[NamedImage]] = None) -> None:
+        """Begin; `first`: the camera's frames where it is open already."""
+        self._first = first
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        self._stopped.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        wait = RETRY_S
+        while not self._stopped.is_set():
+            try:
+                frames, self._first = self._first or self._opened(), None
+                if self._read(frames):
+                    wait = RETRY_S
+            except DeviceError as error:
+                self._frame, self.error = None, str(error)
+                logger.warning("camera lost: %s", error)
+                self._service.hub.publish("camera", {"source": self.source, "error": self.error})
+                self._stopped.wait(wait)
+                wait = min(2 * wait, RETRY_MOST_S)
+
+    def _read(self, frames: Iterator[NamedImage]) -> bool:
+        """Take in frames until there is no more; return whether there was one."""
+        number, due, video = 0, 0.0, self.source.startswith("video:")
+        for named in frames:
+            if self._stopped.is_set():
+                break
+            if isinstance(named.image, DeviceError):
+                continue
+            image = np.ascontiguousarray(named.image)
+            if self.error is not None or self._frame is None:
+                self.error = None
+                self._service.hub.publish("camera", {"source": self.source, "error": None})
+            number = (0 if self._frame is None else self._frame.number) + 1
+            self._frame = Frame(number, image)
+            if video:  # a file would be over at once
+                self._stopped.wait(max(due - time.monotonic(), 0.0))
+            if time.monotonic() >= due and (self._pending is None or self._pending.done()):
+                due = time.monotonic() + self._apart
+                self._ask()
+        return number > 0
+
+    def _ask(self) -> None:
+        try:
+            self._pending = self._service.later(self._predict)
+        except RefusedError:  # there is enough to do already
+            self._pending = None
+
+    def _predict(self) -> None:
+        frame, device = self._frame, self._service.device
+        if frame is None or not device.classes:
+            return
+        pixels = load_image(frame.image, device.bundle.image_size, device.max_memory_mb)
+        self._service.predict(pixels, "camera", frame.number)
