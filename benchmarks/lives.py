@@ -134,7 +134,7 @@ def live(data: Features, rule: str, seed: int, args: argparse.Namespace) -> list
         alone = {"block_weight": 0.0} if rule == "bank" else {}
         head: CBPHead = MixedHead(config, "cbp", seed, rebinds=args.untold, name="head", **alone)
     else:
-        head = CBPHead(config, rule, seed, name="head")
+        head = CBPHead(config, rule, seed, own_step=True, name="head")
     head.build((None, width))
     head.compiled = True
     rng = np.random.default_rng(seed)

@@ -90,7 +90,7 @@ def count(name: str, classes: int, tasks: int, units: int) -> dict[str, Any]:
     backbone.build()
     prompts = Prompts(PromptConfig(pool=tasks), config.width)
     prompts.build((None, config.width))
-    head = CBPHead(HeadConfig(block="residual", units=units, slots=classes))
+    head = CBPHead(HeadConfig(block="residual", units=units, slots=classes), own_step=True)
     head.build((None, config.width))
     sizes = {key: math.prod(value.shape) for key, value in head.state.items()}
     return {

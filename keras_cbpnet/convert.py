@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from firmware_host.bundle.contract import OPTIMIZERS
 from firmware_host.shared.arguments import command_line, folder_argument, path_argument
 from keras_cbpnet import cli
-from keras_cbpnet.config import read_config
-from keras_cbpnet.errors import UserError
+from keras_cbpnet.api import TARGETS, convert
 from keras_cbpnet.export.recipes import DEFAULT, RECIPES, recipes_help
-from keras_cbpnet.keras_settings import use_keras
+from keras_cbpnet.lazy import callable_module
+
+callable_module(__name__, convert)
 
 
 def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
@@ -23,11 +25,11 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         "--output", type=folder_argument, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle"
     )
     parser.add_argument("--recipe", choices=tuple(RECIPES), default=DEFAULT, help=recipes_help())
-    parser.add_argument("--target", choices=("linux", "micro"), default="linux", help="kind of device")
+    parser.add_argument("--target", choices=TARGETS, default=TARGETS[0], help="kind of device")
     parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
     parser.add_argument(
         "--optimizer",
-        choices=("adam", "sgd"),
+        choices=tuple(OPTIMIZERS),
         help="optimizer on the device, with --target micro; sgd keeps no moments (default: adam)",
     )
     parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing bundle")
@@ -42,22 +44,13 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODULES) -> int:
     """Convert, verify, write the bundle and print what came of it; `names`: how commands are started."""
-    args = build_parser(names).parse_args(argv)
-    if args.optimizer is not None and args.target != "micro":
-        raise UserError(f"--optimizer {args.optimizer} is for --target micro; a Linux device learns by Adam")
-    # Imported late: TensorFlow takes seconds, a mistyped option should not.
+    args = vars(build_parser(names).parse_args(argv))
+    in_json = args.pop("json")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    use_keras("tensorflow")
-    from keras_cbpnet.export.bundle import export_bundle
-    from keras_cbpnet.export.steps import Order
-
-    order = Order(args.recipe, args.target, args.slots, args.optimizer or "adam")
-    run = args.run.resolve() if args.run.name in ("", "..") else args.run
-    output = args.output or run.with_name(run.name + ".bundle")
     with cli.progress_lines(total=0) as progress:
-        config = read_config(args.run)
-        report = export_bundle(args.run, config, output, order, args.overwrite, progress, args.report)
-    if args.json:
+        bundle = convert(**args, progress=progress)
+    output, report = bundle.path, json.loads(bundle.file("report.json").read_text(encoding="utf-8"))
+    if in_json:
         print(json.dumps({"output": str(output), **report}))
         return 0
     for file, size in report["bytes"].items():
@@ -66,11 +59,11 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     print(f"accuracy on {report['held_out_images']} held-out images: {accuracy}")
     print(f"mean cosine of the features to the model's: {report['backbone_mean_cosine']:.4f}")
     print(f"head against Keras over 200 steps: {report['head_max_error_200_steps']:.1e}")
-    if args.report:
+    if args["report"]:
         from keras_cbpnet.export.report import report_lines
 
         print("\n".join(report_lines(report)))
-    if args.target == "micro":
+    if args["target"] == "micro":
         micro = report["micro"]
         arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
         sizes = {"arena of both": "arena_bytes", "bank": "bank_bytes", "flash": "flash_bytes"}

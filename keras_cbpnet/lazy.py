@@ -1,11 +1,18 @@
-"""Keras' operations and TensorFlow, imported when they are first used: rules are named and checked without them."""
+"""What is imported when it is first used: Keras' operations and TensorFlow, and the names of this package.
+
+So rules are named and checked without Keras, and importing this package costs little.
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-__all__ = ["ops", "tf"]
+__all__ = ["callable_module", "ops", "tf"]
 
 
 class _Module:
@@ -20,3 +27,17 @@ class _Module:
 
 ops: Any = _Module("keras.ops")
 tf: Any = _Module("tensorflow")
+
+
+def callable_module(name: str, function: Callable[..., Any]) -> None:
+    """Make the module `name` callable as `function`.
+
+    For a command's module that is called as the function of the same name: once the module is imported, the package's
+    attribute of that name is the module, whatever it was before.
+    """
+
+    class CallableModule(ModuleType):
+        __call__ = staticmethod(function)
+        __signature__ = inspect.signature(function)
+
+    sys.modules[name].__class__ = CallableModule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,16 @@ from typing import Any
 from firmware_host.bundle import BLOCKS
 from firmware_host.shared.arguments import command_line, data_argument, folder_argument, seed_argument
 from keras_cbpnet import cli
-from keras_cbpnet.boards import AUTO, BOARDS, pick
-from keras_cbpnet.config import PAPER, TrainConfig
-from keras_cbpnet.data.sources import shows_photographs, source_names
-from keras_cbpnet.errors import UserError
-from keras_cbpnet.presets import PRESETS, default_preset, get_preset
+from keras_cbpnet.api import plan, train
+from keras_cbpnet.boards import AUTO, BOARDS
+from keras_cbpnet.config import TrainConfig
+from keras_cbpnet.data.sources import source_names
+from keras_cbpnet.lazy import callable_module
+from keras_cbpnet.presets import PRESETS, default_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
-from keras_cbpnet.training.check import check
+
+DEFAULT_OUTPUT = Path("runs/run")
+callable_module(__name__, train)
 
 
 def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
@@ -91,7 +93,7 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         metavar="S,S,...",
         help="seeds of several runs, each in a folder, with their mean",
     )
-    add("--output", type=folder_argument, default=Path("runs/run"), help="run folder to write")
+    add("--output", type=folder_argument, default=DEFAULT_OUTPUT, help="run folder to write")
     add("--block", choices=list(BLOCKS), default=c.block, help="form of the head's block")
     add("--units", type=int, default=c.units, help="hidden units of the block")
     add("--slots", type=int, default=c.slots, help="class slots; 0: the data set's classes, up to a multiple of 16")
@@ -127,56 +129,25 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODULES) -> int:
     """Train, write the run folder, print where it is and how good it became; `names`: how commands are started."""
     parser = build_parser(names)
-    args = parser.parse_args(argv)
-    parser.set_defaults(preset=default_preset(shows_photographs(args.dataset)))
-    if args.paper:
-        parser.set_defaults(**PAPER)
-    args = parser.parse_args(argv)
-    preset, weights = backbone(args)
-    if own := get_preset(preset).defaults(args.dataset, args.method):
-        parser.set_defaults(**own)
-        args = parser.parse_args(argv)
-    args.preset, args.weights = preset, weights
-    fields = [field.name for field in dataclasses.fields(TrainConfig)]
-    config = TrainConfig(**{name: value for name in fields if (value := getattr(args, name)) is not None})
-    check(config)
-    if own:
-        print(f"defaults of {args.preset}: " + ", ".join(f"{key} {own[key]}" for key in own), file=sys.stderr)
-    from keras_cbpnet.training.sweep import train_seeds
-    from keras_cbpnet.training.trainer import train
-
-    seeds = args.seeds or [config.seed]
-    with cli.progress_lines(total=len(seeds) * lines(config)) as progress:
-        if args.seeds:
-            metrics = train_seeds(config, args.seeds, args.output, progress, args.tensorboard)
-        else:
-            metrics = train(config, args.output, progress, args.tensorboard)
-    if args.json:
-        print(json.dumps({"output": str(args.output), **metrics}))
+    parser.parse_args(argv)
+    for action in parser._actions:  # now only what is given
+        action.default = argparse.SUPPRESS
+    given = vars(parser.parse_args(argv))
+    in_json = given.pop("json", False)
+    output = given.setdefault("output", DEFAULT_OUTPUT)
+    config, _ = plan({name: value for name, value in given.items() if name not in ("output", "seeds", "tensorboard")})
+    seeds = given.get("seeds")
+    with cli.progress_lines(total=len(seeds or [0]) * lines(config)) as progress:
+        run = train(**given, progress=progress)
+    metrics = run.metrics
+    if in_json:
+        print(json.dumps({"output": str(output), **metrics}))
         return 0
     shown = [name for name in ("average_accuracy", "forgetting", "first_20", "last_100") if name in metrics]
-    print(f"{args.output}: " + ", ".join(f"{name.replace('_', ' ')} {text(metrics[name])}" for name in shown))
-    if not args.seeds and in_bundle(config):
-        print("next:", command_line(*names["convert"].split(), args.output))
+    print(f"{output}: " + ", ".join(f"{name.replace('_', ' ')} {text(metrics[name])}" for name in shown))
+    if not seeds and in_bundle(config):
+        print("next:", command_line(*names["convert"].split(), output))
     return 0
-
-
-def backbone(args: argparse.Namespace) -> tuple[str, str | None]:
-    """Return the preset and the file of its weights, None for its own; says which one `auto` picks, and why.
-
-    Raises:
-        UserError: `auto` without a board or a board without `auto`, or no backbone suits the board.
-    """
-    if args.preset != AUTO:
-        if args.board:
-            raise UserError(f"--board {args.board} needs --preset {AUTO}, which picks the backbone by it")
-        return args.preset, args.weights
-    if not args.board:
-        raise UserError(f"--preset {AUTO} needs --board, one of {', '.join(BOARDS)}")
-    preset, why = pick(args.board, bool(args.weights))
-    unused = "; --weights is not used" if args.weights and get_preset(preset).weights else ""
-    print(why + unused, file=sys.stderr)
-    return preset, None if unused else args.weights
 
 
 def lines(config: TrainConfig) -> int:

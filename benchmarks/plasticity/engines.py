@@ -90,8 +90,8 @@ def write_head(setting: Setting, stream: Stream, folder: Path) -> None:
     from keras_cbpnet.export.head import convert_head
     from keras_cbpnet.layers.cbp_head import CBPHead
 
-    trained = CBPHead(setting.config, setting.rule)
-    shipped = CBPHead(trained.config)
+    trained = CBPHead(setting.config, setting.rule, own_step=True)
+    shipped = CBPHead(trained.config, own_step=True)
     for head in (trained, shipped):
         head.build((None, stream.width))
     shipped.assign(first_state(setting, stream))

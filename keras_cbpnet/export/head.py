@@ -27,7 +27,7 @@ def shipped(head: CBPHead, slots: int = 0) -> CBPHead:
     slots = slots or head.slots
     if slots < head.slots:
         raise UserError(f"--slots {slots} is fewer than the run's {head.slots}; use {head.slots} or more")
-    wider = CBPHead(dataclasses.replace(head.config, slots=slots), "cbp")
+    wider = CBPHead(dataclasses.replace(head.config, slots=slots), "cbp", own_step=True)
     wider.build((None, head.width))
     for name, variable in wider.state.items():
         value = np.zeros(variable.shape, np.float32)

@@ -231,7 +231,7 @@ class Head:
         else:  # the gradients are linear in those of the logits, so these few numbers take the step size
             self._sgd(new, self._backward(state, values, d_rows * (share * learning_rate))[0])
         mean_hidden = ops.sum(values["hidden"][: ops.shape(feature)[0]] * share, axis=0)  # (h,)
-        replaced = self._reset_unit(new, mean_hidden, fresh)
+        replaced = self.reset_unit(new, mean_hidden, fresh)
         result = {"loss": found["loss"], "accuracy": accuracy, "logits": values["logits"], "replaced": replaced}
         return new, {**result, "feature_gradient": feature_gradient}
 
@@ -258,8 +258,14 @@ class Head:
         adapted = name in BLOCKS[self.config.block].adapted
         return learning_rate * (self.config.block_rate if adapted else 1.0)
 
-    def _reset_unit(self, new: State, mean_hidden: Any, fresh: Any) -> Any:
-        """Update traces and debt in `new`, reset the least useful mature unit if one is due; return its index or -1."""
+    def reset_unit(self, new: State, mean_hidden: Any, fresh: Any) -> Any:
+        """Update traces and debt in `new`, reset the least useful mature unit if one is due; return its index or -1.
+
+        Args:
+            new: the state after the optimizer's update, with `step` and `age` counted on; changed in place.
+            mean_hidden: mean hidden activations of the batch, before the update, float32 [h].
+            fresh: incoming weights for a unit that is reset, float32 [d].
+        """
         c = self.config
         eta = c.decay_rate
         outgoing = ops.sum(ops.abs(new["w2"]), axis=1)  # (h,)

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from firmware_host.bundle import ClassStatistics, state_shapes
+from firmware_host.bundle import BLOCKS, ClassStatistics, state_shapes
 from firmware_host.shared.fresh import fresh_bound
 from keras_cbpnet.config import HeadConfig
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.head.equations import Head, masked
 from keras_cbpnet.head.standardise import mean_and_scale
 from keras_cbpnet.plasticity import format_rule, parse_rule
@@ -21,6 +22,8 @@ from keras_cbpnet.seeds import folded
 
 # Dimensions: S steps, B rows, d feature size, h hidden units, C class slots.
 
+FIT_BLOCKS = ("mlp", "residual")
+FIT_RULES = ("cbp", "cbp_random", "none")
 STEPS = 128  # the compiled loop takes a multiple of these, so that few lengths are compiled
 
 
@@ -28,13 +31,28 @@ STEPS = 128  # the compiled loop takes a multiple of these, so that few lengths 
 class CBPHead(keras.layers.Layer):
     """A classifier over C slots whose block learns by continual backpropagation.
 
-    All variables are non-trainable for Keras: `learn` updates them by `head.equations`, Adam included, so that
-    host and device train alike. `call` gives the logits over the classes seen (`class_mask` 1), -1e9 elsewhere.
+    An ordinary layer: `fit` trains it together with any other, and the callback `UnitResets` resets its units.
+
+        head = keras_cbpnet.CBPHead({"units": 64, "slots": 10})
+        model = keras.Sequential([keras.Input((128,)), head])
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(features, labels, callbacks=[keras_cbpnet.UnitResets()])
+
+    With `own_step`, all variables are non-trainable for Keras: `learn` updates them by `head.equations`, Adam included,
+    so that host and device train alike. `call` gives the logits over the classes seen (`class_mask` 1; under `fit` all
+    of them), -1e9 elsewhere.
 
     Args:
-        config: block, sizes and rates; a `HeadConfig` or its dictionary.
-        rule: how the block keeps its plasticity; a `plasticity.Rule` or what `parse_rule` reads.
+        config: block, sizes and rates; a `HeadConfig` or its dictionary. Under `fit` the block is `mlp` or `residual`,
+            `mlp` where none is named; what belongs to the optimizer (`learning_rate`, `block_rate`, `batch`,
+            `optimizer`) is not used.
+        rule: how the block keeps its plasticity; a `plasticity.Rule` or what `parse_rule` reads. Under `fit` one of
+            `cbp`, `cbp_random` and `none`.
         seed: of what the rule and a reset unit draw; the number of steps decides the rest.
+        own_step: whether it learns by `learn` alone, instead of under `fit`.
+
+    Raises:
+        UserError: under `fit`, for another block or rule.
     """
 
     def __init__(
@@ -42,13 +60,19 @@ class CBPHead(keras.layers.Layer):
         config: HeadConfig | Mapping[str, Any] | None = None,
         rule: Rule | str = "cbp",
         seed: int = 0,
+        own_step: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.own_step = own_step
+        self.units_reset = 0  # under `fit`, so far
         self.seed = folded(seed, 31)  # TensorFlow takes it as int32
         self.rule = parse_rule(rule) if isinstance(rule, str) else rule
-        config = config if isinstance(config, HeadConfig) else HeadConfig.from_dict(config or {})
+        if not isinstance(config, HeadConfig):
+            config = HeadConfig.from_dict({**({} if own_step else {"block": FIT_BLOCKS[0]}), **(config or {})})
         self.config = self.rule.settings(config)
+        if not own_step:
+            self._check_fit()
         # Whether `learn_many` goes through XLA: faster steps, seconds before the first, other random numbers.
         self.compiled = False
         # Without autograph, which translates every line of the step before it is traced: half of the seconds.
@@ -62,9 +86,17 @@ class CBPHead(keras.layers.Layer):
         self.feature_mean = self.add_weight(name="feature_mean", shape=(d,), initializer="zeros", trainable=False)
         self.feature_scale = self.add_weight(name="feature_scale", shape=(d,), initializer="ones", trainable=False)
         self.state: dict[str, keras.Variable] = {}
-        for name, shape in state_shapes(c.block, d, c.units, c.slots, c.optimizer).items():
-            start = keras.initializers.RandomUniform(-self.bound, self.bound) if name == "w1" else "zeros"
-            self.state[name] = self.add_weight(name=name, shape=shape, initializer=start, trainable=False)
+        optimizer = c.optimizer if self.own_step else "sgd"  # under `fit`, the moments are the model's optimizer's
+        for name, shape in state_shapes(c.block, d, c.units, c.slots, optimizer).items():
+            start: Any = keras.initializers.RandomUniform(-self.bound, self.bound) if name == "w1" else "zeros"
+            trainable = not self.own_step and name in BLOCKS[c.block].weights
+            if name == "class_mask" and not self.own_step:
+                start = "ones"
+            self.state[name] = self.add_weight(name=name, shape=shape, initializer=start, trainable=trainable)
+        if not self.own_step:
+            self.mean_hidden = self.add_weight(
+                name="mean_hidden", shape=(c.units,), initializer="zeros", trainable=False
+            )
         for name, value in self.rule.start(self.values()).items():
             if name not in self.state:  # a tensor that the rule adds
                 self.state[name] = self.add_weight(name=name, shape=value.shape, initializer="zeros", trainable=False)
@@ -96,9 +128,11 @@ class CBPHead(keras.layers.Layer):
         self.feature_mean.assign(mean)
         self.feature_scale.assign(scale)
 
-    def call(self, feature: Any) -> Any:
+    def call(self, feature: Any, training: bool = False) -> Any:
         """Return the logits, float32 [B, C], of `feature`, float32 [B, d]; -1e9 for classes not seen yet."""
         state = self.values()
+        if training and not self.own_step:
+            self.mean_hidden.assign(ops.mean(self.equations.hidden(state, feature), axis=0))
         return masked(self.equations.infer(state, feature)["logits"], state["class_mask"])
 
     def open(self, slots: Sequence[int]) -> None:
@@ -148,6 +182,18 @@ class CBPHead(keras.layers.Layer):
         self.assign(new)
         return result
 
+    def end_step(self) -> Any:
+        """Under `fit`, after the optimizer's update: take the traces on and reset a unit if one is due.
+
+        Returns:
+            Index of the unit that was reset, int32 [], or -1.
+        """
+        state = self.values()
+        new = {**state, "step": state["step"] + 1.0, "age": state["age"] + 1.0}
+        replaced = self.equations.reset_unit(new, ops.convert_to_tensor(self.mean_hidden), self.fresh(state["step"]))
+        self.assign(new)
+        return replaced
+
     def learn_many(self, feature: np.ndarray, label: np.ndarray, class_mask: Any) -> dict[str, float]:
         """Do one training step on each batch of feature [S, B, d] and label [S, B], in one loop.
 
@@ -196,4 +242,22 @@ class CBPHead(keras.layers.Layer):
             "config": self.config.to_dict(),
             "rule": format_rule(self.rule),
             "seed": self.seed,
+            "own_step": self.own_step,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> CBPHead:
+        """Return the layer of `get_config`; one that was saved before there was a choice has its own step."""
+        return cls(**{"own_step": True, **config})
+
+    def _check_fit(self) -> None:
+        if self.config.block not in FIT_BLOCKS:
+            raise UserError(
+                f"block {self.config.block!r} takes class means, which `fit` does not count; choose one of "
+                f"{', '.join(FIT_BLOCKS)}, or own_step=True and `observe` and `learn`"
+            )
+        name = format_rule(self.rule).partition(":")[0]
+        if name not in FIT_RULES:
+            raise UserError(
+                f"rule {name!r} is part of the head's own step; under `fit` choose one of {', '.join(FIT_RULES)}"
+            )

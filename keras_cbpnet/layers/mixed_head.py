@@ -47,7 +47,7 @@ class MixedHead(CBPHead):
         rebinds: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(config, rule, seed, **kwargs)
+        super().__init__(config, rule, seed, own_step=True, **kwargs)
         self.block_weight, self.rebinds = block_weight, rebinds
         self._mixture: Mixture | None = None
 
@@ -134,4 +134,10 @@ class MixedHead(CBPHead):
         return arrays
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "block_weight": self.block_weight, "rebinds": self.rebinds}
+        config = super().get_config()
+        del config["own_step"]
+        return {**config, "block_weight": self.block_weight, "rebinds": self.rebinds}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MixedHead:
+        return cls(**config)

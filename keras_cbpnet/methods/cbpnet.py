@@ -48,7 +48,7 @@ class CBPNetMethod(Method):
         if not config.bank:
             from keras_cbpnet.layers.cbp_head import CBPHead
 
-            return CBPHead(sizes, config.plasticity, config.seed, name="head")
+            return CBPHead(sizes, config.plasticity, config.seed, own_step=True, name="head")
         from keras_cbpnet.layers.mixed_head import MixedHead
 
         rebinds = config.stream == "drifting"

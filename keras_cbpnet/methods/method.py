@@ -122,7 +122,7 @@ class LinearMethod(Method):
 
         sizes: dict[str, Any] = {"block": "residual", "units": 1, "block_rate": 0.0}
         sizes.update(slots=slots, batch=config.batch, learning_rate=config.learning_rate)
-        return CBPHead(HeadConfig(**sizes), "none", name="head")
+        return CBPHead(HeadConfig(**sizes), "none", own_step=True, name="head")
 
     def begin_task(self, model: PromptedClassifier) -> None:
         block_head(model).restart_optimizer()

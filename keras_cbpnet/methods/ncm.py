@@ -24,7 +24,8 @@ class NearestClassMean(Method):
     def head(self, config: TrainConfig, slots: int) -> interfaces.Head:
         from keras_cbpnet.layers.cbp_head import CBPHead
 
-        return CBPHead(HeadConfig(block="prototype", units=1, slots=slots, batch=config.batch), "none", name="head")
+        sizes = HeadConfig(block="prototype", units=1, slots=slots, batch=config.batch)
+        return CBPHead(sizes, "none", own_step=True, name="head")
 
     def learn_head(self, model: PromptedClassifier, seen: Seen, config: TrainConfig) -> Iterator[Row]:
         return iter(())

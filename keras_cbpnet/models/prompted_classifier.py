@@ -61,7 +61,7 @@ class PromptedClassifier(keras.Model):
         if missing := [i for i in self.prompts.blocks if i >= depth]:
             raise UserError(f"prompts for blocks {missing}, but the backbone has only {depth}")
         self.query_blocks = interfaces.query_blocks(self.prompts, depth)
-        self.head: interfaces.Head = _layer(head) or CBPHead(head, name="head")
+        self.head: interfaces.Head = _layer(head) or CBPHead(head, own_step=True, name="head")
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.replaced_tracker = keras.metrics.Sum(name="replaced")

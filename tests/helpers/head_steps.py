@@ -13,7 +13,7 @@ from keras_cbpnet.layers.cbp_head import CBPHead
 
 
 def head_layer(case, state):
-    layer = CBPHead(HeadConfig(**case.settings))
+    layer = CBPHead(HeadConfig(**case.settings), own_step=True)
     layer.build((None, case.d))
     mean, scale = case.constants
     layer.feature_mean.assign(mean)

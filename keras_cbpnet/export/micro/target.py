@@ -26,7 +26,7 @@ def with_optimizer(head: CBPHead, optimizer: str) -> CBPHead:
         return head
     rate = head.config.learning_rate * (SGD_RATE if optimizer == "sgd" else 1 / SGD_RATE)
     config = dataclasses.replace(head.config, optimizer=optimizer, learning_rate=rate)
-    other = CBPHead(config, head.rule)
+    other = CBPHead(config, head.rule, own_step=True)
     other.build((None, head.width))
     other.feature_mean.assign(head.feature_mean)
     other.feature_scale.assign(head.feature_scale)

@@ -29,7 +29,7 @@ def heads(tmp_path_factory):
     folder = tmp_path_factory.mktemp("heads")
     for block in BLOCKS:
         case = Case(block, D, H, C, B, {})
-        layer = CBPHead(HeadConfig(**case.settings))
+        layer = CBPHead(HeadConfig(**case.settings), own_step=True)
         layer.build((None, D))
         mean, scale = case.constants
         layer.feature_mean.assign(mean)
@@ -131,7 +131,7 @@ def test_200_steps_equal_the_numpy_engine(heads, runtime):
 @pytest.mark.parametrize("block", BLOCKS)
 def test_more_slots_compute_the_same(block):
     case = Case(block, D, H, C, B, {})
-    layer = CBPHead(HeadConfig(**case.settings))
+    layer = CBPHead(HeadConfig(**case.settings), own_step=True)
     layer.build((None, D))
     rng = np.random.default_rng(0)
     layer.standardise(rng.normal(2, 3, (50, D)))

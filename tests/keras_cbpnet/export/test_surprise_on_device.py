@@ -33,7 +33,7 @@ CASES = [(FIRST, 0.0), *(pytest.param(block, 20.0, marks=LATER) for block in OTH
 def test_a_device_is_surprised_when_the_host_is(block, calming):
     rng = np.random.default_rng(3)
     settings = {**Case(block, D, H, C, B, {}).settings, "maturity_threshold": 20, "replacement_rate": 0.02}
-    layer = CBPHead(HeadConfig(**{**settings, "learning_rate": 0.02}), f"cbp_surprise:calming={calming}")
+    layer = CBPHead(HeadConfig(**{**settings, "learning_rate": 0.02}), f"cbp_surprise:calming={calming}", own_step=True)
     layer.build((None, D))
     layer.open(range(C))
     for slot in range(C):
@@ -60,7 +60,9 @@ def test_a_device_is_surprised_when_the_host_is(block, calming):
 
 
 def test_what_is_shipped_is_the_contract_s_head():
-    layer = CBPHead(HeadConfig(units=H, slots=C, batch=B, replacement_rate=0.01), "cbp_surprise:calming=5")
+    layer = CBPHead(
+        HeadConfig(units=H, slots=C, batch=B, replacement_rate=0.01), "cbp_surprise:calming=5", own_step=True
+    )
     layer.build((None, D))
     head = shipped(layer)
     assert {name: tuple(value.shape) for name, value in head.state.items()} == state_shapes("prototype", D, H, C)

@@ -19,7 +19,7 @@ from keras_cbpnet.layers.cbp_head import CBPHead
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_head_layer(block, checked):
-    layer = CBPHead(HeadConfig(block=block, units=4, slots=3, batch=2), name="head")
+    layer = CBPHead(HeadConfig(block=block, units=4, slots=3, batch=2), own_step=True, name="head")
     layer.build((None, 5))
     rng = np.random.default_rng(4)
     layer.standardise(rng.normal(2, 3, (50, 5)).astype(np.float32))
@@ -32,7 +32,7 @@ def test_head_layer(block, checked):
 
 
 def test_head_layer_passes_a_gradient_to_the_feature():
-    layer = CBPHead(HeadConfig(units=4, slots=3))
+    layer = CBPHead(HeadConfig(units=4, slots=3), own_step=True)
     layer.build((None, 5))
     layer.assign({"class_mask": np.ones(3), "class_mean": np.eye(3, 5), "w2": np.ones((4, 5))})
     feature = tf.constant(np.random.default_rng(1).normal(size=(2, 5)).astype(np.float32))
@@ -45,7 +45,7 @@ def test_head_layer_passes_a_gradient_to_the_feature():
 @pytest.mark.parametrize("block", BLOCKS)
 def test_head_starts_as_the_contract_says(block):
     keras.utils.set_random_seed(1)
-    layer = CBPHead(HeadConfig(block=block, units=64, slots=3))
+    layer = CBPHead(HeadConfig(block=block, units=64, slots=3), own_step=True)
     layer.build((None, 24))
     bound, w1 = math.sqrt(6 / 24), layer.state["w1"].numpy()
     assert layer.bound == pytest.approx(bound)
@@ -57,7 +57,7 @@ def test_head_starts_as_the_contract_says(block):
 
 
 def test_standardise_keeps_flat_dimensions_from_exploding():
-    layer = CBPHead(HeadConfig(units=2, slots=2))
+    layer = CBPHead(HeadConfig(units=2, slots=2), own_step=True)
     layer.build((None, 3))
     features = np.random.default_rng(0).normal([5, 0, 1], [2, 1, 0], (400, 3)).astype(np.float32)
     layer.standardise(features)
@@ -113,7 +113,7 @@ def test_a_bad_head_config_is_refused(values, message):
 
 
 def test_what_a_reborn_unit_draws_depends_on_seed_and_step():
-    heads = [CBPHead(HeadConfig(units=2, slots=2), seed=seed) for seed in (3, 3, 4)]
+    heads = [CBPHead(HeadConfig(units=2, slots=2), seed=seed, own_step=True) for seed in (3, 3, 4)]
     for head in heads:
         head.build((None, 50))
     first, again, other = (np.asarray(head.fresh(7.0)) for head in heads)

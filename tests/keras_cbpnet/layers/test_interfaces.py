@@ -25,7 +25,7 @@ PROMPTS = {
     "pool": lambda: PromptPool(width=D),
 }
 HEADS = {
-    "cbp": lambda: CBPHead(HeadConfig(units=2, slots=4)),
+    "cbp": lambda: CBPHead(HeadConfig(units=2, slots=4), own_step=True),
     "mixed": lambda: MixedHead(HeadConfig(units=2, slots=4)),
     "slda": lambda: SLDAHead(4),
     "ranpac": lambda: RanPACHead(4, projected=3),

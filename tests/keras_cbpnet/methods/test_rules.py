@@ -24,7 +24,7 @@ OWN = {"cbp_surprise": ["calm"], "l2_init": ["initial_w1"], "adalin": ["alpha", 
 def make_head(rule, case=CASE):
     """A head with the state of `case`."""
     keras.utils.set_random_seed(1)
-    head = CBPHead(HeadConfig(**case.settings), QUICK.get(rule, rule), name="head")
+    head = CBPHead(HeadConfig(**case.settings), QUICK.get(rule, rule), own_step=True, name="head")
     head.build((None, case.d))
     for variable, constant in zip((head.feature_mean, head.feature_scale), case.constants):
         variable.assign(constant)

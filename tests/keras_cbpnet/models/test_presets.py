@@ -57,7 +57,7 @@ def test_the_block_costs_less_than_the_papers_share_of_vit_b(head):
     assert budget == 171_597
 
     def added(units):
-        layer = CBPHead({**head, "units": units, "slots": 100})
+        layer = CBPHead({**head, "units": units, "slots": 100}, own_step=True)
         layer.build((None, config.width))
         of_block = ("w1", "b1", "w2", "b2")  # residual: the linear classifier w3, b3 is there without the block as well
         return sum(int(np.prod(layer.state[name].shape)) for name in of_block)
@@ -145,10 +145,10 @@ def test_deit_tiny_equals_an_independent_forward_pass():
     ],
 )
 def test_photographs_have_a_backbone_for_photographs_by_default(dataset, preset, monkeypatch):
-    from keras_cbpnet import train
+    from keras_cbpnet import api, train
 
     seen = []
-    monkeypatch.setattr(train, "check", lambda config: seen.append(config) or sys.exit(0))
+    monkeypatch.setattr(api, "check", lambda config: seen.append(config) or sys.exit(0))
     with pytest.raises(SystemExit):
         train.main(["--dataset", dataset])
     with pytest.raises(SystemExit):

@@ -1,0 +1,1 @@
+"""Keras callbacks for anybody's model: unit resets, and what is left of its plasticity."""
