@@ -103,7 +103,7 @@ class MixedHead(CBPHead):
         for name, value in arrays.items():
             self.bank[name].assign(value)
 
-    def call(self, feature: Any) -> Any:
+    def call(self, feature: Any, training: bool = False) -> Any:
         """Return the logarithm of the mixed probabilities, [N, C], of `feature` [N, d]; -1e9 for unknown classes."""
         block = ops.softmax(super().call(feature))
         if isinstance(block, tf.Tensor) and not hasattr(block, "numpy"):  # while a graph is traced
