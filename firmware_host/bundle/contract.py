@@ -17,6 +17,7 @@ __all__ = [
     "FILES",
     "OPTIMIZERS",
     "OPTIONAL_FILES",
+    "PAPERS",
     "SCHEMA_VERSION",
     "STATE_SCHEMA_VERSION",
     "Block",
@@ -38,6 +39,7 @@ FILES = (
     "statistics.npz",
 )
 ACCELERATOR_FILES = ("backbone_edgetpu.tflite",)  # beside the others where their compiler was installed
+PAPERS = ("README.md", "LICENSE", "NOTICE")  # for people, who may edit them before they hand a bundle on: no checksum
 OPTIONAL_FILES = ("statistics.npz",)  # a bundle made by another program may come without
 
 Shape = tuple[int, ...]

@@ -41,7 +41,8 @@ KEYS: dict[str, Kind] = {
     "sha256": (dict,),
     "head": (dict,),
 }
-CONTRACT_KEYS = ("schema_version", "name", *KEYS)  # name is optional
+OPTIONAL_KEYS: dict[str, Kind] = {"name": (str,), "license": (str,), "source": (dict,)}  # SPDX; weights and images
+CONTRACT_KEYS = ("schema_version", *OPTIONAL_KEYS, *KEYS)
 HEAD_KEYS: dict[str, Kind] = {
     "block": (str,),
     "optimizer": (str,),
@@ -103,8 +104,7 @@ def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
 def check_manifest(manifest: Mapping[str, Any]) -> None:
     """Raise BundleError when a key is missing, of another type, or contradicts another key."""
     _check_keys(manifest, KEYS, "")
-    if "name" in manifest:
-        _check_keys(manifest, {"name": (str,)}, "")
+    _check_keys(manifest, {key: kinds for key, kinds in OPTIONAL_KEYS.items() if key in manifest}, "")
     head = manifest["head"]
     _check_keys(head, HEAD_KEYS, "head.")
     if head["block"] not in BLOCKS:

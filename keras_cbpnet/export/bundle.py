@@ -16,6 +16,7 @@ from firmware_host.shared.runtimes import RUNTIMES, installed_interpreters, inte
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.export import card
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.bank import DIRECTIONS, small_bank
@@ -148,7 +149,10 @@ def _write(
         report["micro"] = micro.write_micro(folder, converted.backbone, taught, report["targets"])
         extra = tuple(micro.files(learner.config))
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    write_manifest(folder, _manifest(source, converted, str(outputs[runtimes[0]].raw.dtype)), extra)
+    manifest = _manifest(source, converted, str(outputs[runtimes[0]].raw.dtype))
+    write_manifest(folder, manifest, extra)
+    for name, text in card.papers(manifest, report, source.config).items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, Any]:
@@ -157,6 +161,8 @@ def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, A
     return {
         "schema_version": SCHEMA_VERSION,
         "name": source.config.preset,
+        "license": card.license_of(source.config),
+        "source": card.source_entry(source.config, sum(len(task.train_rows) for task in source.tasks)),
         "recipe": recipe,
         "quantization": RECIPES[recipe].describe(),
         "classes": source.names,

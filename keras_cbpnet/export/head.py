@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.tflite_file.naming import named
 from keras_cbpnet.export.tflite_file.slim import slim
 from keras_cbpnet.head.equations import Head
 from keras_cbpnet.layers.cbp_head import CBPHead
@@ -106,4 +107,6 @@ def convert_head(head: CBPHead) -> bytes:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.experimental_enable_resource_variables = True
-        return slim(converter.convert())
+        mean, scale = (value.numpy() for value in (head.feature_mean, head.feature_scale))
+        constants = {"feature_mean": mean, "feature_scale": scale, "1 / feature_scale": 1.0 / scale}
+        return named(slim(converter.convert()), constants)

@@ -190,6 +190,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(case, tmp_path, capfd):
     assert content_of(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_only_a_folder_of_this_command_is_replaced_when_asked(tmp_path, frozen):
     folder = tmp_path / "colours"
     shutil.copytree(frozen, folder)

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from helpers.paths import ROOT
 
-from firmware_host.bundle import state_shapes
+from firmware_host.bundle import PAPERS, state_shapes
 from firmware_host.shared.runtimes import interpreters
 from keras_cbpnet.errors import UserError
 
 # Dimensions: d features, h hidden units, C class slots, B training rows, H x W pixels.
 D, UNITS, C, B, SIDE = 192, 64, 16, 16, 32
+EACH_TRAIN = 24  # training images of a class
 FILES = ["backbone.tflite", "golden.npz", "head.tflite", "labels.txt", "manifest.json", "report.json", "statistics.npz"]
 FEATURE = {"int8": "int8", "hybrid": "float32", "float32": "float32"}
 
@@ -62,7 +63,7 @@ def operators(path):
 
 
 def test_manifest(bundle, manifest, recipe, road):
-    assert sorted(path.name for path in bundle.iterdir()) == FILES
+    assert sorted(path.name for path in bundle.iterdir()) == sorted([*FILES, *PAPERS])
     assert manifest["schema_version"] == 1
     assert manifest["recipe"] == recipe
     assert manifest["quantization"]["weights"] == ("float32" if recipe == "float32" else "int8")
@@ -74,6 +75,17 @@ def test_manifest(bundle, manifest, recipe, road):
     assert {"keras_cbpnet", "keras", "tensorflow"} <= set(manifest["versions"])
     digests = {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in FILES}
     assert manifest["sha256"] == {name: digest for name, digest in digests.items() if name != "manifest.json"}
+
+
+def test_the_card_says_where_the_bundle_comes_from(bundle, manifest, recipe, road):
+    assert manifest["license"] == "Apache-2.0"
+    assert manifest["source"]["data"] == f"npz:{road.npz.name}"
+    assert manifest["source"]["images"] == EACH_TRAIN * len(road.known)
+    readme, report = (bundle / "README.md").read_text(), json.loads((bundle / "report.json").read_text())
+    assert all(name in readme for name in road.known)
+    for name, value in report["accuracy"].items():
+        assert f"{name if name == 'float32' else f'{recipe}, under {name}'} | {value:.1%} |" in readme
+    assert str(road.npz.parent) not in readme
 
 
 def test_manifest_describes_the_head(manifest, road):
@@ -208,7 +220,8 @@ def test_the_script_from_another_folder_writes_the_same_bytes(int8, road, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     assert f"next: python -m firmware_host selftest {Path('again')}" in done.stdout
-    different = [name for name in FILES if (tmp_path / "again" / name).read_bytes() != (int8 / name).read_bytes()]
+    files = (*FILES, *PAPERS)
+    different = [name for name in files if (tmp_path / "again" / name).read_bytes() != (int8 / name).read_bytes()]
     assert different == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
 

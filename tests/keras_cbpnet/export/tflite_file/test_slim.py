@@ -34,6 +34,7 @@ def heads(tmp_path_factory):
         folder = tmp_path_factory.mktemp(block)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(export_head, "slim", lambda content: content)
+            patch.setattr(export_head, "named", lambda content, constants: content)
             (folder / "whole.tflite").write_bytes(export_head.convert_head(head_layer(case, state)))
         found[block] = folder, 4 * (sum(value.size for value in state.values()) + 2 * D)
     return found
