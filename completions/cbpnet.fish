@@ -50,8 +50,8 @@ function _shtab_cbpnet_using
   test "$_shtab_cbpnet_cmdpath" = "$argv"
 end
 
-set -g _shtab_cbpnet_commands calibrate info selftest bench learn predict evaluate state
-set -g _shtab_cbpnet_opts_with_value --epochs --every --frames --label --learning-rate --max-memory --repeat --replay --runtime --save-every --seed --set-aside --source --state --threads --unknown-rate
+set -g _shtab_cbpnet_commands calibrate info selftest bench learn predict evaluate serve state
+set -g _shtab_cbpnet_opts_with_value --allow-host --cert --epochs --every --frames --host --key --label --learning-rate --lessons --max-memory --port --rate --repeat --replay --report --runtime --save-every --seed --set-aside --source --state --strangers --threads --unknown-rate
 
 complete -c cbpnet -e
 complete -c cbpnet -f
@@ -123,6 +123,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using predict' -l threads -x -d 'threads of
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l json -d 'JSON output, one object per line (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l unknown-rate -x -d 'share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: 0.05)'
+complete -c cbpnet -n '_shtab_cbpnet_using predict' -l no-follow-camera -d 'take the camera for the one that is calibrated, whatever the images show (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l source -xka "(__fish_complete_path (commandline -ct))" -d 'source of images: camera:NUMBER (0 is the first) or video:FILE instead of IMAGE; needs OpenCV'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l every -x -d 'step between the frames taken from --source: every N-th (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l frames -x -d 'number of frames to take from --source (default: all)'
@@ -136,9 +137,32 @@ complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l runtime -xka "auto ai_ed
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l json -d 'JSON output, one object per line (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l report -x -d 'page with what was confused, how sure the device was and what it learned when; replaced if it exists'
+complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l strangers -xka "(__fish_complete_path (commandline -ct))" -d 'folder of images of none of the classes, for the report: does the device say so?'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate; and test $_shtab_cbpnet_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'folder with one folder of images per class (or train/ and test/ folders of them), - for paths CLASS/IMAGE on standard input, or npz:PATH'
+complete -c cbpnet -n '_shtab_cbpnet_using; and test $_shtab_cbpnet_npos -eq 0' -a serve -d 'page to teach the device in a browser, and its API'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -s h -l help -d 'show this help message and exit'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l threads -x -d 'threads of the interpreter (default: 1)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l json -d 'JSON output, one object per line (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l host -x -d 'address to listen on; any but this machine'"'"'s own has TLS and a token (default: 127.0.0.1)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l port -x -d 'port to listen on; 0: any free one (default: 8000)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l source -xka "(__fish_complete_path (commandline -ct))" -d 'the device'"'"'s own camera: camera:NUMBER (0 is the first) or video:FILE; needs OpenCV'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l every -x -d 'step between the frames taken from --source: every N-th (default: 1)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l rate -x -d 'predictions of --source a second, at most (default: 5.0)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l lessons -x -d 'lessons and other changes a second, at most (default: 5.0)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l allow-host -x -d 'another name by which browsers may call this server; may be given again (default: [])'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l cert -xka "(__fish_complete_path (commandline -ct))" -d 'certificate for TLS, PEM'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l key -xka "(__fish_complete_path (commandline -ct))" -d 'private key of --cert, PEM'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l new-token -d 'another token: who knows the old one is locked out (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l unknown-rate -x -d 'share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: 0.05)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l no-follow-camera -d 'take the camera for the one that is calibrated, whatever the images show (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using; and test $_shtab_cbpnet_npos -eq 0' -a state -d 'display, export, import, comparison, reset or change of what was learned'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -s h -l help -d 'show this help message and exit'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'

@@ -50,8 +50,8 @@ function _shtab_keras_cbpnet_using
   test "$_shtab_keras_cbpnet_cmdpath" = "$argv"
 end
 
-set -g _shtab_keras_cbpnet_commands train pretrain convert
-set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --device-tasks --ema --epochs --expert-length --feature-weight --head-epochs --label-smoothing --label-weight --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --seed --seeds --shift --shots --shrinkage --slots --start --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
+set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --device-tasks --ema --epochs --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --scores --seed --seeds --shift --shots --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -139,4 +139,19 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l overwrite -d 
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l report -d 'analysis of the quantization, and of which operators accelerators would run'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l json -d 'JSON output of the report'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'run folder of keras_cbpnet.train'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using; and test $_shtab_keras_cbpnet_npos -eq 0' -a freeze -d 'make one ordinary classifier of a bundle, which no longer learns'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using freeze' -s h -l help -d 'show this help message and exit'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using freeze' -l state -xka "(__fish_complete_path (commandline -ct))" -d 'what a device learned: a file of `state BUNDLE export FILE`, or a state folder; default: nothing'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using freeze' -l input-size -x -d 'size of the images, N x N, which the classifier resizes itself; Frigate gives 224; 0: the backbone'"'"'s own'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using freeze' -l scores -xka "uint8 float32" -d 'type of the scores, which are probabilities: uint8 in steps of 1/256'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using freeze' -l overwrite -d 'permission to replace a folder of this command'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using freeze' -l json -d 'JSON output of the result'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using freeze; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle, or run folder, which is converted first'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using freeze; and test $_shtab_keras_cbpnet_npos -eq 1' -ka "(__fish_complete_directories)" -d 'folder to write: model.tflite, labelmap.txt, labels.txt'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using; and test $_shtab_keras_cbpnet_npos -eq 0' -a report -d 'write a page of what a run or a bundle gets right and wrong'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -s h -l help -d 'show this help message and exit'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'folder with one folder of images per class, or npz:PATH; default: the run'"'"'s own test images'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l strangers -xka "(__fish_complete_path (commandline -ct))" -d 'folder of images of none of the classes'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l output -x -d 'page to write, replaced if it exists; default: its name.html'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'run folder, or bundle'
 # made by `make completions` with shtab 1.13.0
