@@ -30,6 +30,7 @@ COMMANDS = {
     "pretrain": Command("keras_cbpnet.pretrain", "pretrain a backbone, into a weights file"),
     "convert": Command("keras_cbpnet.convert", "convert a finished run into a bundle for the device"),
     "freeze": Command("keras_cbpnet.freeze", "make one ordinary classifier of a bundle, which no longer learns"),
+    "report": Command("keras_cbpnet.report", "write a page of what a run or a bundle gets right and wrong"),
 }
 
 

@@ -40,6 +40,7 @@ MODULES: Mapping[str, str] = {
     "pretrain": "python -m keras_cbpnet.pretrain",
     "convert": "python -m keras_cbpnet.convert",
     "freeze": "python -m keras_cbpnet.freeze",
+    "report": "python -m keras_cbpnet.report",
     "device": "python -m firmware_host",
 }
 CONSOLE: Mapping[str, str] = {
@@ -47,6 +48,7 @@ CONSOLE: Mapping[str, str] = {
     "pretrain": "keras-cbpnet pretrain",
     "convert": "keras-cbpnet convert",
     "freeze": "keras-cbpnet freeze",
+    "report": "keras-cbpnet report",
     "device": "cbpnet",
 }
 
