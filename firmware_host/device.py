@@ -12,6 +12,7 @@ from typing import Any, Optional
 import numpy as np
 
 from firmware_host.bundle import DeviceError, read_bundle
+from firmware_host.class_names import ClassNames
 from firmware_host.engines.backbone import Backbone
 from firmware_host.engines.find import find_runtime, open_backbone
 from firmware_host.engines.protocol import Array
@@ -27,7 +28,6 @@ from firmware_host.learning.transaction import Transaction
 from firmware_host.learning.working_state import WorkingState
 from firmware_host.prediction import UNKNOWN_RATE, Prediction, predicted
 from firmware_host.shared.arguments import given_path
-from firmware_host.shared.names import known_name
 from firmware_host.state import StateFolder, state_path
 
 __all__ = ["DEFAULT_EPOCHS", "UNKNOWN_RATE", "Device", "Prediction"]
@@ -36,7 +36,7 @@ DEFAULT_EPOCHS = 20
 logger = logging.getLogger(__name__)
 
 
-class Device:
+class Device(ClassNames):
     """Predicts, learns, and keeps what it learned; make one with `Device.open`.
 
     Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle never changes. From
@@ -94,11 +94,6 @@ class Device:
         working = WorkingState(opened, head, learned, backbone.dequantize)
         lessons = Lessons(working, folder, lambda: start_snapshot(opened, start_head(opened, chosen, threads)))
         return cls(backbone, working, chosen.name, folder, lessons)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes known, in slot order."""
-        return self._working.classes
 
     @property
     def state_folder(self) -> Path:
@@ -217,27 +212,6 @@ class Device:
         """Return what `predict` does, and remember nothing of it: neither what is unknown nor the camera."""
         return self._predict(image, False)
 
-    def add_class(self, name: str) -> int:
-        """Give `name` the next spare slot, from which it can be predicted once images of it were learned; return it.
-
-        Raises DeviceError when the name is taken or no slot is left.
-        """
-        if known_name(name, self.classes) in self.classes:
-            raise DeviceError(f"class {name!r} is known already: choose another name")
-        with self._lessons.change():
-            self._working.name([name])
-        return len(self.classes) - 1
-
-    def check_class(self, name: str) -> None:
-        """Raise DeviceError when `name` is neither known nor could be added."""
-        self._working.named([name])
-
-    @property
-    def learned(self) -> dict[str, tuple[int, int]]:
-        """How many images of each class came with the bundle, and how many were learned since."""
-        count, since = self._working.statistics.count, self._working.camera.images
-        return {name: (round(max(count[i] - since[i], 0.0)), round(since[i])) for i, name in enumerate(self.classes)}
-
     @property
     def taught(self) -> frozenset[int]:
         """Which images of an inbox were learned, by their `lesson_key`; it is saved, and for the caller's use."""
@@ -246,16 +220,6 @@ class Device:
     @taught.setter
     def taught(self, keys: frozenset[int]) -> None:
         self._working.taught = keys
-
-    def forget_class(self, name: str) -> None:
-        """Forget a class and give its slot back; raises DeviceError when it is not known."""
-        with self._lessons.change():
-            self._working.forget(name)
-
-    def rename_class(self, old: str, new: str) -> None:
-        """Give a class another name; raises DeviceError when `old` is not known or `new` is invalid or taken."""
-        with self._lessons.change():
-            self._working.rename(old, new)
 
     def undo(self) -> None:
         """Bring back exactly what was known before the last lesson or other change; `save` makes it last.
