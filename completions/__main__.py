@@ -14,13 +14,18 @@ from pathlib import Path
 import shtab
 
 from firmware_host import cli as device
-from firmware_host.shared.arguments import data_argument, folder_argument, path_argument
+from firmware_host.shared.arguments import data_argument, folder_argument, new_file_argument, path_argument
 from keras_cbpnet import __main__ as host
 from keras_cbpnet import cli
 
 FOLDER = Path(__file__).parent
 NAMES = {"bash": "{}", "zsh": "_{}", "fish": "{}.fish"}  # as each shell looks for them
-PATHS = {path_argument: shtab.FILE, data_argument: shtab.FILE, folder_argument: shtab.DIRECTORY}
+PATHS = {
+    path_argument: shtab.FILE,
+    new_file_argument: shtab.FILE,
+    data_argument: shtab.FILE,
+    folder_argument: shtab.DIRECTORY,
+}
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:

@@ -137,7 +137,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l runtime -xka "auto ai_ed
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l json -d 'JSON output, one object per line (default: False)'
-complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l report -x -d 'page with what was confused, how sure the device was and what it learned when; replaced if it exists'
+complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l report -xka "(__fish_complete_path (commandline -ct))" -d 'page with what was confused, how sure the device was and what it learned when; replaced if it exists'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l strangers -xka "(__fish_complete_path (commandline -ct))" -d 'folder of images of none of the classes, for the report: does the device say so?'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'

@@ -152,6 +152,6 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using; and test $_shtab_keras_c
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -s h -l help -d 'show this help message and exit'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'folder with one folder of images per class, or npz:PATH; default: the run'"'"'s own test images'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l strangers -xka "(__fish_complete_path (commandline -ct))" -d 'folder of images of none of the classes'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l output -x -d 'page to write, replaced if it exists; default: its name.html'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l output -xka "(__fish_complete_path (commandline -ct))" -d 'page to write, replaced if it exists; default: its name.html'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'run folder, or bundle'
 # made by `make completions` with shtab 1.13.0

@@ -107,6 +107,9 @@ def test_the_host_trains_converts_and_learns(host):
     assert release.startswith(f"keras-cbpnet {__version__} ")
     assert runtimes.startswith("runtimes: keras 3.")
     assert learn_on(host) > 0.85
+    host("keras-cbpnet", "freeze", "bundle", "frozen", "--state", "bundle.state")
+    assert len((host.folder / "frozen" / "labelmap.txt").read_text().splitlines()) == 8
+    assert (host.folder / "frozen" / "model.tflite").stat().st_size > 100_000
     assert (host.scripts.parent / "share" / "zsh" / "site-functions" / "_keras-cbpnet").is_file()
 
 
