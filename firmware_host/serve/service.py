@@ -94,7 +94,8 @@ class Service:
         self._group(hold)
         ages = self.device.knowledge.units()["age"]
         lesson = self.device.teach(pixels, label)
-        reset = [unit for unit, age in enumerate(self.device.knowledge.units()["age"]) if age < ages[unit]]
+        now = self.device.knowledge.units()["age"]
+        reset = [unit for unit, age in enumerate(now) if age < ages[unit] + lesson["steps"]]
         if lesson["rolled_back"]:
             self.counts["rollbacks"] += 1
             self.hub.publish("rollback", {"label": label, "steps": lesson["rolled_back"]})
