@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
@@ -16,6 +17,7 @@ from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.tflite_file.fine_softmax import refine
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.interfaces import query_blocks
+from keras_cbpnet.layers.layer_norm import plain_sums
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompts import Prompts, assemble, unit
 from keras_cbpnet.models.backbone import Backbone
@@ -69,7 +71,9 @@ def convert_backbone(model: PromptedClassifier, recipe: str, images: NDArray[np.
     prompts = model.prompts if prompts is None else prompts
     chooses = isinstance(prompts, Prompts) and prompts.tasks > 1
     graph = PromptedBackbone(model.backbone, prompts) if chooses else OnePassBackbone(model.backbone, prompts)
-    return convert(graph, model.backbone.config.image_size, recipe, images)
+    rounded = RECIPES[recipe].quantized_activations
+    with contextlib.nullcontext() if rounded else plain_sums(model.backbone):
+        return convert(graph, model.backbone.config.image_size, recipe, images)
 
 
 def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.uint8]) -> bytes:

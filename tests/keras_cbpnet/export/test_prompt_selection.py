@@ -46,6 +46,8 @@ def test_the_graph_is_the_model_and_costs_less(kind, recipe, images, converted):
     assert multiply_adds(file) < multiply_adds(converted("two", recipe)[1])
     feature, prompt = (np.asarray(part) for part in model.features(images))
     found = run_backbone(file, images, "ai_edge_litert")
+    # Squares of a norm: sums where activations are float32, products in 32 bits where they are int8.
+    assert ("SUM" in {row["op"] for row in op_table(file)}) == (recipe == "float32")
     if recipe == "float32":
         np.testing.assert_array_equal(found.prompt, prompt)
         np.testing.assert_allclose(found.feature, feature, rtol=0, atol=2e-4)
