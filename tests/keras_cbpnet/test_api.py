@@ -151,7 +151,7 @@ def test_from_images_to_predictions_in_python(tmp_path):
     images, names = data.x_test[known], np.array(data.class_names)[data.y_test[known]]
     found = np.asarray(run.model(images)).argmax(axis=1)
     right = np.mean(np.array(run.classes)[found] == names)
-    assert right == pytest.approx(run.metrics["accuracy_matrix"][-1][:3] @ np.full(3, 1 / 3), abs=0.02)
+    assert right == pytest.approx(np.mean(run.metrics["accuracy_matrix"][-1][:3]), abs=0.02)
     sweep = keras_cbpnet.train(**options, seeds=[1, 2], output=tmp_path / "sweep")
     assert [each.path.name for each in sweep.runs] == ["seed-1", "seed-2"]
     assert sweep.metrics["average_accuracy"]["mean"] == pytest.approx(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from firmware_host.cli import main
+from firmware_host.commands import all_commands
 from firmware_host.device import DEFAULT_EPOCHS
 
 
@@ -252,3 +253,8 @@ def test_an_interrupt_saves_nothing(call, make, bundle, tmp_path, monkeypatch):
     assert (code, records) == (130, [])
     assert err.splitlines()[-1] == "error: interrupted, nothing was saved"
     assert [path.name for path in (tmp_path / "tiny.state").iterdir()] == ["lock"]
+
+
+def test_every_command_that_is_promised_is_there():
+    promised = {"info", "selftest", "predict", "learn", "evaluate", "state", "bench", "calibrate"}
+    assert promised <= {command.name for command in all_commands()}
