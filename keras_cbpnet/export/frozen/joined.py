@@ -57,6 +57,7 @@ def joined(backbone: bytes, head: bytes, scores: str, input_size: int = 0) -> by
     entries = [schema.TensorMapT(name=name, tensorIndex=i) for name, i in ((b"image", image), (b"scores", found))]
     signature.inputs, signature.outputs = entries[:1], entries[1:]
     model.root.signatureDefs = [signature]
+    model.root.metadata = None  # a plan of where the backbone's tensors lie is none of this graph's
     graph.name = b"classifier"
     drop_dead(graph)  # the prompt's number
     model.prune()

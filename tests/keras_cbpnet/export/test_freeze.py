@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from helpers.head_case import Case
 from helpers.paths import ROOT
+from tensorflow.lite.python import schema_py_generated as schema
 
 from firmware_host.shared.bank import Mixture, empty_bank
 from keras_cbpnet.export.frozen import metadata, scores
@@ -145,6 +146,14 @@ def test_a_joined_file_has_one_graph_of_builtins_and_keeps_the_backbone(features
     assert "ARG_MAX" in before[len(kinds) - 2 :]  # the prompt's number is not needed
     halves = np.stack([tiny_images[:, :, :4], tiny_images[:, :, 4:]], axis=1).mean(axis=(2, 3)).reshape(5, 6)
     np.testing.assert_allclose(run(content, tiny_images), halves / 510, atol=0.26 / 255)
+
+
+def test_where_the_backbones_tensors_lie_is_not_kept(features_alone):
+    planned = Model(BACKBONE.read_bytes())
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = b"OfflineMemoryAllocation", planned.buffer(bytes(16))  # TFLM refuses a plan that misfits
+    planned.root.metadata = [entry]
+    assert not Model(joined(planned.pack(), features_alone, "uint8")).root.metadata
 
 
 def test_uint8_scores_are_steps_of_1_256_from_0(features_alone, tiny_images):

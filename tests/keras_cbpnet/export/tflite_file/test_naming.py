@@ -19,11 +19,15 @@ CALLS = ("infer", "observe", "train", "get_state", "set_state")
 @pytest.fixture(scope="module")
 def heads():
     """The same head with and without names."""
-    layer = head_layer(CASE, CASE.start())
+    plain, named = [], export_head.named
+
+    def kept(content, constants):
+        plain.append(content)
+        return named(content, constants)
+
     with pytest.MonkeyPatch.context() as patch:
-        named = export_head.convert_head(layer)
-        patch.setattr(export_head, "named", lambda content, constants: content)
-        return named, export_head.convert_head(layer)
+        patch.setattr(export_head, "named", kept)
+        return export_head.convert_head(head_layer(CASE, CASE.start())), plain[0]
 
 
 def names_of(graph):
