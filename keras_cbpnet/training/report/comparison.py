@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.shared.page import write_page
 from keras_cbpnet.metrics import FIRST, LAST, over_seeds
 from keras_cbpnet.training.report.figures import (
     COLOURS,
@@ -31,7 +32,6 @@ from keras_cbpnet.training.report.figures import (
     task_axis,
 )
 from keras_cbpnet.training.report.numbers import average_so_far, is_drifting, plasticity_curves
-from firmware_host.shared.page import write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.shared.page import cards, grid, write_page
 from keras_cbpnet.metrics import FIRST, LAST
 from keras_cbpnet.training.report.figures import (
     COLOURS,
@@ -33,7 +34,6 @@ from keras_cbpnet.training.report.figures import (
     task_axis,
 )
 from keras_cbpnet.training.report.numbers import average_so_far, is_drifting, number, plasticity_curves
-from firmware_host.shared.page import cards, grid, write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
