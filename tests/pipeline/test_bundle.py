@@ -77,7 +77,7 @@ def test_manifest(bundle, manifest, recipe, road):
     assert manifest["sha256"] == {name: digest for name, digest in digests.items() if name != "manifest.json"}
 
 
-def test_the_card_says_where_the_bundle_comes_from(bundle, manifest, recipe, road):
+def test_people_can_read_where_the_bundle_comes_from_and_its_graphs(bundle, manifest, recipe, road):
     assert manifest["license"] == "Apache-2.0"
     assert manifest["source"]["data"] == f"npz:{road.npz.name}"
     assert manifest["source"]["images"] == EACH_TRAIN * len(road.known)
@@ -86,6 +86,9 @@ def test_the_card_says_where_the_bundle_comes_from(bundle, manifest, recipe, roa
     for name, value in report["accuracy"].items():
         assert f"{name if name == 'float32' else f'{recipe}, under {name}'} | {value:.1%} |" in readme
     assert str(road.npz.parent) not in readme
+    graphs = graph(bundle / "head.tflite")[0].subgraphs
+    assert {b"infer", b"train"} <= {each.name for each in graphs}
+    assert all(tensor.name for each in graphs for tensor in each.tensors)
 
 
 def test_manifest_describes_the_head(manifest, road):
