@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -70,7 +71,7 @@ def release(root: Path) -> list[Path]:
         distributions = [str(path) for path in sorted(made.iterdir()) if path.suffix != ".md"]
         subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *distributions], check=True)
         dist.mkdir(exist_ok=True)
-        return [path.replace(dist / path.name) for path in sorted(made.iterdir())]
+        return [Path(shutil.copy(path, dist)) for path in sorted(made.iterdir())]
 
 
 def main() -> int:
