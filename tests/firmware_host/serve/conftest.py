@@ -44,7 +44,7 @@ class Client:
     def connect(self):
         if self.certificate is None:
             return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        context = ssl.create_default_context(cafile=str(self.certificate))
+        context = ssl.create_default_context(cafile=self.certificate)
         return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
 
     def __call__(self, method, path, body=None, headers=None, **more):
