@@ -42,16 +42,17 @@ class Hub:
 
     def listen(self) -> AsyncIterator[str]:
         """Return a stream of events, as text; raises RefusedError where too many listen already."""
-        listener = _Listener()
         with self._lock:
             if len(self._listeners) >= LISTENERS:
                 raise RefusedError(503, f"{LISTENERS} listen already: close a page", retry_s=5)
+        return self._stream()
+
+    async def _stream(self) -> AsyncIterator[str]:
+        listener = _Listener()
+        with self._lock:
             self._listeners.append(listener)
             if self._closed:
                 listener.tell(None)
-        return self._stream(listener)
-
-    async def _stream(self, listener: _Listener) -> AsyncIterator[str]:
         try:
             yield ": listening\n\n"
             while True:
@@ -79,11 +80,12 @@ class _Listener:
 
     async def next(self) -> str | None:
         """Return the next message, or a comment after a while without one."""
-        if not self._messages:
+        while not self._messages:  # a note of one already taken may come late
             self._told.clear()
+            if self._messages:  # one came between
+                break
             try:
-                if not self._messages:  # one may have come between
-                    await asyncio.wait_for(self._told.wait(), HEARTBEAT_S)
+                await asyncio.wait_for(self._told.wait(), HEARTBEAT_S)
             except asyncio.TimeoutError:
                 return ": still here\n\n"
         return self._messages.popleft()

@@ -6,8 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class Live:
         self.error: Optional[str] = None
         self._service, self._opened, self._apart = service, opened, 1.0 / per_second
         self._frame: Optional[Frame] = None
-        self._pending: Optional[Future[Any]] = None
+        self._asked = False  # a prediction waits for its turn
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
 
@@ -65,7 +64,7 @@ class Live:
     def close(self) -> None:
         """End."""
         self._stopped.set()
-        self._thread.join(5.0)
+        self._thread.join(1.0)  # it may wait for a frame; the process ends without it
 
     def _run(self) -> None:
         wait = RETRY_S
@@ -97,18 +96,20 @@ class Live:
             self._frame = Frame(number, image)
             if video:  # a file would be over at once
                 self._stopped.wait(max(due - time.monotonic(), 0.0))
-            if time.monotonic() >= due and (self._pending is None or self._pending.done()):
+            if time.monotonic() >= due and not self._asked:
                 due = time.monotonic() + self._apart
                 self._ask()
         return number > 0
 
     def _ask(self) -> None:
+        self._asked = True
         try:
-            self._pending = self._service.later(self._predict)
+            self._service.later(self._predict)
         except RefusedError:  # there is enough to do already
-            self._pending = None
+            self._asked = False
 
     def _predict(self) -> None:
+        self._asked = False
         frame, device = self._frame, self._service.device
         if frame is None or not device.classes:
             return

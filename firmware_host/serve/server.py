@@ -106,6 +106,8 @@ class Server(uvicorn.Server):
 
 def bound(host: str, port: int) -> socket.socket:
     """Return a socket that listens; raises DeviceError where it cannot."""
+    if not 0 <= port < 1 << 16:
+        raise DeviceError(f"port is {port}: use a number from 1 to {(1 << 16) - 1}, or 0 for any free one")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
