@@ -4,6 +4,10 @@ Another camera moves all features, of every class, by nearly the same vector. On
 it: the mean over classes of (mean through this camera - class mean), drawn to zero by how uncertain few images leave
 it (empirical Bayes; James and Stein 1961). A scale beside the offset was tried and earned nothing on five images.
 
+What a camera does to one class and not to another stays. How much that is, the same images tell: how far the shifts of
+classes are apart, beyond what their few images leave open. The bank leaves a part of it open in the means of classes
+that were learned through the other camera; else classes taught through this one would take their images.
+
 Everything is measured in the space in which the covariance within a class is the identity.
 
 Dimensions: K known classes, N images, d features.
@@ -24,6 +28,7 @@ ALARM = 2.326  # quantile of the standard normal distribution that this share li
 WORTH = 0.2  # least size of an offset that is worth a word; below, accuracy hardly changes
 FAR = 1.5  # distances of new classes to the nearest known, in the largest between known ones, that no class explains
 SHRINKAGE = 0.05  # of the covariance to its diagonal's mean
+LEFT_OPEN = 0.5  # share of the variance between the classes' shifts; more of it costs new classes too much
 ROUNDS = 20  # of giving unlabelled images to classes; they settle after two or three
 
 
@@ -35,12 +40,15 @@ class Offset(NamedTuple):
         size: its root mean square over directions, in deviations within a class.
         found: whether it is there: larger than chance explains, see `FALSE_ALARMS`, and worth a word.
         classes: how many the images are of, by their labels or as they were given to classes.
+        apart: variance to be left open in each direction for what the camera does to one class and not to another, in
+            those within a class; 0 where no class has two images.
     """
 
     vector: Array
     size: float
     found: bool
     classes: int
+    apart: float
 
 
 class Reference:
@@ -49,13 +57,15 @@ class Reference:
     Args:
         mean: [K, d], of the known classes.
         covariance: [d, d], within a class.
+        count: [K], images of each; None: so many that their means are exact.
 
     Raises:
         ValueError: no class is known, or their images do not differ.
     """
 
-    def __init__(self, mean: Array, covariance: Array) -> None:
+    def __init__(self, mean: Array, covariance: Array, count: Array | None = None) -> None:
         self.mean = np.asarray(mean, np.float64)
+        self._uncertain = np.zeros(len(mean)) if count is None else 1.0 / np.maximum(count, 1.0)
         d = len(covariance)
         variance = float(np.trace(covariance)) / d
         if not len(self.mean) or not variance > 0.0:
@@ -83,12 +93,14 @@ class Reference:
             label = self._nearest(feature)
             if len(np.unique(label)) < 2:
                 raise ValueError("all images look like one class: give images of several classes, or labelled ones")
-        shift, uncertainty = self._shift(self.white(feature - self.mean[label]), label)  # (d,)
+        away = self.white(feature - self.mean[label])  # (N, d)
+        shift, uncertainty = self._shift(away, label)  # (d,)
         d, energy, classes = len(shift), float(shift @ shift), len(np.unique(label))
         kept = max(0.0, 1.0 - (d - 2) * uncertainty / energy) if energy > 0.0 else 0.0
         size = kept * np.sqrt(energy / d)
         there = uncertainty == 0.0 or _deviate(energy / d / uncertainty, d, classes) > ALARM
-        return Offset(kept * (self._back @ shift), float(size), bool(there and size >= WORTH), classes)
+        found = bool(there and size >= WORTH)
+        return Offset(kept * (self._back @ shift), float(size), found, classes, LEFT_OPEN * self._apart(away, label))
 
     def unlike_any(self, feature: Array, label: Array) -> bool:
         """Return whether new classes lie so far from all known ones that another camera explains it better.
@@ -146,6 +158,17 @@ class Reference:
         shift = each.mean(axis=0)
         freedom = each.shape[1] * len(each) * (len(each) - 1)
         return shift, float(np.sum((each - shift) ** 2)) / freedom
+
+    def _apart(self, away: Array, label: Array) -> float:
+        """Return the variance of the classes' shifts in one direction, less what few images explain of it."""
+        names, images = np.unique(label, return_counts=True)
+        if len(names) < 2 or len(away) == len(names):
+            return 0.0
+        each = np.array([away[label == name].mean(axis=0) for name in names])  # (., d)
+        d, within = each.shape[1], away - each[np.searchsorted(names, label)]
+        one = float(np.sum(within**2)) / (d * (len(away) - len(names)))  # of an image
+        between = float(np.sum((each - each.mean(axis=0)) ** 2)) / (d * (len(names) - 1))
+        return max(0.0, between - one * float(np.mean(1.0 / images + self._uncertain[names])))
 
 
 def _deviate(ratio: float, d: int, classes: int) -> float:

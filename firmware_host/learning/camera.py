@@ -13,7 +13,6 @@ import numpy as np
 from firmware_host.bundle import DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.evaluation import check_lengths
-from firmware_host.learning.calibration import Reference
 from firmware_host.shared.names import known_name
 
 if TYPE_CHECKING:
@@ -87,11 +86,11 @@ class Camera:
             chosen, slots = self._known(labels, host)
         raw = self._read([images[row] for row in chosen], progress)
         try:
-            reference = Reference(working.statistics.mean[host], working.statistics.covariance())
+            reference = working.camera.reference(working.statistics)[1]
             found = reference.offset(working.plain(raw), slots)
         except ValueError as error:
             raise DeviceError(str(error)) from None
-        self._move(found.vector)
+        self._move(found.vector, found.apart)
         return {
             "images": len(chosen),
             "classes": None if slots is None else len(np.unique(slots)),
@@ -102,12 +101,12 @@ class Camera:
 
     def reset(self) -> None:
         """Use no offset from now on; raises DeviceError when the state folder is in use."""
-        self._move(np.zeros_like(self._working.camera.offset))
+        self._move(np.zeros_like(self._working.camera.offset), 0.0)
 
-    def _move(self, offset: Array) -> None:
+    def _move(self, offset: Array, apart: float) -> None:
         with self._lessons.change():
             self._lessons.lock()
-            self._working.move_camera(offset)
+            self._working.move_camera(offset, apart)
 
     def _known(self, labels: Sequence[str], host: Array) -> tuple[Array, Array]:
         """Return the rows of images of the bundle's classes, and which of `host` each is of."""

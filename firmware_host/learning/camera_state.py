@@ -27,15 +27,17 @@ class CameraState:
     Args:
         offset: [d], taken from every feature.
         images: [C], how many of each class's images were taken by this camera and not by the host's.
+        apart: what the camera leaves open in the means of the other classes; see `Offset`.
     """
 
-    def __init__(self, offset: Array, images: Array) -> None:
+    def __init__(self, offset: Array, images: Array, apart: float = 0.0) -> None:
         self.offset = np.array(offset, np.float32)
         self.images = np.array(images, np.float32)
+        self.apart = float(apart)
 
     def arrays(self) -> dict[str, Array]:
         """Return copies by name."""
-        return {"offset": self.offset.copy(), "images": self.images.copy()}
+        return {"offset": self.offset.copy(), "images": self.images.copy(), "apart": np.array(self.apart)}
 
     @classmethod
     def restored(
@@ -43,7 +45,7 @@ class CameraState:
     ) -> CameraState:
         """Return what `arrays` says; where nothing was kept, all images of the slots `own` are this camera's."""
         if arrays is not None:
-            return cls(arrays["offset"], arrays["images"])
+            return cls(arrays["offset"], arrays["images"], float(arrays.get("apart", 0.0)))
         images = np.zeros(len(statistics.count))
         images[list(own)] = statistics.count[list(own)]
         return cls(np.zeros(statistics.mean.shape[1]), images)
@@ -57,6 +59,16 @@ class CameraState:
         share: Array = np.clip(self.images / np.maximum(statistics.count, 1.0), 0.0, 1.0)
         return share
 
+    def left_open(self, statistics: ClassStatistics) -> Array:
+        """Return [C], what the camera leaves open in each class's mean: of the share that others took, squared."""
+        open_: Array = self.apart * (1.0 - self.share(statistics)) ** 2
+        return open_
+
+    def reference(self, statistics: ClassStatistics) -> tuple[Array, Reference]:
+        """Return the slots of `of_host` and what they look like; raises ValueError where that is not known."""
+        host = self.of_host(statistics)
+        return host, Reference(statistics.mean[host], statistics.covariance(), statistics.count[host])
+
     def of_host(self, statistics: ClassStatistics) -> Array:
         """Return the slots of classes that most images of came from the host, ascending."""
         return np.flatnonzero((statistics.count > 0) & (self.share(statistics) < 0.5))
@@ -68,10 +80,9 @@ def lesson_through(camera: CameraState, statistics: ClassStatistics, feature: Ar
     `MOVED`, `UNCLEAR`, or None where there is nothing to say. Images of one known class alone say nothing: they may be
     of another kind.
     """
-    host = camera.of_host(statistics)
-    known = np.isin(label, host)
     try:
-        reference = Reference(statistics.mean[host], statistics.covariance())
+        host, reference = camera.reference(statistics)
+        known = np.isin(label, host)
         if len(np.unique(label[known])) > 1:
             found = reference.offset(feature[known], np.searchsorted(host, label[known])).found
             return MOVED if found else None

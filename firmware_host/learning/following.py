@@ -42,17 +42,15 @@ class Following:
         self._features: deque[Array] = deque(maxlen=LAST)  # [d] each, no offset taken from them
         self._until = FIRST
 
-    def see(self, feature: Array, camera: CameraState, statistics: ClassStatistics) -> Optional[Array]:
-        """Take in an image's feature [d], less the offset in use; return a better offset [d] where there is one."""
+    def see(self, feature: Array, camera: CameraState, statistics: ClassStatistics) -> Optional[Offset]:
+        """Take in an image's feature [d], less the offset in use; return a better offset where there is one."""
         self._features.append(feature + camera.offset)
         self._until -= 1
         if self._until > 0:
             return None
         self._until = EVERY
-        host = camera.of_host(statistics)
         try:
-            reference = Reference(statistics.mean[host], statistics.covariance())
-            found = _trusted(reference, np.stack(self._features) - camera.offset)
+            found = _trusted(camera.reference(statistics)[1], np.stack(self._features) - camera.offset)
         except ValueError:  # nothing to tell by, all images of one class, or all alike
             return None
         if found is None:
@@ -62,7 +60,7 @@ class Following:
             "offset is taken from them from now on; `calibrate` finds it with labels and keeps it",
             found.size,
         )
-        return camera.offset + SHARE * found.vector
+        return found._replace(vector=camera.offset + SHARE * found.vector)
 
 
 def _trusted(reference: Reference, feature: Array) -> Optional[Offset]:

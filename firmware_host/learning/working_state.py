@@ -95,6 +95,7 @@ class WorkingState:
         for slot in self.statistics.seen:  # of a state that was written before the bundle had a bank
             if not mixture.bank.binding[slot]:
                 mixture.bank.adopt(int(slot), self.statistics.mean[slot], float(self.statistics.count[slot]))
+        mixture.bank.leave_open(self.camera.left_open(self.statistics))
         return mixture
 
     def dequantize(self, raw: Array) -> Array:
@@ -102,11 +103,14 @@ class WorkingState:
         value: Array = self.plain(raw) - self.camera.offset
         return value
 
-    def move_camera(self, offset: Array) -> None:
-        """Take another offset [d] from every feature; what this camera's images put into class means moves along."""
+    def move_camera(self, offset: Array, apart: float) -> None:
+        """Take another offset [d] from every feature; what this camera's images put into class means moves along.
+
+        `apart` is what the camera leaves open in the means of the other classes.
+        """
         self.unknowns.clear()
         moved = self.camera.share(self.statistics)[:, None] * (offset - self.camera.offset)  # (C, d)
-        self.camera.offset = np.array(offset, np.float32)
+        self.camera.offset, self.camera.apart = np.array(offset, np.float32), float(apart)
         state, old = self.head.get_state(), self.statistics
         state["class_mean"] = (state["class_mean"] - moved).astype(np.float32)
         self.head.set_state(state)
@@ -120,9 +124,9 @@ class WorkingState:
 
     def follow(self, feature: Array) -> None:
         """Take in the feature [d] of a predicted image; move the camera where the last ones show an offset."""
-        offset = self.following.see(feature, self.camera, self.statistics)
-        if offset is not None:
-            self.move_camera(offset)
+        found = self.following.see(feature, self.camera, self.statistics)
+        if found is not None:
+            self.move_camera(found.vector, found.apart)
 
     @property
     def trains(self) -> bool:
@@ -151,6 +155,8 @@ class WorkingState:
                 rows, slots = feature[start : start + batch], label[start : start + batch]
                 self.mixture.learn(self._block(rows), rows, slots)
         learner.observe(self.head, self.statistics, feature, label, batch)
+        if self.mixture is not None:
+            self.mixture.bank.leave_open(self.camera.left_open(self.statistics))
 
     def _block(self, feature: Array) -> Array:
         """Return the block's probabilities [n, C] for features [n, d]; zero where they do not count."""

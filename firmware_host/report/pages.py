@@ -31,7 +31,8 @@ STYLE = """<style>
 .matrix th { border: 0; font-weight: 400; white-space: nowrap; padding: 0 .4rem 0 0; text-align: right; }
 .matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .4rem 0 0; }
 .scroll { overflow-x: auto; } .classes td, .classes th { padding-right: 1rem; }
-.bar { width: 12rem; height: .9rem; } .thumbs img { width: 4rem; margin-right: .25rem; image-rendering: auto; border-radius: .25rem; }
+.bar { width: 12rem; height: .9rem; }
+.thumbs img { width: 4rem; margin-right: .25rem; image-rendering: auto; border-radius: .25rem; }
 @media print { body { max-width: none; } .figures { display: block; } }
 </style>"""
 

@@ -41,7 +41,8 @@ class Snapshot:
     replay, if any; `pending`: images taught one at a time that wait for a full batch, feature [p, d] as the backbone
     stores it and label [p]; `rolled_back`: how many training steps were rolled back so far; `doubted`: [C], labels
     of each class that were doubted in a row; `taught`: which images of an inbox were learned (`inbox.lesson_key`);
-    `bank`: the bank's tensors, if there is one; `camera`: its offset [d] and how many images of each class it took [C].
+    `bank`: the bank's tensors, if there is one; `camera`: its offset [d], how many images of each class it took [C],
+    and what it leaves open in the means of the others, one number.
     One read from a file may lack tensors of the head, the bank or the camera, which came into being after it was
     written.
     """
@@ -105,7 +106,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))
     kept = {name[len("buffer.") :]: value for name, value in arrays.items() if name.startswith("buffer.")}
     pending = (arrays["pending.feature"], arrays["pending.label"]) if "pending.feature" in arrays else None
-    camera = {name: arrays[f"camera.{name}"] for name in ("offset", "images") if f"camera.{name}" in arrays}
+    camera = {name: arrays[f"camera.{name}"] for name in ("offset", "images", "apart") if f"camera.{name}" in arrays}
     if camera and (camera["offset"].shape, camera["images"].shape) != (mean.shape[1:], count.shape):
         raise ValueError("offset and images of the camera do not fit the class statistics")
     return Snapshot(

@@ -125,6 +125,14 @@ class Bank:
         self.sums.mean[slot], self.sums.count[slot] = self._standardised(mean), count
         self._moved.add(slot)
 
+    def leave_open(self, variance: Array) -> None:
+        """Let `variance` [C], in those within a class, be open in the mean of each label: how its images would look."""
+        bound = np.flatnonzero(self.binding)
+        slots = self.binding[bound] - 1
+        moved = slots[self.sums.apart[slots] != variance[bound].astype(np.float32)]
+        self.sums.apart[slots] = variance[bound]
+        self._moved |= set(moved.tolist())
+
     def forget(self, label: int) -> None:
         """Empty the slots of a label and unbind it."""
         for table in (self.binding, self.trial):

@@ -47,7 +47,7 @@ class Metric:
         self.whitener = _whitener(sums)  # (d, d)
         self.centre, self.spread = np.zeros(d, np.float32), np.full(d, 0.5, np.float32)
         self.mean = np.zeros((slots, d), np.float32)
-        self.open = np.zeros((slots, d), np.float32)  # variance of a mean that its few images leave open
+        self.open = np.zeros((slots, d), np.float32)  # variance of a mean that few images or another camera leave open
         self.basis = np.zeros((slots, r, d), np.float32)  # orthonormal rows
         self.variance = np.ones((slots, r), np.float32)  # in these directions
         self.rest = np.ones(slots, np.float32)  # and in all others
@@ -81,7 +81,7 @@ class Metric:
         # A mean of few images is drawn to the centre, direction by direction (probabilistic LDA, Ioffe 2006).
         kept = self.spread / (self.spread + 1.0 / max(n, 1e-9))
         self.mean[slot] = self.centre + (sums.mean[slot] @ self.whitener - self.centre) * kept
-        self.open[slot] = kept / max(n, 1e-9)
+        self.open[slot] = kept / max(n, 1e-9) + sums.apart[slot]
         self.basis[slot], self.variance[slot], self.excess[slot] = 0.0, 1.0, 0.0
         self.rest[slot] = 1.0
         rows = sums.leading(slot) @ self.whitener if n > 2 else np.zeros((0, d), np.float32)

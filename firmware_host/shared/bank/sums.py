@@ -29,6 +29,8 @@ class Sums:
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self.count, self.mean, self.scatter = arrays["count"], arrays["mean"], arrays["scatter"]
         self.total, self.factor, self.rows = arrays["total"], arrays["factor"], arrays["rows"]
+        # What another camera than that of its images leaves open in a slot's mean, [K], in variances within a class.
+        self.apart = np.zeros(len(self.count), np.float32)
 
     @property
     def directions(self) -> int:
@@ -59,6 +61,7 @@ class Sums:
     def clear(self, slot: int) -> None:
         """Empty one slot; what it added to the scatter of all slots stays."""
         self.count[slot], self.mean[slot], self.rows[slot], self.factor[slot] = 0.0, 0.0, 0, 0.0
+        self.apart[slot] = 0.0
 
     def merge(self, slot: int, into: int) -> None:
         """Move what `slot` holds to the slot `into`, whose older images then count for 400 at most."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firmware_host.learning.calibration import FALSE_ALARMS, WORTH, Reference
+from firmware_host.learning.calibration import FALSE_ALARMS, LEFT_OPEN, WORTH, Reference
 
 CLASSES, WIDTH, IMAGES = 6, 48, 100
 
@@ -165,3 +165,26 @@ def test_new_classes_are_told_from_another_camera(world, shots):
 def test_one_known_class_cannot_say_how_far_classes_lie_apart(world):
     alone = Reference(world.reference.mean[:1], world.mixing @ world.mixing.T)
     assert not alone.unlike_any(world.images(np.array([3, 3]), world.direction(9.0)), np.array([0, 0]))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_a_camera_does_to_classes_alone_is_told_from_chance(world, labelled):
+    """Half of its variance is to be left open; none where the camera moves all classes alike."""
+    label = np.repeat(np.arange(CLASSES), 5)
+    apart = world.rng.normal(size=(CLASSES, WIDTH))
+    of_all, of_each = (
+        np.mean(
+            [
+                world.reference.offset(world.images(label, 1.0, each), label if labelled else None).apart
+                for _ in range(20)
+            ]
+        )
+        for each in (0.0, 0.6 * apart)
+    )
+    assert of_all < 0.03
+    assert of_each == pytest.approx(LEFT_OPEN * 0.36, rel=0.4)
+
+
+def test_one_image_a_class_cannot_tell_what_is_of_a_class(world):
+    label = np.arange(CLASSES)
+    assert world.reference.offset(world.images(label, 1.0, 5.0 * np.eye(CLASSES, WIDTH)), label).apart == 0.0

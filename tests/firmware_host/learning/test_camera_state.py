@@ -82,3 +82,14 @@ def test_images_are_counted_and_kept():
     assert again.share(statistics).tolist() == [0.5, 0, 1]  # never above one
     again.took(np.array([1]))
     assert camera.images[1] == 0
+
+
+def test_classes_of_this_camera_are_left_closed_and_the_number_is_kept(world):
+    statistics, _ = world
+    camera = CameraState(np.zeros(WIDTH), np.zeros(SLOTS), 0.4)
+    camera.took(np.repeat([0, 1], [50, 25]))
+    np.testing.assert_allclose(camera.left_open(statistics)[:KNOWN], [0.0, 0.1, 0.4, 0.4])
+    kept = CameraState.restored(camera.arrays(), statistics, [])
+    np.testing.assert_allclose(kept.left_open(statistics), camera.left_open(statistics))
+    old = {name: value for name, value in camera.arrays().items() if name != "apart"}  # of a state before it was there
+    assert not CameraState.restored(old, statistics, []).left_open(statistics).any()

@@ -98,7 +98,7 @@ def test_forgetting_and_another_camera_begin_again(make, bundle):
         device.add_class("spoon")
         device.forget_class("spoon")
         assert device.predict(image)[5:7] == (2, 1)
-        device._working.move_camera(device.camera.offset)
+        device._working.move_camera(device.camera.offset, 0.0)
         assert device.predict(image)[5:7] == (3, 1)
 
 

@@ -269,15 +269,28 @@ def test_probabilities_of_the_mixture_are_the_weighted_ones(rng):
 
 @pytest.mark.parametrize("viewed", [0, 5, 20])
 def test_images_and_their_views_count_as_many_as_the_images(rng, viewed):
-    """A mean is no surer for views of the same images; an image counts twice beside its view."""
+    """A mean is no surer for views of the same images; an image counts four times beside its view."""
     feature, label, _ = gaussians(rng, 3, 20)
     row = np.flatnonzero(np.arange(len(label)) % 20 < viewed)
     views = feature[row] + np.float32(1.0)
     mixture = mixture_of()
     mixture.learn_apart(np.full((len(label), C), 1 / C, np.float32), feature, label, rng, (views, row))
     np.testing.assert_allclose(mixture.bank.sums.count[:3], 20.0, rtol=1e-6)
-    means = [np.concatenate([feature[label == c]] * 2 + [views[label[row] == c]]).mean(axis=0) for c in range(3)]
+    means = [np.concatenate([feature[label == c]] * 4 + [views[label[row] == c]]).mean(axis=0) for c in range(3)]
     np.testing.assert_allclose(mixture.bank.sums.mean[mixture.bank.binding[:3] - 1], means, atol=1e-5)
+
+
+def test_what_is_left_open_in_a_mean_favours_images_off_it_until_it_is_closed_again(rng):
+    feature, label, centres = gaussians(rng, 2, 60, centres=np.stack([np.zeros(D), np.full(D, 1.2)]))
+    bank = taught(bank_of(), feature, label, rng=rng)
+    off = (centres[0] + 0.8 + rng.normal(size=(200, D))).astype(np.float32)  # nearer to the other class
+    before = bank.logits(off)
+    variance = np.zeros(C)
+    variance[0] = 0.6
+    bank.leave_open(variance)
+    assert np.mean(bank.logits(off).argmax(axis=1) == 0) > np.mean(before.argmax(axis=1) == 0) + 0.2
+    bank.leave_open(np.zeros(C))
+    np.testing.assert_allclose(bank.logits(off), before, atol=1e-5)
 
 
 def test_a_bank_alone_stays_alone(rng):
