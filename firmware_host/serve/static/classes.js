@@ -46,8 +46,12 @@ function icon(sign, does, label, onclick) {
 }
 
 function holdable(button, nameOf) {
-  button.addEventListener("pointerdown", (event) => event.button === 0 && begin(button, nameOf));
-  for (const end of ["pointerup", "pointercancel", "pointerleave", "blur"]) button.addEventListener(end, stop);
+  button.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    button.setPointerCapture(event.pointerId); // the page may grow and move the button away under the finger
+    begin(button, nameOf);
+  });
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) button.addEventListener(end, stop);
   button.addEventListener("keydown", (event) => {
     if (event.key !== " " && event.key !== "Enter") return;
     event.preventDefault();

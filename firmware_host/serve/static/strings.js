@@ -42,7 +42,7 @@ export const text = {
   memoryHint: "How many of its own recollections it still calls by their names.",
   noMemory: "nothing to recall",
   units: "Hidden units",
-  unitsHint: "Brighter is more useful. A unit that flashes was reset: it was of no use and starts again.",
+  unitsHint: "The stronger its colour, the more useful a unit is. One that flashes was reset: it was of no use and starts again.",
   unitsSay: (n, used) => `${n} hidden units, ${used} of them in use`,
   backup: "Back up and restore",
   backupHint: "A backup holds what was learned, and no image.",
