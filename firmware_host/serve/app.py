@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Optional
@@ -23,6 +23,7 @@ from firmware_host.serve.service import Service
 
 __all__ = ["STATIC", "build_app", "routes"]
 
+Answer = Callable[[Request], Awaitable[Response]]
 PAGE = "index.html"
 STATIC = {  # what the page consists of, all of it in the folder static
     PAGE: "text/html",
@@ -82,8 +83,7 @@ def routes(api: Api) -> list[Route]:
         Route("/", _page, methods=["GET"]),
         Route("/static/{name}", _static, methods=["GET"]),
         Route("/metrics", api.metrics, methods=["GET"]),
-        Route("/api/classes", api.classes, methods=["GET"]),
-        Route("/api/classes", api.add, methods=["POST"]),
+        Route("/api/classes", _either(api.classes, api.add), methods=["GET", "POST"]),
         Route("/api/classes/forget", api.forget, methods=["POST"]),
         Route("/api/classes/rename", api.rename, methods=["POST"]),
         Route("/api/events", api.events, methods=["GET"]),
@@ -94,13 +94,21 @@ def routes(api: Api) -> list[Route]:
         Route("/api/pictures/{number}", api.picture, methods=["GET"]),
         Route("/api/predict", api.predict, methods=["POST"]),
         Route("/api/recent", api.recent, methods=["GET"]),
-        Route("/api/state", api.export, methods=["GET"]),
-        Route("/api/state", api.restore, methods=["POST"]),
+        Route("/api/state", _either(api.export, api.restore), methods=["GET", "POST"]),
         Route("/api/status", api.status, methods=["GET"]),
         Route("/api/teach", api.teach, methods=["POST"]),
         Route("/api/undo", api.undo, methods=["POST"]),
         Route("/api/units", api.units, methods=["GET"]),
     ]
+
+
+def _either(read: Answer, write: Answer) -> Answer:
+    """Return what answers a POST by `write` and everything else by `read`."""
+
+    async def answer(request: Request) -> Response:
+        return await (write if request.method == "POST" else read)(request)
+
+    return answer
 
 
 async def _page(_: Request) -> Response:

@@ -127,6 +127,11 @@ def test_bad_input_is_one_line_and_changes_nothing(shared_client, path, body, he
     assert shared_client.known() == before
 
 
+def test_a_method_that_is_not_taken_hears_which_are(shared_client):
+    answer = shared_client("PUT", "/api/classes", "{}", JSON)
+    assert (answer.status, set(answer.headers["allow"].split(", "))) == (405, {"GET", "HEAD", "POST"})
+
+
 @pytest.mark.parametrize("number", ["x", "-1", "9" * 5000, "%00", "1.0", "²"])
 def test_a_picture_is_found_by_its_number_alone(shared_client, number):
     assert shared_client.get(f"/api/pictures/{urllib.parse.quote(number, safe='%')}").status == 404
