@@ -37,7 +37,9 @@ HEADERS = {
     "x-frame-options": "DENY",
 }
 TYPES = ("application/json", "application/octet-stream", "image/")  # none that a form of another page can send
-WEEK_S = 7 * 24 * 3600
+COOKIE_S = 180 * 24 * 3600
+# A redirect would count as the site that the link was on, to which the browser gives no cookie; this page is our own.
+ARRIVED = '<!doctype html><meta http-equiv="refresh" content="0;url=/"><a href="/">&rarr;</a>'
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         from starlette.requests import Request
-        from starlette.responses import JSONResponse, RedirectResponse, Response
+        from starlette.responses import HTMLResponse, JSONResponse, Response
 
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
@@ -157,9 +159,9 @@ class Gate:
             if token is None:
                 self._policy.check(request)
             else:
-                answer = RedirectResponse("/", 303)
+                answer = HTMLResponse(ARRIVED)
                 answer.set_cookie(
-                    self._policy.cookie, token, WEEK_S, httponly=True, samesite="strict", secure=self._policy.secure
+                    self._policy.cookie, token, COOKIE_S, httponly=True, samesite="strict", secure=self._policy.secure
                 )
         except RefusedError as refused:
             answer = JSONResponse({"error": refused.reason}, refused.status)
