@@ -100,8 +100,12 @@ def test_taught_over_the_network_killed_and_started_again_it_still_knows(bundle,
         for name in pictures:
             assert after[name]["probabilities"] == before[name]["probabilities"]
         assert client.post("/api/undo").json["classes"][3]["images"] == 3  # also over the restart
+        events = client.listen()
+        server.send_signal(signal.SIGINT)
+        assert list(events) == []  # a page that is open does not keep it
+        assert server.wait(60) == 0
     finally:
-        server.terminate()
+        server.kill()
         server.wait()
 
 
