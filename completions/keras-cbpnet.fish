@@ -51,7 +51,7 @@ function _shtab_keras_cbpnet_using
 end
 
 set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
-set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --device-tasks --ema --epochs --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --scores --seed --seeds --shift --shots --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --device-tasks --ema --epochs --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --scores --seed --seeds --shift --shots --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -135,6 +135,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l recipe -xka "
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l target -xka "linux micro" -d 'kind of device'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l slots -x -d 'class slots, for a device that ran out; 0: the run'"'"'s'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l optimizer -xka "adam sgd" -d 'optimizer on the device, with --target micro; sgd keeps no moments (default: adam)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l package -xka "arduino platformio espidf zephyr" -d 'library with an example, with --target micro, also written into a folder of that name in the bundle'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l overwrite -d 'permission to replace an existing bundle'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l report -d 'analysis of the quantization, and of which operators accelerators would run'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l json -d 'JSON output of the report'

@@ -21,6 +21,7 @@ from keras_cbpnet.boards import AUTO, BOARDS, pick
 from keras_cbpnet.config import PAPER, TrainConfig, read_config
 from keras_cbpnet.data.sources import shows_photographs
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.micro.packages import PACKAGES
 from keras_cbpnet.export.recipes import DEFAULT, RECIPES
 from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.presets import default_preset, get_preset
@@ -140,6 +141,7 @@ def convert(
     target: str = "linux",
     slots: int = 0,
     optimizer: str | None = None,
+    package: str | None = None,
     overwrite: bool = False,
     report: bool = False,
     progress: Progress = None,
@@ -153,6 +155,8 @@ def convert(
         target: kind of device, `linux` or `micro`.
         slots: class slots, for a device that ran out; 0: the run's.
         optimizer: on the device, with target `micro`: `adam` or `sgd`; None: adam.
+        package: of the C++, with target `micro`, also written into the bundle, in a folder of that name: `arduino`,
+            `platformio`, `espidf` or `zephyr`; None: none.
         overwrite: whether an existing bundle may be replaced.
         report: whether report.json tells what quantization costs and which operators accelerators would run.
         progress: called with a line at every step.
@@ -165,18 +169,21 @@ def convert(
             written then.
     """
     for name, value, allowed in (
-        ("recipe", recipe, tuple(RECIPES)), ("target", target, TARGETS), ("optimizer", optimizer, (None, *OPTIMIZERS))
+        ("recipe", recipe, tuple(RECIPES)), ("target", target, TARGETS),
+        ("optimizer", optimizer, (None, *OPTIMIZERS)), ("package", package, (None, *PACKAGES)),
     ):  # fmt: skip
         if value not in allowed:
             raise UserError(f"{name} is {value!r}; choose one of {', '.join(map(str, allowed))}")
     if optimizer is not None and target != "micro":
         raise UserError(f"--optimizer {optimizer} is for --target micro; a Linux device learns by Adam")
+    if package is not None and target != "micro":
+        raise UserError(f"--package {package} is for --target micro; for a Linux device there is `pip install`")
     folder = run.path if isinstance(run, Run) else given_path(run, "run")
     use_keras("tensorflow")
     from keras_cbpnet.export.bundle import export_bundle
     from keras_cbpnet.export.steps import Order
 
-    order = Order(recipe, target, slots, optimizer or "adam")
+    order = Order(recipe, target, slots, optimizer or "adam", package)
     named = folder.resolve() if folder.name in ("", "..") else folder
     bundle = named.with_name(named.name + ".bundle") if output is None else given_path(output, "output")
     export_bundle(folder, read_config(folder), bundle, order, overwrite, progress or _nothing, report)

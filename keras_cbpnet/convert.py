@@ -11,6 +11,7 @@ from firmware_host.bundle.contract import OPTIMIZERS
 from firmware_host.shared.arguments import command_line, folder_argument, path_argument
 from keras_cbpnet import cli
 from keras_cbpnet.api import TARGETS, convert
+from keras_cbpnet.export.micro.packages import PACKAGES
 from keras_cbpnet.export.recipes import DEFAULT, RECIPES, recipes_help
 from keras_cbpnet.lazy import callable_module
 
@@ -31,6 +32,11 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         "--optimizer",
         choices=tuple(OPTIMIZERS),
         help="optimizer on the device, with --target micro; sgd keeps no moments (default: adam)",
+    )
+    parser.add_argument(
+        "--package",
+        choices=tuple(PACKAGES),
+        help="library with an example, with --target micro, also written into a folder of that name in the bundle",
     )
     parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing bundle")
     parser.add_argument(

@@ -1,5 +1,6 @@
 """The text of the Apache License 2.0, which a bundle carries with it; the same as LICENSE of the project."""
 
+APACHE = "Apache-2.0"  # the name in SPDX
 APACHE_2_0 = """\
                                  Apache License
                            Version 2.0, January 2004

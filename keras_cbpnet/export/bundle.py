@@ -20,6 +20,7 @@ from keras_cbpnet.export import card
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.bank import DIRECTIONS, small_bank
+from keras_cbpnet.export.micro.packages import write_package
 from keras_cbpnet.export.micro.project import Learner
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.replacing import recover, replacing
@@ -76,6 +77,8 @@ def export_bundle(
     measured = measure(source, converted, verified, analyse, runtimes, progress)
     with replacing(output) as folder:
         _write(folder, source, converted, measured, runtimes, progress)
+        if order.package is not None:
+            write_package(folder, order.package, output.absolute().name)
     return measured.report
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from keras_cbpnet.boards import BOARDS, measured, obstacle
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.export.apache import APACHE_2_0
+from keras_cbpnet.export.apache import APACHE, APACHE_2_0
 from keras_cbpnet.export.recipes import DEFAULT
 from keras_cbpnet.models.hub import is_address
 from keras_cbpnet.presets import get_preset
 
-APACHE, OTHER = "Apache-2.0", "other"  # SPDX, and what hubs call a licence that they do not know
+OTHER = "other"  # what hubs call a licence that they do not know
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 DEIT = (
     "DeiT-tiny (Touvron et al., arXiv 2012.12877; copyright Facebook, Inc.;\n"

@@ -42,12 +42,14 @@ class Order(NamedTuple):
         target: `linux`, or `micro`, which adds what a microcontroller needs.
         slots: class slots of the head, for a device that ran out of them; 0: the run's.
         optimizer: of the learning on the device, `adam` or `sgd`.
+        package: also written, for target `micro`: a name in `keras_cbpnet.export.micro.packages.PACKAGES`; None: none.
     """
 
     recipe: str
     target: str = "linux"
     slots: int = 0
     optimizer: str = "adam"
+    package: str | None = None
 
     def predicts(self, model: PromptedClassifier, learner: CBPHead) -> Any:
         """Return what predicts as a device does: the model's head, or with its block `learner` the smaller bank."""

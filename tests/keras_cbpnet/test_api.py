@@ -125,6 +125,10 @@ def test_bad_runs_are_one_line(tmp_path):
         keras_cbpnet.convert(tmp_path, optimizer="sgd")
     with pytest.raises(UserError, match="target is 'coral'"):
         keras_cbpnet.convert(tmp_path, target="coral")
+    with pytest.raises(UserError, match="package is 'mbed'; choose one of None, arduino"):
+        keras_cbpnet.convert(tmp_path, target="micro", package="mbed")
+    with pytest.raises(UserError, match="--package arduino is for --target micro"):
+        keras_cbpnet.convert(tmp_path, package="arduino")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="holds an unfinished run"):
         keras_cbpnet.load_run(tmp_path)

@@ -65,6 +65,8 @@ CONVERT = {
     "damaged configuration": (["damaged"], "damaged/config.json is damaged"),
     "recipe": (["run", "--recipe", "int4"], "argument --recipe: invalid choice: 'int4'"),
     "optimizer": (["run", "--optimizer", "sgd"], "--optimizer sgd is for --target micro"),
+    "package": (["run", "--package", "arduino"], "--package arduino is for --target micro"),
+    "unknown package": (["run", "--package", "mbed"], "argument --package: invalid choice: 'mbed'"),
     "no argument": ([], "the following arguments are required: RUN"),
 }
 

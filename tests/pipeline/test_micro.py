@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from keras_cbpnet.export.tflite_file.ops import op_table
 
 TFLM_ROOT = os.environ.get("TFLM_ROOT")  # a TFLM source tree with its downloads; else our own interfaces of it
 WARNINGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti", "-DTF_LITE_STATIC_MEMORY")
+SKETCH = (f"-I{TESTS / 'micro' / 'arduino'}", "-include", "Arduino.h")
 INTERFACES = TESTS / "micro" / "tflm_interfaces"
 pytestmark = [
     pytest.mark.slow,
@@ -34,6 +36,7 @@ pytestmark = [
 def micro(once, road, convert):
     def make(folder):
         arguments = ["--output", str(folder / "bundle"), "--target", "micro", "--optimizer", "sgd"]
+        arguments += ["--package", "arduino"]
         with contextlib.redirect_stdout(io.StringIO()):
             assert convert.main([str(road.run), *arguments]) == 0
 
@@ -120,6 +123,46 @@ def test_the_example_runs_in_tflm(micro, device, tmp_path):
     (expected,) = device("predict", micro, tmp_path / "picture.png", "--runtime", "tflm")[1]
     assert read_bundle(micro).classes[int(said["before"][0])] == expected["label"]
     assert float(said["before"][1]) == pytest.approx(expected["probability"], abs=1e-4)
+
+
+def test_the_package_holds_the_project(micro):
+    (folder,) = (micro / "arduino").iterdir()
+    assert folder.name == "cbpnet_bundle"  # after the bundle's folder
+    for source in (micro / "micro").iterdir():
+        if source.name != "main.cc":
+            name = source.name.replace(".cc", ".cpp")
+            assert (folder / "src" / "cbpnet" / name).read_bytes() == source.read_bytes()
+    assert (folder / "LICENSE").read_bytes() == (micro / "LICENSE").read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_the_sketch_of_the_package_compiles(micro, tmp_path):
+    (folder,) = (micro / "arduino").iterdir()
+    includes = build_tflm.include_flags(Path(TFLM_ROOT)) if TFLM_ROOT else [f"-I{INTERFACES}"]
+    sketch = [*SKETCH, f"-I{folder / 'src'}", "-x", "c++", folder / "examples" / "Learn" / "Learn.ino"]
+    build_tflm.run("g++", *WARNINGS, *includes, *sketch, "-c", "-o", tmp_path / "sketch.o")
+
+
+@pytest.mark.skipif(not TFLM_ROOT, reason="TFLM_ROOT does not name the sources of TFLM")
+def test_the_sketch_of_the_package_runs_in_tflm(micro, tmp_path):
+    (folder,) = (micro / "arduino").iterdir()
+    files = [(micro / name).read_bytes() for name in ("backbone.tflite", "head_step.tflite")]
+    kinds = sorted({row["op"] for content in files for row in op_table(content)})
+    build = Path(os.environ.get("TFLM_BUILD", tmp_path / "tflm"))
+    library = build_tflm.build_library(Path(TFLM_ROOT), kinds, build)
+    flags = [*WARNINGS, *build_tflm.include_flags(Path(TFLM_ROOT)), *SKETCH, f"-I{folder / 'src'}"]
+    sources = [folder / "examples" / "Learn" / "Learn.ino", TESTS / "micro" / "arduino" / "main.cc"]
+    sources += sorted((folder / "src" / "cbpnet").glob("*.cpp"))
+    build_tflm.run("g++", *flags, "-x", "c++", *sources, "-x", "none", library, "-o", tmp_path / "sketch")
+    new = len(read_bundle(micro).classes)
+    typed = f"?{str(new) * 6}?"  # what is it; six times: this one is new
+    done = subprocess.run([str(tmp_path / "sketch")], input=typed, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    before, *learned, after = lines
+    assert re.fullmatch(r"class (\d+) (\S+), probability [\d.]+", before)
+    assert before.split()[2].rstrip(",") == read_bundle(micro).classes[int(before.split()[1])]
+    assert [line.split(",")[0] for line in learned] == [f"learned class {new}"] * 6
+    assert after.startswith(f"class {new}, probability ")
 
 
 def test_the_project_uses_no_heap(micro):

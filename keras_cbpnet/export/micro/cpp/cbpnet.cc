@@ -12,13 +12,19 @@
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
+#ifdef ESP_PLATFORM
+#include "esp_attr.h"  // EXT_RAM_BSS_ATTR: in PSRAM where the project's settings allow that
+#else
+#define EXT_RAM_BSS_ATTR
+#endif
+
 namespace cbpnet {
 namespace {
 
 constexpr uint32_t kMagic = 0x4e504243;  // "CBPN"
 constexpr size_t kHeaderBytes = 4 * sizeof(uint32_t);  // magic, bundle, random numbers, checksum
 
-alignas(16) uint8_t arena[kArenaBytes];  // of both models, which run one after the other
+alignas(16) EXT_RAM_BSS_ATTR uint8_t arena[kArenaBytes];  // of both models, which run one after the other
 alignas(MicroInterpreter) uint8_t backbone_place[sizeof(MicroInterpreter)];
 alignas(MicroInterpreter) uint8_t head_place[sizeof(MicroInterpreter)];
 
@@ -26,7 +32,7 @@ BackboneOps backbone_ops;
 HeadOps head_ops;
 MicroInterpreter* backbone = nullptr;
 MicroInterpreter* head = nullptr;
-Bank<kFeatures, kSlots, kBankDirections> bank;
+EXT_RAM_BSS_ATTR Bank<kFeatures, kSlots, kBankDirections> bank;
 static_assert(kBankDirections == 0 || sizeof(bank.state) == kBankStateBytes, "the state that the bank starts with");
 float known[kSlots];  // 1 for a class that was seen
 float by_block[kSlots], by_bank[kSlots];  // probabilities

@@ -21,9 +21,7 @@ bool Show(const char* what) {
   return true;
 }
 
-}  // namespace
-
-int main() {
+int Run() {
   const cbpnet::Status status = cbpnet::Init();
   if (status != cbpnet::Status::kOk) {
     std::printf("Init failed: %d\n", static_cast<int>(status));
@@ -42,3 +40,11 @@ int main() {
   if (cbpnet::ImportState(saved, sizeof(saved)) != cbpnet::Status::kOk) return 1;
   return Show("restored") ? 0 : 1;
 }
+
+}  // namespace
+
+#ifdef ESP_PLATFORM
+extern "C" void app_main() { Run(); }
+#else
+int main() { return Run(); }
+#endif

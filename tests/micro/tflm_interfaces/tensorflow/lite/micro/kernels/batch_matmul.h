@@ -1,0 +1,2 @@
+// Interfaces for tests, not TFLM: see README.md.
+#pragma once
