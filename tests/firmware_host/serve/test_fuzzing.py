@@ -23,10 +23,10 @@ def test_schemathesis_finds_no_defect_and_the_state_is_whole(serve, bundle, tmp_
         "--phases": "coverage,fuzzing",
         "--seed": str(seed),
     }
+    program = "from schemathesis.cli import schemathesis; schemathesis()"
     words = [word for option in options.items() for word in option]
     done = subprocess.run(
-        [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"]
-        + [f"{url}/api/openapi.json", *words],
+        [sys.executable, "-c", program, "run", f"{url}/api/openapi.json", *words],
         cwd=tmp_path,
         capture_output=True,
         text=True,
