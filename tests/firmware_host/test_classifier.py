@@ -109,6 +109,7 @@ def test_score_and_labels_that_are_numbers(make, tmp_path):
     assert classifier.classes_.tolist() == ["10", "11", "12", "grey"]
 
 
+@pytest.mark.slow
 def test_predicting_changes_nothing(make, tmp_path):
     classifier = DeviceClassifier(make.write_bundle(tmp_path / "b", bank=True), runtime="numpy")
     assert classifier.classes_.tolist() == ["green", "red"]

@@ -43,7 +43,11 @@ def test_every_name_is_there():
         keras_cbpnet.Forebone  # noqa: B018
 
 
-@pytest.mark.parametrize("order", ["", "import keras_cbpnet.train, keras_cbpnet.convert", "keras_cbpnet.train"])
+SLOW = pytest.mark.slow
+ORDERS = ["import keras_cbpnet.train, keras_cbpnet.convert", pytest.param("", marks=SLOW)]
+
+
+@pytest.mark.parametrize("order", [*ORDERS, pytest.param("keras_cbpnet.train", marks=SLOW)])
 def test_train_and_convert_are_functions_in_whatever_order_they_are_imported(order):
     code = (
         f"import inspect, sys, keras_cbpnet\n{order}\n"

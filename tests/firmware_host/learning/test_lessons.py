@@ -273,6 +273,7 @@ def test_a_save_that_is_lost_cannot_be_brought_back(make, bundle):
         assert content(device) == before
 
 
+@SLOW
 def test_a_state_of_the_first_version_counts_as_nothing_saved(make, bundle):
     images, _ = make.images(["blue"], 1)
     with opened(bundle) as device:
@@ -313,6 +314,7 @@ def test_the_command_takes_back_a_whole_call_of_learn(make, bundle, tmp_path, ca
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@SLOW
 def test_import_and_reset_leave_nothing_to_undo(make, bundle, tmp_path, capsys):
     images, labels = make.images(["blue"], 3)
     for action in (["import", str(tmp_path / "backup.npz")], ["reset"]):

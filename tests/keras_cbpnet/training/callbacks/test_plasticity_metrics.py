@@ -39,6 +39,7 @@ def test_a_sequential_model():
     assert found["units_reset"] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_with_convolutions():
     class Own(keras.Model):
         def __init__(self):
@@ -64,6 +65,7 @@ def test_a_model_of_ones_own_with_convolutions():
     assert named.measure()["effective_rank"] == pytest.approx(effective_rank(values) / 7, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_head_with_unit_resets():
     sizes = {"units": 8, "slots": 3, "replacement_rate": 0.1, "maturity_threshold": 2}
     head = CBPHead(sizes)
