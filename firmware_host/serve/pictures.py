@@ -16,7 +16,8 @@ __all__ = ["Pictures", "as_jpeg", "as_png"]
 THUMBNAIL = 96  # pixels, the longer side
 FRAME_WIDTH = 640
 QUALITY = 80
-RECENT, TAUGHT = 24, 48  # pictures held
+RECENT, TAUGHT = 24, 48  # predictions listed, images taught
+HELD = 2 * RECENT  # pictures of predictions: a page may still show what is listed no more
 APART_S = 1.0  # of predictions closer together than this, the most doubtful one is held
 
 
@@ -26,20 +27,23 @@ class Pictures:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._number = 0
-        self._recent: dict[int, tuple[Array, dict[str, Any], float]] = {}
+        self._recent: dict[int, tuple[dict[str, Any], float]] = {}
+        self._predicted: dict[int, Array] = {}
         self._taught: dict[int, Array] = {}
 
     def predicted(self, pixels: Array, record: dict[str, Any], now: float) -> Optional[int]:
         """Hold a prediction where it is more doubtful than those about the same time; return its number if it is."""
         with self._lock:
             last = next(reversed(list(self._recent)), None)
-            if last is not None and now - self._recent[last][2] < APART_S:
-                if record["doubt"] <= self._recent[last][1]["doubt"]:
+            if last is not None and now - self._recent[last][1] < APART_S:
+                if record["doubt"] <= self._recent[last][0]["doubt"]:
                     return None
-                now = self._recent.pop(last)[2]
+                now = self._recent.pop(last)[1]
             self._number += 1
-            self._recent[self._number] = (pixels, {**record, "image": self._number}, now)
+            self._recent[self._number] = ({**record, "image": self._number}, now)
+            self._predicted[self._number] = pixels
             _shorten(self._recent, RECENT)
+            _shorten(self._predicted, HELD)
             return self._number
 
     def taught(self, pixels: Array) -> int:
@@ -54,23 +58,21 @@ class Pictures:
     def recent(self) -> list[dict[str, Any]]:
         """Return the predictions held, the most doubtful first."""
         with self._lock:
-            records = [record for _, record, _ in self._recent.values()]
+            records = [record for record, _ in self._recent.values()]
         return sorted(records, key=lambda record: -record["doubt"])
 
     def find(self, number: int) -> Optional[Array]:
         """Return the pixels [H, W, 3] of a picture; None where it is not held any more."""
         with self._lock:
-            if number in self._recent:
-                return self._recent[number][0]
-            return self._taught.get(number)
+            return self._predicted.get(number, self._taught.get(number))
 
     def settled(self, number: int) -> None:
-        """Let go of a prediction that was corrected."""
+        """List a prediction no more: it was corrected."""
         with self._lock:
             self._recent.pop(number, None)
 
     def clear(self) -> None:
-        """Let go of every prediction: what the device says of them has changed."""
+        """List no prediction any more: what the device says of them has changed."""
         with self._lock:
             self._recent.clear()
 

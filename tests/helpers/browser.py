@@ -69,7 +69,7 @@ class Browser:
         """Wait until an expression is true."""
         end = time.monotonic() + WAIT_S
         while not self.script(code):
-            assert time.monotonic() < end, f"never: {code}"
+            assert time.monotonic() < end, f"never: {code}; {self.complaints}; {self.script('document.body.innerText')}"
             time.sleep(0.05)
 
     def press(self, selector):
