@@ -254,13 +254,13 @@ def test_another_process_cannot_teach_meanwhile_and_can_after(serve, bundle, pic
         assert device.classes == ("red", "green", "blue")
 
 
-def test_the_page_is_complete_small_and_needs_nothing_from_elsewhere(client):
+def test_the_page_is_complete_small_and_needs_nothing_from_elsewhere(shared_client):
     bodies = {}
     for name, media in STATIC.items():
-        answer = client.get(f"/static/{name}")
+        answer = shared_client.get(f"/static/{name}")
         assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (200, media)
         bodies[name] = answer.body.decode()
-    assert client.get("/").body.decode() == bodies["index.html"]
+    assert shared_client.get("/").body.decode() == bodies["index.html"]
     assert sum(map(len, bodies.values())) < 150_000
     for name, body in bodies.items():
         named = set(re.findall(r'(?:from|src=|href=|import)\s*\(?"(?:\./|/static/)([\w.]+)"', body))
@@ -270,12 +270,12 @@ def test_the_page_is_complete_small_and_needs_nothing_from_elsewhere(client):
         assert not re.search(r"""\sstyle=|\son\w+="|innerHTML|\beval\(""", body), name
 
 
-def test_every_text_of_the_page_is_in_one_file(client):
-    strings = client.get("/static/strings.js").body.decode()
+def test_every_text_of_the_page_is_in_one_file(shared_client):
+    strings = shared_client.get("/static/strings.js").body.decode()
     keys = set(re.findall(r"^  (\w+):", strings, re.MULTILINE))
-    used = set(re.findall(r'data-(?:text|label|alt|placeholder)="(\w+)"', client.get("/").body.decode()))
+    used = set(re.findall(r'data-(?:text|label|alt|placeholder)="(\w+)"', shared_client.get("/").body.decode()))
     for name in STATIC:
         if name.endswith(".js") and name != "strings.js":
-            used |= set(re.findall(r"\btext\.(\w+)", client.get(f"/static/{name}").body.decode()))
+            used |= set(re.findall(r"\btext\.(\w+)", shared_client.get(f"/static/{name}").body.decode()))
     assert used == keys
-    assert re.findall(r">[^<>\s][^<>]*<", client.get("/").body.decode().partition("</head>")[2]) == []
+    assert re.findall(r">[^<>\s][^<>]*<", shared_client.get("/").body.decode().partition("</head>")[2]) == []
