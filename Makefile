@@ -3,8 +3,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo lint format completions release clean \
-	pretrain-pack FORCE
+.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo lint format completions docs release \
+	clean pretrain-pack FORCE
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -27,6 +27,7 @@ help:
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
 	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
 	@echo "make completions   write the completion files of both commands again, for bash, zsh and fish"
+	@echo "make docs    the documentation site in build/site; its tools are installed into .venv on first use"
 	@echo "make release   sdist, wheel and release notes of the last commit in dist/, checked; nothing is uploaded"
 	@echo "make pretrain-pack DATA=npz:FILE TEACHER=WEIGHTS OUT=pack.tgz   a pretraining for somebody's GPU, in one archive"
 	@echo "make clean   remove .venv, caches and what make demo wrote"
@@ -104,6 +105,17 @@ test-install: $(STAMP)
 
 completions: $(STAMP)
 	@$(PY) -m completions
+
+# The extra `docs` is installed when the site is first built.
+DOCS_STAMP := .venv/.docs
+$(DOCS_STAMP): $(STAMP)
+	@$(PY) -m pip install -qq -e ".[docs]"
+	@touch $@
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(DOCS_STAMP)
+	@$(PY) -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 release: $(STAMP)
 	@$(PY) .ci/release.py

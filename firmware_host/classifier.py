@@ -38,9 +38,12 @@ class DeviceClassifier:
     Args:
         bundle: the folder that `keras-cbpnet convert` wrote.
         state: the folder of the learned state, which `partial_fit` goes on from; None: beside the bundle.
-        runtime, threads: as of `Device.open`.
+        runtime: as of `Device.open`.
+        threads: as of `Device.open`.
         seed: of the random numbers in learning; None: those of the state go on, and `fit` begins with 0.
-        replay, epochs, learning_rate: as of `Device.learn`.
+        replay: as of `Device.learn`.
+        epochs: as of `Device.learn`.
+        learning_rate: as of `Device.learn`.
 
     Attributes:
         classes_: the labels of all classes known, sorted, [C]; of the type they were taught with, else their names.

@@ -17,7 +17,7 @@ FIRST, LAST = 20, 100  # tasks at the two ends of a drifting stream that its sum
 
 
 def summarize(matrix: ArrayLike | Sequence[Sequence[Optional[float]]]) -> dict[str, Any]:
-    """Compute the metrics of a task stream from R[i][j], the accuracy on task j after training task i.
+    """Compute the metrics of a task stream from `R[i][j]`, the accuracy on task j after training task i.
 
     Args:
         matrix: R, [T, T], accuracies in 0..1 on and below the diagonal; what stands above it is ignored (None, NaN).
@@ -25,11 +25,11 @@ def summarize(matrix: ArrayLike | Sequence[Sequence[Optional[float]]]) -> dict[s
     Returns:
         A dictionary ready for JSON, accuracies in 0..1:
             accuracy_matrix: R with None above the diagonal.
-            average_accuracy: mean_j R[T-1][j].
-            average_incremental_accuracy: mean_i mean_{j<=i} R[i][j].
-            forgetting: mean_{j<T-1} (max_i R[i][j] - R[T-1][j]); 0 for a single task.
-            backward_transfer: mean_{j<T-1} (R[T-1][j] - R[j][j]); 0 for a single task.
-            learning_accuracy: mean_j R[j][j].
+            average_accuracy: `mean_j R[T-1][j]`.
+            average_incremental_accuracy: `mean_i mean_{j<=i} R[i][j]`.
+            forgetting: `mean_{j<T-1} (max_i R[i][j] - R[T-1][j])`; 0 for a single task.
+            backward_transfer: `mean_{j<T-1} (R[T-1][j] - R[j][j])`; 0 for a single task.
+            learning_accuracy: `mean_j R[j][j]`.
         Forgetting and backward transfer after Chaudhry et al. (2018) and Lopez-Paz & Ranzato (2017), with the best
         accuracy taken over all moments, the last one included.
 
@@ -61,7 +61,7 @@ def summarize_drifting(curve: ArrayLike | Sequence[Optional[float]]) -> dict[str
     """Compute the metrics of a drifting stream, whose tasks use the same labels again, so that none is tested later.
 
     Args:
-        curve: R[i][i], [T], accuracy in 0..1 on each task right after it was learned.
+        curve: `R[i][i]`, [T], accuracy in 0..1 on each task right after it was learned.
 
     Returns:
         A dictionary ready for JSON, accuracies in 0..1:

@@ -1,5 +1,6 @@
 """The documents: links lead somewhere, the README is short and its numbers are measured, its Python runs."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,16 +19,22 @@ DOCUMENTS = [
     "firmware_host/README.md",
     "firmware_host/micro.md",
     "tflite/README.md",
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 ]
+
+
+def links(name):
+    """What a document links to in the tree, as paths from the root."""
+    prose = re.sub(r"^ *```.*?^ *```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"\]\(([^)\s]+)\)", prose)
+    inside = [target.split("#")[0] for target in found if not target.startswith(("http", "#"))]
+    return {os.path.normpath(os.path.join(os.path.dirname(name), target)) for target in inside}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_to_files(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not target.startswith(("http", "#")):
-            assert ((ROOT / name).parent / target.split("#")[0]).exists(), target
+    for target in links(name):
+        assert (ROOT / target).exists(), target
 
 
 def test_the_readme_is_short_and_begins_with_the_two_commands():
@@ -39,8 +46,9 @@ def test_the_readme_is_short_and_begins_with_the_two_commands():
 
 
 def test_the_readme_links_to_every_page():
-    linked = set(re.findall(r"\]\(([^)\s]+)\)", README))
-    assert {name for name in DOCUMENTS if name.startswith("docs/")} <= linked
+    linked = links("README.md")
+    assert {name for name in DOCUMENTS if re.fullmatch(r"docs/[^/]+", name)} <= linked
+    assert {name for name in DOCUMENTS if name.startswith("docs/tutorials/")} <= set().union(*map(links, DOCUMENTS))
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_results():

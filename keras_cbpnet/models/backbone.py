@@ -212,7 +212,7 @@ class Backbone(keras.Model):
         Args:
             name: of the preset; see `keras_cbpnet.presets`.
             weights: a .npz or .safetensors file with timm's, Hugging Face's, Google's or this project's names, the list
-                of several such files, or hf:OWNER/NAME[@REVISION][/FILE] on the Hugging Face hub; None for the
+                of several such files, or `hf:OWNER/NAME[@REVISION][/FILE]` on the Hugging Face hub; None for the
                 preset's, which are shipped with it or fetched from the hub, once.
             image_size: of the input, pixels, instead of the preset's; position embeddings are interpolated.
 
