@@ -111,7 +111,10 @@ class Live:
     def _predict(self) -> None:
         self._asked = False
         frame, device = self._frame, self._service.device
-        if frame is None or not device.classes:
+        if frame is None:
+            return
+        if not device.classes:
+            self._service.hub.publish("frame", {"frame": frame.number})  # there is nothing else to say of it yet
             return
         pixels = load_image(frame.image, device.bundle.image_size, device.max_memory_mb)
         self._service.predict(pixels, "camera", frame.number)

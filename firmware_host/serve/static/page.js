@@ -55,6 +55,7 @@ const recent = soon(() => showRecent(), 1500);
 const events = new EventSource("/api/events");
 const told = {
   prediction: (data) => (seen(data), data.image !== null && recent()),
+  frame: (data) => live.source === "device" && showFrame(data.frame),
   lesson: (data) => (lessonLearned(data), known(), units()),
   change: (data) => {
     if (data.change === "undo" || data.change === "import") clearTaught();

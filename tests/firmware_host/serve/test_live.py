@@ -16,8 +16,8 @@ from firmware_host.serve.live import Live
 
 
 @pytest.fixture
-def camera(serve, monkeypatch):
-    """A server with a camera, and the queue of what the camera gives: pixels, or the error with which it stops."""
+def start(serve, monkeypatch):
+    """start(folder): a server with a camera, and the queue of what that gives: pixels, or the error it stops with."""
     monkeypatch.setattr(module, "RETRY_S", 0.01)
     given, ended = queue.Queue(), threading.Event()
 
@@ -31,9 +31,16 @@ def camera(serve, monkeypatch):
                 raise image
             yield NamedImage("camera:0#1", image)
 
-    serving = serve(live=lambda service: Live(service, "camera:0", frames, 1e6))
-    yield serving.client, given
+    def start(folder=None):
+        return serve(folder, live=lambda service: Live(service, "camera:0", frames, 1e6)).client, given
+
+    yield start
     ended.set()
+
+
+@pytest.fixture
+def camera(start):
+    return start()
 
 
 def large(pixels):
@@ -75,3 +82,14 @@ def test_a_lost_camera_is_reported_and_reopened(camera, picture):
     assert next(events) == ("camera", {"source": "camera:0", "error": None})
     assert next(events)[1]["label"] == "green"
     assert client.get("/api/health").json == {"ok": True}
+
+
+def test_a_device_that_knows_nothing_shows_what_it_sees(start, make, picture, tmp_path):
+    client, given = start(make.write_bundle(tmp_path / "empty", known=()))
+    events = client.listen()
+    given.put(large(picture("red")))
+    assert [next(events) for _ in range(2)][1] == ("frame", {"frame": 1})
+    assert client.get("/api/frame").status == 200
+    assert client.post("/api/teach", {"label": "red"}).status == 200
+    given.put(large(picture("red", 1)))
+    assert [next(events)[0] for _ in range(3)] == ["save", "lesson", "prediction"]
