@@ -32,7 +32,7 @@ BESIDE = (  # what the site has of the tree outside docs/
     "tflite/README.md", "notebooks/*.ipynb", "benchmarks/results/*.json",
 )  # fmt: skip
 EXTENDING = ("keras_cbpnet.plasticity.rule.Rule", "keras_cbpnet.methods.method.Method")
-HELP_COLUMNS = "100"
+HELP_COLUMNS = "80"
 LINK = re.compile(r"\]\(([^)\s#]+)\)")
 
 
@@ -62,7 +62,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def made() -> dict[str, str]:
     """Return the pages that are in no file, Markdown by name."""
     return {
-        "docs/reference/keras_cbpnet.md": _reference("keras_cbpnet", sorted(_places())),
+        "docs/reference/keras_cbpnet.md": _reference("keras_cbpnet", _places()),
         "docs/reference/firmware_host.md": _reference(
             "firmware_host", [f"firmware_host.{name}" for name in firmware_host.__all__]
         ),
@@ -104,10 +104,18 @@ def _address(name: str, config: MkDocsConfig) -> str:
 
 
 def _places() -> list[str]:
-    """Return where each public name of keras_cbpnet is; `train` and `convert` are modules there, functions in `api`."""
-    return [f"{api.__name__}.train", f"{api.__name__}.convert"] + [
-        f"{module}.{name}" for module, names in keras_cbpnet.PLACES.items() for name in names
-    ]
+    """Return where each public name of keras_cbpnet is, in their order.
+
+    `train` and `convert` are modules there, functions in `api`; where a module has the name too, the function is in it.
+    """
+    places = {name: module for module, names in keras_cbpnet.PLACES.items() for name in names}
+    found = []
+    for name in keras_cbpnet.__all__:
+        if name != "__version__":
+            module = places.get(name, api.__name__)
+            own = (ROOT / module.replace(".", "/") / f"{name}.py").exists()
+            found.append(f"{module}.{name}.{name}" if own else f"{module}.{name}")
+    return found
 
 
 def _reference(title: str, names: list[str] | tuple[str, ...]) -> str:
