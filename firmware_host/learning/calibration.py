@@ -21,14 +21,14 @@ import numpy as np
 
 from firmware_host.engines.protocol import Array
 
-__all__ = ["FALSE_ALARMS", "Offset", "Reference"]
+__all__ = ["FALSE_ALARMS", "Offset", "Reference", "left_open"]
 
 FALSE_ALARMS = 0.01  # share of sets of images from the same camera whose offset is found to be there
 ALARM = 2.326  # quantile of the standard normal distribution that this share lies above
 WORTH = 0.2  # least size of an offset that is worth a word; below, accuracy hardly changes
 FAR = 1.5  # distances of new classes to the nearest known, in the largest between known ones, that no class explains
 SHRINKAGE = 0.05  # of the covariance to its diagonal's mean
-LEFT_OPEN = 0.5  # share of the variance between the classes' shifts; more of it costs new classes too much
+LEFT_OPEN = 0.33  # share of the variance between the classes' shifts; more of it costs new classes too much
 ROUNDS = 20  # of giving unlabelled images to classes; they settle after two or three
 
 
@@ -39,16 +39,13 @@ class Offset(NamedTuple):
         vector: [d], in the features' units; to be taken from every feature of the device's camera.
         size: its root mean square over directions, in deviations within a class.
         found: whether it is there: larger than chance explains, see `FALSE_ALARMS`, and worth a word.
-        classes: how many the images are of, by their labels or as they were given to classes.
-        apart: variance to be left open in each direction for what the camera does to one class and not to another, in
-            those within a class; 0 where no class has two images.
+        label: [N], the class of each image, by its label or as it was given to one.
     """
 
     vector: Array
     size: float
     found: bool
-    classes: int
-    apart: float
+    label: Array
 
 
 class Reference:
@@ -57,15 +54,13 @@ class Reference:
     Args:
         mean: [K, d], of the known classes.
         covariance: [d, d], within a class.
-        count: [K], images of each; None: so many that their means are exact.
 
     Raises:
         ValueError: no class is known, or their images do not differ.
     """
 
-    def __init__(self, mean: Array, covariance: Array, count: Array | None = None) -> None:
+    def __init__(self, mean: Array, covariance: Array) -> None:
         self.mean = np.asarray(mean, np.float64)
-        self._uncertain = np.zeros(len(mean)) if count is None else 1.0 / np.maximum(count, 1.0)
         d = len(covariance)
         variance = float(np.trace(covariance)) / d
         if not len(self.mean) or not variance > 0.0:
@@ -100,7 +95,7 @@ class Reference:
         size = kept * np.sqrt(energy / d)
         there = uncertainty == 0.0 or _deviate(energy / d / uncertainty, d, classes) > ALARM
         found = bool(there and size >= WORTH)
-        return Offset(kept * (self._back @ shift), float(size), found, classes, LEFT_OPEN * self._apart(away, label))
+        return Offset(kept * (self._back @ shift), float(size), found, label)
 
     def unlike_any(self, feature: Array, label: Array) -> bool:
         """Return whether new classes lie so far from all known ones that another camera explains it better.
@@ -159,16 +154,27 @@ class Reference:
         freedom = each.shape[1] * len(each) * (len(each) - 1)
         return shift, float(np.sum((each - shift) ** 2)) / freedom
 
-    def _apart(self, away: Array, label: Array) -> float:
-        """Return the variance of the classes' shifts in one direction, less what few images explain of it."""
-        names, images = np.unique(label, return_counts=True)
-        if len(names) < 2 or len(away) == len(names):
-            return 0.0
-        each = np.array([away[label == name].mean(axis=0) for name in names])  # (., d)
-        d, within = each.shape[1], away - each[np.searchsorted(names, label)]
-        one = float(np.sum(within**2)) / (d * (len(away) - len(names)))  # of an image
-        between = float(np.sum((each - each.mean(axis=0)) ** 2)) / (d * (len(names) - 1))
-        return max(0.0, between - one * float(np.mean(1.0 / images + self._uncertain[names])))
+
+def left_open(away: Array, label: Array, count: Array) -> float:
+    """Return the variance to be left open, in each direction, for what a camera does to one class and not to another.
+
+    Args:
+        away: [N, d], images less the means of their classes, where the covariance within a class is the identity.
+        label: [N], the class of each, below K.
+        count: [K], images that each class mean is of.
+
+    Returns:
+        A part of the variance of the classes' shifts, less what few images explain of it; 0 where no class has two.
+    """
+    names, images = np.unique(label, return_counts=True)
+    if len(names) < 2 or len(away) == len(names):
+        return 0.0
+    each = np.array([away[label == name].mean(axis=0) for name in names])  # (., d)
+    d, within = each.shape[1], away - each[np.searchsorted(names, label)]
+    one = float(np.sum(within**2)) / (d * (len(away) - len(names)))  # of an image
+    between = float(np.sum((each - each.mean(axis=0)) ** 2)) / (d * (len(names) - 1))
+    chance = one * float(np.mean(1.0 / images + 1.0 / np.maximum(count[names], 1.0)))
+    return LEFT_OPEN * max(0.0, between - chance)
 
 
 def _deviate(ratio: float, d: int, classes: int) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from firmware_host.bundle import DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.evaluation import check_lengths
+from firmware_host.learning.calibration import left_open
 from firmware_host.shared.names import known_name
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Camera:
             found = reference.offset(working.plain(raw), slots)
         except ValueError as error:
             raise DeviceError(str(error)) from None
-        self._move(found.vector, found.apart)
+        self._move(found.vector, self._apart(raw, host[found.label]))
         return {
             "images": len(chosen),
             "classes": None if slots is None else len(np.unique(slots)),
@@ -107,6 +108,14 @@ class Camera:
         with self._lessons.change():
             self._lessons.lock()
             self._working.move_camera(offset, apart)
+
+    def _apart(self, raw: Array, slots: Array) -> float:
+        """Return what this camera is to leave open in class means, by its images [n, d] as stored, of `slots` [n]."""
+        statistics, mixture = self._working.statistics, self._working.mixture
+        if mixture is None:
+            return 0.0
+        away = mixture.white(self._working.plain(raw)) - mixture.white(statistics.mean[slots])
+        return left_open(away, slots, statistics.count)
 
     def _known(self, labels: Sequence[str], host: Array) -> tuple[Array, Array]:
         """Return the rows of images of the bundle's classes, and which of `host` each is of."""

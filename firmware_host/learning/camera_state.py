@@ -27,7 +27,7 @@ class CameraState:
     Args:
         offset: [d], taken from every feature.
         images: [C], how many of each class's images were taken by this camera and not by the host's.
-        apart: what the camera leaves open in the means of the other classes; see `Offset`.
+        apart: what the camera leaves open in the means of the other classes; see `left_open` in calibration.py.
     """
 
     def __init__(self, offset: Array, images: Array, apart: float = 0.0) -> None:
@@ -67,7 +67,7 @@ class CameraState:
     def reference(self, statistics: ClassStatistics) -> tuple[Array, Reference]:
         """Return the slots of `of_host` and what they look like; raises ValueError where that is not known."""
         host = self.of_host(statistics)
-        return host, Reference(statistics.mean[host], statistics.covariance(), statistics.count[host])
+        return host, Reference(statistics.mean[host], statistics.covariance())
 
     def of_host(self, statistics: ClassStatistics) -> Array:
         """Return the slots of classes that most images of came from the host, ascending."""

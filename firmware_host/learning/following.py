@@ -42,8 +42,8 @@ class Following:
         self._features: deque[Array] = deque(maxlen=LAST)  # [d] each, no offset taken from them
         self._until = FIRST
 
-    def see(self, feature: Array, camera: CameraState, statistics: ClassStatistics) -> Optional[Offset]:
-        """Take in an image's feature [d], less the offset in use; return a better offset where there is one."""
+    def see(self, feature: Array, camera: CameraState, statistics: ClassStatistics) -> Optional[Array]:
+        """Take in an image's feature [d], less the offset in use; return a better offset [d] where there is one."""
         self._features.append(feature + camera.offset)
         self._until -= 1
         if self._until > 0:
@@ -60,13 +60,14 @@ class Following:
             "offset is taken from them from now on; `calibrate` finds it with labels and keeps it",
             found.size,
         )
-        return found._replace(vector=camera.offset + SHARE * found.vector)
+        better: Array = camera.offset + SHARE * found.vector
+        return better
 
 
 def _trusted(reference: Reference, feature: Array) -> Optional[Offset]:
     """Return the offset that features [N, d] show, or None where it may be something else."""
     found = reference.offset(feature)
-    if not found.found or found.classes < CLASSES:
+    if not found.found or len(np.unique(found.label)) < CLASSES:
         return None
     one, other = (reference.white(reference.offset(half).vector) for half in (feature[::2], feature[1::2]))
     length = float(np.linalg.norm(one) * np.linalg.norm(other))

@@ -124,9 +124,9 @@ class WorkingState:
 
     def follow(self, feature: Array) -> None:
         """Take in the feature [d] of a predicted image; move the camera where the last ones show an offset."""
-        found = self.following.see(feature, self.camera, self.statistics)
-        if found is not None:
-            self.move_camera(found.vector, found.apart)
+        offset = self.following.see(feature, self.camera, self.statistics)
+        if offset is not None:
+            self.move_camera(offset, self.camera.apart)
 
     @property
     def trains(self) -> bool:

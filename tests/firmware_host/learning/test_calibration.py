@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firmware_host.learning.calibration import FALSE_ALARMS, LEFT_OPEN, WORTH, Reference
+from firmware_host.learning.calibration import FALSE_ALARMS, LEFT_OPEN, WORTH, Reference, left_open
 
 CLASSES, WIDTH, IMAGES = 6, 48, 100
 
@@ -167,24 +167,23 @@ def test_one_known_class_cannot_say_how_far_classes_lie_apart(world):
     assert not alone.unlike_any(world.images(np.array([3, 3]), world.direction(9.0)), np.array([0, 0]))
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_what_a_camera_does_to_classes_alone_is_told_from_chance(world, labelled):
+def open_in_means(world, label, offset=0.0, of_classes=0.0, unit=1.0):
+    """`left_open` of images through a camera, in a space that is `unit` times too wide."""
+    feature = world.images(label, offset, of_classes)
+    away = unit * world.reference.white(feature - world.reference.mean[label])
+    return left_open(away, label, np.full(CLASSES, IMAGES))
+
+
+@pytest.mark.parametrize("unit", [1.0, 1.5])
+def test_what_a_camera_does_to_classes_alone_is_told_from_chance(world, unit):
     """Half of its variance is to be left open; none where the camera moves all classes alike."""
-    label = np.repeat(np.arange(CLASSES), 5)
-    apart = world.rng.normal(size=(CLASSES, WIDTH))
-    of_all, of_each = (
-        np.mean(
-            [
-                world.reference.offset(world.images(label, 1.0, each), label if labelled else None).apart
-                for _ in range(20)
-            ]
-        )
-        for each in (0.0, 0.6 * apart)
-    )
-    assert of_all < 0.03
-    assert of_each == pytest.approx(LEFT_OPEN * 0.36, rel=0.4)
+    label, apart = np.repeat(np.arange(CLASSES), 5), 0.6 * world.rng.normal(size=(CLASSES, WIDTH))
+    of_all = [open_in_means(world, label, 1.0, unit=unit) for _ in range(20)]
+    of_each = [open_in_means(world, label, 1.0, apart, unit) for _ in range(20)]
+    assert np.mean(of_all) < 0.02
+    assert np.mean(of_each) == pytest.approx(unit**2 * LEFT_OPEN * 0.36, rel=0.3)
 
 
-def test_one_image_a_class_cannot_tell_what_is_of_a_class(world):
-    label = np.arange(CLASSES)
-    assert world.reference.offset(world.images(label, 1.0, 5.0 * np.eye(CLASSES, WIDTH)), label).apart == 0.0
+def test_one_image_a_class_or_one_class_cannot_tell_what_is_of_a_class(world):
+    assert open_in_means(world, np.arange(CLASSES), 1.0, 5.0 * np.eye(CLASSES, WIDTH)) == 0.0
+    assert open_in_means(world, np.zeros(5, int), 1.0) == 0.0

@@ -29,9 +29,9 @@ def followed(statistics, features):
     """Return the offset in use after a stream of predictions, and how often it was changed."""
     camera, following, moves = CameraState.restored(None, statistics, []), Following(), 0
     for feature in features:
-        found = following.see(feature - camera.offset, camera, statistics)
-        if found is not None:
-            camera.offset, moves = found.vector, moves + 1
+        offset = following.see(feature - camera.offset, camera, statistics)
+        if offset is not None:
+            camera.offset, moves = offset, moves + 1
     return camera.offset, moves
 
 
