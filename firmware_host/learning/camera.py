@@ -91,7 +91,8 @@ class Camera:
             found = reference.offset(working.plain(raw), slots)
         except ValueError as error:
             raise DeviceError(str(error)) from None
-        self._move(found.vector, self._apart(raw, host[found.label]))
+        # The same camera treats no class differently.
+        self._move(found.vector, self._apart(raw, host[found.label]) if found.found else 0.0)
         return {
             "images": len(chosen),
             "classes": None if slots is None else len(np.unique(slots)),

@@ -267,3 +267,8 @@ def test_predict_warns_of_another_camera_and_keeps_nothing(make, bundle, call, t
     assert call("predict", bundle, *photos, "--no-follow-camera")[2] == ""
     with Device.open(bundle, runtime="numpy") as device:
         assert not device.camera.offset.any()
+
+
+def test_the_same_camera_leaves_nothing_open_in_the_host_classes(make, device):
+    device.camera.calibrate(*make.images(OLD, 5, seed=7))
+    assert device._working.camera.apart == 0.0
