@@ -157,7 +157,7 @@ def test_fresh_scale_changes_what_a_reset_unit_begins_with(feature_file):
     ("name", "changes"),
     [
         pytest.param("cbp", {"replacement_rate": 0.05, "fresh_scale": 0.5}, marks=pytest.mark.slow),
-        ("cbp_surprise", {"calming": 20}),
+        pytest.param("cbp_surprise", {"calming": 20}, marks=pytest.mark.slow),
     ],
 )
 def test_tflite_engine_gives_the_same_curve(feature_file, name, changes):

@@ -20,6 +20,7 @@ def features(tmp_path):
     return tmp_path / "f.npz"
 
 
+@pytest.mark.slow
 def test_unknown_classes_are_told(features, tmp_path, capsys):
     output = tmp_path / "out.json"
     words = ["--features", str(features), "--known", "10", "--images", "40", "--seeds", "0,1", "--json", str(output)]
@@ -43,6 +44,7 @@ def test_half_of_the_stream_is_of_unknown_classes_and_none_of_it_was_learned(fea
     assert not learned & {row.tobytes() for row in feature}
 
 
+@pytest.mark.slow
 def test_nothing_offered_is_said_as_such(monkeypatch, features):
     data = unknown_classes.load_raw(features)
     monkeypatch.setattr(unknown_classes, "RATES", (0.0, 0.1))

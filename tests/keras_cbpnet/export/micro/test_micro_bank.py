@@ -153,6 +153,7 @@ def test_rows_are_rounded_to_half_precision_as_numpy_does(cpp):
     assert np.mean(rounded == 0) > 0.99
 
 
+@pytest.mark.slow
 def test_a_large_bank_is_taken_over_with_the_leading_rows_of_each_class(cpp):
     stream = Stream(K - 2, 10, (D, K, 16))
     stream.learn(700)

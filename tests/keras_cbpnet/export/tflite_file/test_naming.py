@@ -15,6 +15,8 @@ D, H, C, B = 96, 64, 10, 16  # of the shared heads
 CONSTANTS = dict(zip(("feature_mean", "feature_scale"), Case("prototype", D, H, C, B, {}).constants))
 CALLS = ("infer", "observe", "train", "get_state", "set_state")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def files(heads):
