@@ -8,9 +8,6 @@
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Two processes of tests on two cores: threads of matrix products would only wait for each other.
-test test-all: export OPENBLAS_NUM_THREADS := 1
-test test-all: export OMP_NUM_THREADS := 1
 
 PYTHON ?= python3.11
 MIN_FREE_GB ?= 5
