@@ -171,7 +171,7 @@ def bundles(once, road, convert):
     return bundle
 
 
-@pytest.fixture(params=["int8", pytest.param("hybrid", marks=pytest.mark.slow), "float32"])
+@pytest.fixture(params=["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("hybrid", "float32"))])
 def recipe(request):
     return request.param
 

@@ -92,6 +92,7 @@ def test_runtimes_and_numpy_learn_alike(int8, device, road, tmp_path, runtime):
     assert np.abs(state["head.w2"]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_two_runtimes_learn_alike(bundles, device, road, tmp_path):
     """Each with its own float32 backbone, whose features differ in the last digits."""
     float32, states = bundles("float32"), []

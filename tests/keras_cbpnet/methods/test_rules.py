@@ -145,7 +145,11 @@ def test_a_random_rebirth_changes_nothing_else_of_the_step():
 # The loops of shrink_perturb and head_reset are that of none, and XLA has other random numbers for what is reborn.
 @pytest.mark.parametrize(
     ("name", "compiled"),
-    [*((name, False) for name in RULES), ("cbp", True), ("cbp_random", True), ("redo", True), ("adalin", True)],
+    [
+        *((name, False) for name in RULES),
+        ("cbp", True),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("cbp_random", "redo", "adalin")),
+    ],
 )
 def test_the_loop_equals_one_step_after_another(name, compiled):
     feature, label = batches()

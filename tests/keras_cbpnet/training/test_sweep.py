@@ -59,6 +59,7 @@ def test_mean_and_sample_deviation_are_numpys(sweep):
     assert summary["average_accuracy"]["std"] > 0
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_ends_with_the_same_numbers(sweep, stream, tmp_path):
     output, _ = sweep
     here = tmp_path / "killed"
