@@ -111,7 +111,6 @@ def test_a_label_the_bundle_does_not_know(refuse, int8, road):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_state_of_another_bundle(refuse, bundles, int8, device, arguments, road, tmp_path):
     state = tmp_path / "state"
     device("learn", bundles("float32"), road.images, "--state", state, "--epochs", 1)
