@@ -39,7 +39,7 @@ FILES = (
     "statistics.npz",
 )
 ACCELERATOR_FILES = ("backbone_edgetpu.tflite",)  # beside the others where their compiler was installed
-PAPERS = ("README.md", "LICENSE", "NOTICE")  # for people, who may edit them before they hand a bundle on: no checksum
+PAPERS = ("README.md", "LICENSE", "NOTICE")  # for people, who may edit or remove them: their checksums are not held
 OPTIONAL_FILES = ("statistics.npz",)  # a bundle made by another program may come without
 
 Shape = tuple[int, ...]

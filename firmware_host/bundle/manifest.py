@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from firmware_host.bundle.contract import ACCELERATOR_FILES, BLOCKS, FILES, OPTIMIZERS, SCHEMA_VERSION
+from firmware_host.bundle.contract import ACCELERATOR_FILES, BLOCKS, FILES, OPTIMIZERS, PAPERS, SCHEMA_VERSION
 from firmware_host.shared.errors import BundleError
 from firmware_host.shared.files import sha256_of_file, write_atomically
 
@@ -138,8 +138,8 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any], extra: Sequence[str] = ()) -> dict[str, Any]:
     """Complete `manifest` with schema version and checksums of `folder`'s files, and write manifest.json atomically.
 
-    Every file of the bundle, those in `extra` too, must already be in `folder`; a file compiled for an accelerator may
-    be there as well.
+    Every file of the bundle, those in `extra` too, must already be in `folder`; a file compiled for an accelerator and
+    the papers may be there as well.
 
     Returns:
         The manifest as written.
@@ -149,7 +149,7 @@ def write_manifest(folder: str | Path, manifest: Mapping[str, Any], extra: Seque
     """
     folder = Path(folder)
     names = [*(name for name in FILES if name != "manifest.json"), *extra]
-    names += [name for name in ACCELERATOR_FILES if (folder / name).is_file()]
+    names += [name for name in (*ACCELERATOR_FILES, *PAPERS) if (folder / name).is_file()]
     for name in names:
         if not (folder / name).is_file():
             raise BundleError(f"bundle file {folder / name} is missing: write every file before the manifest")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, Shape, axes, state_shapes
+from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, PAPERS, Shape, axes, state_shapes
 from firmware_host.bundle.manifest import (
     CONTRACT_KEYS,
     READ_VERSIONS,
@@ -55,8 +55,8 @@ class Bundle:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Names of the bundle's files, all of them verified."""
-        return ("manifest.json", *sorted(self.manifest["sha256"]))
+        """Names of the bundle's files, all of them verified; without the papers, which anybody may edit."""
+        return ("manifest.json", *sorted(set(self.manifest["sha256"]) - set(PAPERS)))
 
     @property
     def recipe(self) -> str:
@@ -222,6 +222,8 @@ def _check_files(folder: Path, expected: dict[str, Any]) -> None:
         if name not in expected and not optional:
             raise BundleError(f"manifest: sha256 does not name {name}: convert again")
     for name, wanted in sorted(expected.items()):
+        if name in PAPERS:
+            continue
         if Path(name).name != name or not name.isprintable():
             raise BundleError(f"manifest: sha256 names {name!r}, which is not a file of the bundle: convert again")
         if not (folder / name).is_file():

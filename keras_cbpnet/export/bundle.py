@@ -153,9 +153,9 @@ def _write(
         extra = tuple(micro.files(learner.config))
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     manifest = _manifest(source, converted, str(outputs[runtimes[0]].raw.dtype))
-    write_manifest(folder, manifest, extra)
     for name, text in card.papers(manifest, report, source.config).items():
         (folder / name).write_text(text, encoding="utf-8")
+    write_manifest(folder, manifest, extra)
 
 
 def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def operators(path):
 
 def test_manifest(bundle, manifest, recipe, road):
     assert sorted(path.name for path in bundle.iterdir()) == sorted([*FILES, *PAPERS])
+    assert sorted(manifest["sha256"]) == sorted({*FILES, *PAPERS} - {"manifest.json"})
     assert manifest["schema_version"] == 1
     assert manifest["recipe"] == recipe
     assert manifest["quantization"]["weights"] == ("float32" if recipe == "float32" else "int8")
