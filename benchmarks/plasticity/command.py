@@ -35,7 +35,6 @@ from keras_cbpnet.errors import UserError
 
 TUNING_SEEDS = [100, 101]
 TRIALS = 12
-TUNING_FILE = ROOT / "benchmarks" / "results" / "plasticity_tuning.json"
 ENGINES = ("keras", "tflite")
 
 
@@ -74,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.engine == "tflite" and args.tune:
         raise UserError("--tune needs --engine keras")
     seeds = args.seeds or (TUNING_SEEDS if args.tune else [0, 1, 2])
-    output = args.json or (TUNING_FILE if args.tune else None)
+    output = args.json
     features = load_features(args.features)
     runs = Runs(args.features, features, args.tasks, args.engine, output)
     record = {

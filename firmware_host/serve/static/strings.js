@@ -39,7 +39,7 @@ export const text = {
   otherClass: "Other…",
   inside: "Inside",
   memory: "Memory",
-  memoryHint: "How many of its own recollections it still calls by their names.",
+  memoryHint: "Accuracy on features drawn from the statistics of what it learned.",
   noMemory: "nothing to recall",
   units: "Hidden units",
   unitsHint: "The stronger its colour, the more useful a unit is. One that flashes was reset: it was of no use and starts again.",
