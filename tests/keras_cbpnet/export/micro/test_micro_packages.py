@@ -253,11 +253,7 @@ def test_the_sketch_compiles_and_says_when_tflm_is_too_old(bundle, tmp_path):
         *WARNINGS,
         f"-I{core}",
         f"-I{folder / 'src'}",
-        "-include",
-        "Arduino.h",
-        "-x",
-        "c++",
-        "-fsyntax-only",
+        *("-include", "Arduino.h", "-x", "c++", "-fsyntax-only"),
     ]
     run(*command, INTERFACES, sketch)
     old = subprocess.run([*command, str(sketch)], capture_output=True, text=True)  # no kernels/batch_matmul.h
