@@ -38,7 +38,9 @@ OPTIONAL = (  # formats that a Pillow may lack, and what their files hold at whi
 _PILLOW_LIMIT = threading.Lock()
 
 
-def read_image_file(name: str, size: tuple[int, int], max_memory_mb: float | None = None) -> np.ndarray[Any, Any]:
+def read_image_file(
+    name: str | os.PathLike[str], size: tuple[int, int], max_memory_mb: float | None = None
+) -> np.ndarray[Any, Any]:
     """Return an image file as uint8 RGB [H, W, 3].
 
     Any mode is taken: transparent parts come out white, 16 bits lose the lower 8, the orientation that its metadata
@@ -53,7 +55,8 @@ def read_image_file(name: str, size: tuple[int, int], max_memory_mb: float | Non
     Raises:
         DeviceError: it is not an image, is damaged or too large.
     """
-    return _read_any(name, name, size, max_memory_mb)
+    path = os.fspath(name)
+    return _read_any(path, path, size, max_memory_mb)
 
 
 def read_image_bytes(
