@@ -59,6 +59,13 @@ class Bundle:
         return ("manifest.json", *sorted(set(self.manifest["sha256"]) - set(PAPERS)))
 
     @property
+    def changed_papers(self) -> dict[str, str]:
+        """How each paper that is not as the manifest lists it departs from that; a reason to tell, not to refuse."""
+        listed = self.manifest["sha256"]
+        departures = {name: _departure(self.file(name), str(listed[name])) for name in PAPERS if name in listed}
+        return {name: departure for name, departure in departures.items() if departure}
+
+    @property
     def recipe(self) -> str:
         """Quantization recipe of the backbone: `int8`, `hybrid` or `float32`."""
         return str(self.manifest["recipe"])
@@ -234,6 +241,16 @@ def _check_files(folder: Path, expected: dict[str, Any]) -> None:
                 f"bundle file {folder / name} was changed, its checksum is {_short(found)} and not "
                 f"{_short(str(wanted))}: {REMEDY}"
             )
+
+
+def _departure(path: Path, listed: str) -> str:
+    """Return how a file departs from its listed checksum, in words that follow its name; empty if it does not."""
+    try:
+        return "" if sha256_of_file(path) == listed.lower() else "differs from the manifest"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _check_labels(path: Path, classes: list[str]) -> None:

@@ -23,7 +23,8 @@ def _info(args: argparse.Namespace) -> Iterator[Output]:
     folder = StateFolder(state_path(bundle.path, args.state), bundle)
     learned = folder.read()
     state = None if learned is None else state_record(folder, learned)
-    yield Output({**bundle.manifest, "state": state}, _info_text(bundle, folder, learned))
+    record = {**bundle.manifest, "changed_papers": bundle.changed_papers, "state": state}
+    yield Output(record, _info_text(bundle, folder, learned))
 
 
 def _selftest(args: argparse.Namespace) -> Iterator[Output]:
@@ -40,7 +41,8 @@ def _selftest(args: argparse.Namespace) -> Iterator[Output]:
         text += "; other prompts are chosen"
     if not record["replaced_equal"]:
         text += "; other units are reset"
-    yield Output(record, text, 0 if record["ok"] else 1)
+    text = "\n".join([text, *_papers_lines(bundle)])
+    yield Output({**record, "changed_papers": bundle.changed_papers}, text, 0 if record["ok"] else 1)
 
 
 def _bench(args: argparse.Namespace) -> Iterator[Output]:
@@ -69,6 +71,7 @@ def _info_text(bundle: Bundle, folder: StateFolder, learned: Snapshot | None) ->
         f"continual backpropagation: decay {head['decay_rate']}, replacement rate {head['replacement_rate']}, "
         f"maturity {head['maturity_threshold']}",
         *(f"{name}: {bundle.file(name).stat().st_size:,} bytes" for name in bundle.files),
+        *_papers_lines(bundle),
     ]
     if learned is None:
         lines.append(f"state: nothing learned yet in {folder.path}")
@@ -80,6 +83,10 @@ def _info_text(bundle: Bundle, folder: StateFolder, learned: Snapshot | None) ->
             f"new classes: {', '.join(new) or 'none'}"
         )
     return "\n".join(lines)
+
+
+def _papers_lines(bundle: Bundle) -> list[str]:
+    return [f"{name} {how}; the device does not need it" for name, how in bundle.changed_papers.items()]
 
 
 def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
