@@ -42,3 +42,15 @@ def test_every_table_is_in_the_file_that_the_row_names():
             assert re.search(rf"^{table}\b.* = ", text, re.MULTILINE), (table, file)
             named += 1
     assert named >= 9
+
+
+def test_one_module_knows_the_converter():
+    knows = re.compile(r"\btf\.lite\b|tensorflow\.(lite|python)\b(?!/)")
+    files = [*(ROOT / "keras_cbpnet").rglob("*.py"), *(ROOT / "tflite").rglob("*.py")]
+    found = {path.relative_to(ROOT).as_posix() for path in files if knows.search(_code(path))}
+    assert found == {"keras_cbpnet/export/converter.py"}
+
+
+def _code(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if "filterwarnings" not in line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -11,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from keras_cbpnet.export.converter import convert_inference, without_variables
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.tflite_file.fine_softmax import refine
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
@@ -93,28 +92,15 @@ def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.
     # Ranges of fake quantizers count only as constants, so every variable is frozen before the converter looks.
     graph = tf.function(module.__call__).get_concrete_function(signature)
     outputs = sorted(graph.structured_outputs)  # the order in which a dictionary is flattened
-    frozen = convert_variables_to_constants_v2(graph)
+    frozen = without_variables(graph)
 
     @tf.function(input_signature=[signature])
     def serve(image: Any) -> dict[str, Any]:
         return dict(zip(outputs, frozen(image), strict=True))
 
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(tf.Module(), folder, signatures={"serving_default": serve})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        if flags.quantized_weights:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if flags.quantized_activations:
-            converter.representative_dataset = lambda: _representative(images)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = tf.uint8
-            converter.inference_output_type = tf.int8
-        else:  # int8 weights without representative images: dynamic range
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        # Per-channel dense weights crash tflite-runtime 2.14 on aarch64.
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        content = bytes(converter.convert())
-        return refine(content) if flags.quantized_activations else content
+    if not flags.quantized_activations:
+        return convert_inference(serve, flags.quantized_weights, None)
+    return refine(convert_inference(serve, flags.quantized_weights, lambda: _representative(images)))
 
 
 def _representative(images: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[np.float32]]]:

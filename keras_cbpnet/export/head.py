@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.converter import convert_stateful
 from keras_cbpnet.export.tflite_file.naming import named
 from keras_cbpnet.export.tflite_file.slim import slim
 from keras_cbpnet.head.equations import Head
@@ -102,11 +102,6 @@ def convert_head(head: CBPHead) -> bytes:
         "get_state": tf.function(module.get_state).get_concrete_function(),
         "set_state": tf.function(module.set_state).get_concrete_function(**state),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.experimental_enable_resource_variables = True
-        mean, scale = (value.numpy() for value in (head.feature_mean, head.feature_scale))
-        constants = {"feature_mean": mean, "feature_scale": scale, "1 / feature_scale": 1.0 / scale}
-        return named(slim(converter.convert()), constants)
+    mean, scale = (value.numpy() for value in (head.feature_mean, head.feature_scale))
+    constants = {"feature_mean": mean, "feature_scale": scale, "1 / feature_scale": 1.0 / scale}
+    return named(slim(convert_stateful(module, signatures)), constants)

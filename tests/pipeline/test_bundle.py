@@ -42,7 +42,7 @@ def manifest(bundle):
 
 
 def graph(path):
-    from tensorflow.lite.python import schema_py_generated as schema
+    from ai_edge_litert import schema_py_generated as schema
 
     return schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0), schema
 

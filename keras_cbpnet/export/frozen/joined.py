@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
 
+from keras_cbpnet.export.converter import convert_graph
 from keras_cbpnet.export.tflite_file.graph import CODES, Model, shape_of
 from keras_cbpnet.export.tflite_file.rewrites import drop_dead
 from keras_cbpnet.export.tflite_file.sharing import SharingBuilder
@@ -25,9 +26,7 @@ STEPS = ((schema.TensorType.INT8, -128), (schema.TensorType.UINT8, 0))  # to the
 def head_graph(compute: Callable[[Any], Any], features: int) -> bytes:
     """Return `compute`, from a feature [1, d] to scores [1, C], float32, as a .tflite file of builtin operators."""
     graph = tf.function(compute, autograph=False).get_concrete_function(tf.TensorSpec([1, features], name="feature"))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], tf.Module())
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    return bytes(converter.convert())
+    return convert_graph(graph)
 
 
 def joined(backbone: bytes, head: bytes, scores: str, input_size: int = 0) -> bytes:

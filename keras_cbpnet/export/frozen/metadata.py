@@ -15,7 +15,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
 
 from keras_cbpnet.export.tflite_file.graph import Model
 from keras_cbpnet.export.tflite_file.sharing import SharingBuilder

@@ -7,11 +7,11 @@ which are outputs too: so a program can read and write it where it lies.
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import tensorflow as tf
 
+from keras_cbpnet.export.converter import convert_stateful
 from keras_cbpnet.export.head import HeadModule
 from keras_cbpnet.export.micro.step_graph import OUTPUTS, SIGNATURE, lean_step
 from keras_cbpnet.head.equations import NEVER, weight_names
@@ -65,9 +65,4 @@ def _convert(head: CBPHead, batch: int) -> bytes:
         spec("feature", batch, d), spec("label", batch, dtype=tf.int32), spec("class_mask", c.slots),
         spec("learning_rate"), spec("fresh", d), spec("observe"),
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={SIGNATURE: step})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.experimental_enable_resource_variables = True
-        return bytes(converter.convert())
+    return convert_stateful(module, {SIGNATURE: step})

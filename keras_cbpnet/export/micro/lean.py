@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
 
 from keras_cbpnet.export.micro.variables import Variable
 from keras_cbpnet.export.tflite_file.graph import DTYPES, Model, replace_input, shape_of

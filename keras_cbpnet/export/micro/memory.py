@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
 
 from keras_cbpnet.export.micro.variables import IN_PLACE, Variable
 from keras_cbpnet.export.tflite_file.graph import Model, shape_of

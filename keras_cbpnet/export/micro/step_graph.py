@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
 
 from keras_cbpnet.export.micro import memory
 from keras_cbpnet.export.micro.lean import simplify

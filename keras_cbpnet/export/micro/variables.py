@@ -10,8 +10,8 @@ from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
-from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_cbpnet.export.tflite_file.graph import Model, replace_input, shape_of
 

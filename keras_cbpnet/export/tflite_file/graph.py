@@ -7,8 +7,8 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
-from tensorflow.lite.python import schema_py_generated as schema
 
 CODES = {name: value for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 NAMES = {value: name for name, value in CODES.items()}

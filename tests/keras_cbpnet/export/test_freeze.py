@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from helpers.head_case import Case
 from helpers.paths import ROOT
-from tensorflow.lite.python import schema_py_generated as schema
 
 from firmware_host.shared.bank import Mixture, empty_bank
 from keras_cbpnet.export.frozen import metadata, scores

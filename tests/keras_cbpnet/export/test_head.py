@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from helpers.head_case import Case
 from helpers.paths import TESTS
-from tensorflow.lite.python import schema_py_generated as schema
 
 from firmware_host.bundle import BLOCKS, state_shapes
 from keras_cbpnet.config import HeadConfig

@@ -8,8 +8,8 @@ import sys
 import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from helpers.paths import TESTS
-from tensorflow.lite.python import schema_py_generated as schema
 
 from firmware_host.bundle import BLOCKS
 from keras_cbpnet.export.tflite_file.sharing import BUFFER_ALIGNMENT, SharingBuilder
