@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from firmware_host.bundle import DeviceError
 from firmware_host.device import Device
+from firmware_host.images.cameras import forms, shown
+from firmware_host.images.region import Region
 from firmware_host.images.sources import NamedImage, frames, named_images
 from firmware_host.shared.arguments import data_argument
 from firmware_host.terminal import without_runtime_chatter
@@ -18,8 +20,10 @@ __all__ = [
     "DATA_HELP",
     "Command",
     "Output",
+    "add_camera",
     "add_max_memory",
     "add_source",
+    "add_watch",
     "images_given",
     "open_device",
 ]
@@ -67,17 +71,44 @@ class Command:
     add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
 
 
-def add_source(parser: argparse.ArgumentParser, instead_of: str) -> None:
-    """Add --source and what belongs to it; `instead_of` is the argument that it replaces."""
-    parser.add_argument(
-        "--source",
-        type=data_argument,
-        help=f"source of images: camera:NUMBER (0 is the first) or video:FILE instead of {instead_of}; needs OpenCV",
-    )
+def add_camera(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --source and what belongs to every one; `what` says what its frames are."""
+    parser.add_argument("--source", type=data_argument, help=f"{what}: {forms(explained=True)}; see docs/cameras.md")
     parser.add_argument(
         "--every", metavar="N", type=int, default=1, help="step between the frames taken from --source: every N-th"
     )
+    parser.add_argument(
+        "--region",
+        metavar="X,Y,W,H",
+        type=_region_argument,
+        help="part of the picture of --source that is used: left edge, upper edge, width and height as shares of it "
+        "from 0 to 1, so 0.25,0.25,0.5,0.5 is its middle",
+    )
+
+
+def add_source(parser: argparse.ArgumentParser, instead_of: str) -> None:
+    """Add --source for a command that takes images too; `instead_of` is the argument that it replaces."""
+    add_camera(parser, f"source of images instead of {instead_of}")
     parser.add_argument("--frames", metavar="N", type=int, help="number of frames to take from --source (default: all)")
+
+
+def add_watch(parser: argparse.ArgumentParser, agree: int | None, motion: bool, agree_help: str) -> None:
+    """Add --agree and --motion with their defaults; `agree_help` says what is done with an answer on which N agree."""
+    parser.add_argument("--agree", metavar="N", type=int, default=agree, help=agree_help)
+    parser.add_argument(
+        "--motion",
+        action=argparse.BooleanOptionalAction,
+        default=motion,
+        help="predict only frames of --source in which something moved: by more than the camera's noise since the last "
+        "one that was predicted",
+    )
+
+
+def _region_argument(text: str) -> Region:
+    try:
+        return Region.of(text)
+    except DeviceError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_max_memory(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +142,9 @@ def images_given(args: argparse.Namespace, paths: Sequence[str], what: str, comm
                 f"the following arguments are required: {what} or --source (see python -m firmware_host {command} "
                 "--help)"
             )
+        if args.region is not None:
+            raise DeviceError("--region is for the frames of --source: give both")
         return named_images(paths)
     if paths:
-        raise DeviceError(f"{what} {paths[0]} and --source {args.source} are given: use one of them")
-    return frames(args.source, args.every, args.frames, args.max_memory)
+        raise DeviceError(f"{what} {paths[0]} and --source {shown(args.source)} are given: use one of them")
+    return frames(args.source, args.every, args.frames, args.max_memory, args.region)

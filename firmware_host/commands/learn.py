@@ -23,8 +23,9 @@ from firmware_host.commands.common import (
 )
 from firmware_host.device import DEFAULT_EPOCHS, Device
 from firmware_host.images import ImageLike, load_image
+from firmware_host.images.cameras import shown
 from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_data
-from firmware_host.images.sources import good_images
+from firmware_host.images.sources import good_images, has_end
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
 from firmware_host.learning.camera_state import MOVED, UNCLEAR
 from firmware_host.learning.working_state import nearest
@@ -77,7 +78,7 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         new = [name for name in device.classes if name not in before]
         spare, said = device.bundle.slots - len(device.classes), device.camera.said
     loss = "unknown" if record["loss"] is None else f"{record['loss']:.4f}"
-    found = "" if data is None else f"{data.describe(args.data or args.source)}\n"
+    found = "" if data is None else f"{data.describe(args.data or shown(args.source))}\n"
     text = (
         f"{found}learned {record['images']} images in {record['steps']} steps, loss {loss}, "
         f"{record['replaced']} units reset, {record['rolled_back']} steps rolled back; saved in {saved}; "
@@ -170,9 +171,9 @@ def _refused(lesson: Lesson, error: Exception, args: argparse.Namespace) -> Outp
 def _check(args: argparse.Namespace) -> None:
     if args.source is not None and args.data is None:
         if args.label is None:
-            raise DeviceError(f"the class that source {args.source} shows is unknown: give --label NAME")
-        if args.frames is None and args.source.startswith("camera:"):
-            raise DeviceError(f"source {args.source} has no end: give --frames N")
+            raise DeviceError(f"the class that source {shown(args.source)} shows is unknown: give --label NAME")
+        if args.frames is None and not has_end(args.source):
+            raise DeviceError(f"source {shown(args.source)} has no end: give --frames N")
     if args.set_aside is None:
         return
     if not args.one_by_one:

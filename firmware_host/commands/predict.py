@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from firmware_host.bundle import DeviceError
 from firmware_host.commands.common import (
     BAD_IMAGE,
@@ -15,6 +17,7 @@ from firmware_host.commands.common import (
     Output,
     add_max_memory,
     add_source,
+    add_watch,
     images_given,
     open_device,
 )
@@ -22,6 +25,7 @@ from firmware_host.device import UNKNOWN_RATE
 from firmware_host.images import load_image
 from firmware_host.images.labelled import read_data
 from firmware_host.images.sources import good_images, is_one_file, named_images
+from firmware_host.images.watch import Watch
 from firmware_host.report import Judged, write_report
 from firmware_host.shared.arguments import data_argument, new_file_argument, share_argument
 from firmware_host.terminal import ProgressLine
@@ -30,7 +34,13 @@ __all__ = ["COMMANDS"]
 
 
 def _predict(args: argparse.Namespace) -> Iterator[Output]:
-    """Yield a line per image, as soon as it is known; a bad image among many gets an error line and stops no other."""
+    """Yield a line per image, as soon as it is known; a bad image among many gets an error line and stops no other.
+
+    With --agree, a line only where so many frames in a row agree on another answer than that of the line before.
+    """
+    if args.source is None and (args.motion or args.agree is not None):
+        raise DeviceError("--agree and --motion are for the frames of --source: give it")
+    watch = Watch(1 if args.agree is None else args.agree, args.motion)
     images = images_given(args, args.images, "IMAGE", "predict")
     device = open_device(args)
     device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
@@ -40,6 +50,8 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
         try:
             if isinstance(image, DeviceError):
                 raise image
+            if isinstance(image, np.ndarray) and not watch.wants(image):
+                continue
             pixels = load_image(image, device.bundle.image_size, args.max_memory)  # (H, W, 3)
         except DeviceError as error:
             if args.source is None and is_one_file(args.images):
@@ -47,6 +59,9 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
             yield Output({"image": name, "error": str(error)}, str(error), BAD_IMAGE, error=True, more=True)
             continue
         found = device.predict(pixels)
+        watch.hear(found.label if found.known else None)
+        if args.agree is not None and not watch.news:
+            continue
         what = found.label if found.known else f"unknown (nearest: {found.label})"
         text = f"{name}: {what} ({found.probability:.1%}, {found.latency_ms:.2f} ms)"
         if found.group is not None:
@@ -104,6 +119,13 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         help="take the camera for the one that is calibrated, whatever the images show",
     )
     add_source(parser, "IMAGE")
+    add_watch(
+        parser,
+        None,
+        False,
+        "frames in a row that must agree before a line is printed, and then only for another answer than the last "
+        "(default: a line for each frame)",
+    )
     add_max_memory(parser)
 
 

@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from functools import partial
 
 from firmware_host.bundle import DeviceError
-from firmware_host.commands.common import Command, Output, add_max_memory, open_device
+from firmware_host.commands.common import Command, Output, add_camera, add_max_memory, add_watch, open_device
 from firmware_host.device import UNKNOWN_RATE
+from firmware_host.images.cameras import shown
 from firmware_host.images.sources import frames
-from firmware_host.shared.arguments import data_argument, path_argument, share_argument
+from firmware_host.images.watch import Watch
+from firmware_host.shared.arguments import path_argument, share_argument
 
 __all__ = ["COMMANDS"]
 
 HOST, PORT = "127.0.0.1", 8000
 RATE = 5.0  # predictions of the camera a second
+PICTURES = 10.0  # of the camera a second: enough for a live picture, and for each lesson of a hold another one
+AGREE = 3
 LESSONS, BURST = 5.0, 20  # changes a second, and at once
 
 
@@ -30,9 +34,11 @@ def _serve(args: argparse.Namespace) -> Iterator[Output]:
     from firmware_host.serve.service import Service
 
     _check(args)
-    first = None
+    camera = None
     if args.source is not None:
-        first = frames(args.source, args.every, None, args.max_memory)
+        each = max(args.rate, PICTURES)
+        camera = partial(frames, args.source, args.every, None, args.max_memory, args.region, each)
+    watch, first = Watch(args.agree, args.motion), None if camera is None else camera()
     device = open_device(args)
     device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
     device.knowledge.reserve()
@@ -46,10 +52,7 @@ def _serve(args: argparse.Namespace) -> Iterator[Output]:
         certificate = device_certificate(device.state_folder, names)
     token = device_token(device.state_folder, args.new_token) if open_to_all else None
     service = Service(device)
-    live = None
-    if args.source is not None:
-        again = partial(frames, args.source, args.every, None, args.max_memory)
-        live = Live(service, args.source, again, args.rate)
+    live = None if camera is None else Live(service, shown(args.source), camera, args.rate, watch)
     policy = Policy(names, token, certificate is not None, port)
     server = Server(build_app(service, policy, Allowance(args.lessons, BURST), live), service.hub, certificate)
     yield _where(args.host, port, token, None if certificate is None else certificate.fingerprint)
@@ -82,13 +85,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default=HOST, help="address to listen on; any but this machine's own has TLS and a token"
     )
     parser.add_argument("--port", type=int, default=PORT, help="port to listen on; 0: any free one")
-    parser.add_argument(
-        "--source",
-        type=data_argument,
-        help="the device's own camera: camera:NUMBER (0 is the first) or video:FILE; needs OpenCV",
-    )
-    parser.add_argument(
-        "--every", metavar="N", type=int, default=1, help="step between the frames taken from --source: every N-th"
+    add_camera(parser, "camera of the device itself")
+    add_watch(
+        parser,
+        AGREE,
+        True,
+        "predictions of --source in a row that must agree before the events call one settled",
     )
     parser.add_argument("--rate", type=float, default=RATE, help="predictions of --source a second, at most")
     parser.add_argument("--lessons", type=float, default=LESSONS, help="lessons and other changes a second, at most")

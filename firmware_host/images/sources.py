@@ -1,26 +1,25 @@
-"""Where images come from: files, folders, paths on standard input, a camera or a video; one at a time."""
+"""Where images come from: files, folders, paths on standard input, cameras and videos; one at a time."""
 
 from __future__ import annotations
 
 import os
-import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
-from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import NamedTuple, Union
 
 from firmware_host.bundle import DeviceError
 from firmware_host.images import ImageLike
+from firmware_host.images.cameras import DamagedError, kind_of, shown
+from firmware_host.images.cameras.kind import Takes
 from firmware_host.images.labelled import STANDARD_INPUT, standard_input_paths
-from firmware_host.process_memory import check_fits
+from firmware_host.images.region import WHOLE, Region
 from firmware_host.shared.folders import image_files
-from firmware_host.terminal import without_runtime_chatter
 
-__all__ = ["NamedImage", "frames", "good_images", "is_one_file", "named_images"]
+__all__ = ["NamedImage", "frames", "good_images", "has_end", "is_one_file", "named_images"]
 
-CAMERA = re.compile("[0-9]{1,3}")
-SOURCE = "use camera:NUMBER (0 is the first) or video:FILE"
-VIDEO_BYTES = 48  # a pixel: frames that the decoder holds and ours (measured: 22 with MPEG-4, 15 with Motion JPEG)
+DAMAGED = 50  # frames in a row after which a camera is lost
 
 
 class NamedImage(NamedTuple):
@@ -74,66 +73,62 @@ def _files(paths: Iterable[str]) -> Iterator[NamedImage]:
 
 
 def frames(
-    source: str, every: int = 1, count: int | None = None, max_memory_mb: float | None = None
+    source: str,
+    every: int = 1,
+    count: int | None = None,
+    max_memory_mb: float | None = None,
+    region: Region | None = None,
+    per_second: float | None = None,
 ) -> Iterator[NamedImage]:
     """Open a camera or a video and return its frames, uint8 RGB [h, w, 3], named SOURCE#INDEX from 0 on.
 
     Args:
-        source: `camera:NUMBER` or `video:FILE`.
+        source: one of the forms of `firmware_host.images.cameras.KINDS`, such as `picamera` or `video:FILE`.
         every: take each `every`-th frame.
         count: end after so many frames taken; None: when the video ends, a camera never does.
         max_memory_mb: limit of the whole process in MiB, which a frame is checked against; None: none.
+        region: the part of every frame that is returned; None: all of it.
+        per_second: take so many a second at most: of a camera the newest, and a video is played more slowly; None: all.
 
     Raises:
         DeviceError: before the first frame, for a source that is not one of these, does not open or is too large, and
-            when OpenCV is not installed; later for a camera that stops.
+            when a package that it needs is not installed; later for a camera that is lost.
     """
     if every < 1:
         raise DeviceError(f"every is {every}: use 1 or more")
     if count is not None and count < 1:
         raise DeviceError(f"frames is {count}: use 1 or more")
-    kind, _, place = source.partition(":")
-    if kind not in ("camera", "video") or not place or (kind == "camera" and not CAMERA.fullmatch(place)):
-        raise DeviceError(f"source is {source!r}: {SOURCE}")
-    if kind == "video" and not Path(place).is_file():
-        raise DeviceError(f"video {place} does not exist or is not a file: check the path")
-    cv2 = _opencv()
-    with without_runtime_chatter(b""):  # our one line says it
-        capture = cv2.VideoCapture(int(place) if kind == "camera" else place)
-    if not capture.isOpened():
-        remedy = "check that it is plugged in and not in use" if kind == "camera" else "give one that OpenCV reads"
-        raise DeviceError(f"{kind} {place} does not open: {remedy}")
-    if max_memory_mb is not None:
-        width, height = (int(capture.get(what)) for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        check_fits(f"{kind} {place} ({width} x {height} pixels)", VIDEO_BYTES * width * height, max_memory_mb)
-    return islice(_read_frames(capture, source, every), count)
+    kind = kind_of(source)
+    apart = 0.0 if per_second is None else 1.0 / per_second
+    return islice(_taken(kind.open(source, max_memory_mb), source, every, region or WHOLE, apart), count)
 
 
-def _read_frames(capture: Any, source: str, every: int) -> Iterator[NamedImage]:
-    index = 0
-    try:
-        while capture.grab():
-            if index % every == 0:
-                good, frame = capture.retrieve()  # BGR
-                name = f"{source}#{index}"
-                yield NamedImage(
-                    name, frame[:, :, ::-1] if good else DeviceError(f"frame {name} is damaged: leave it out")
-                )
-            index += 1
-    finally:
-        capture.release()
-    if index == 0 or source.startswith("camera:"):
-        raise DeviceError(f"{source} gave {'no frame' if index == 0 else f'no more after {index} frames'}: check it")
+def has_end(source: str) -> bool:
+    """Return whether a source comes to an end by itself; raises DeviceError for one that is none."""
+    return kind_of(source).ends
 
 
-def _opencv() -> Any:
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent
-    try:
-        import cv2
-    except ImportError as error:
-        reason = " ".join(str(error).split())
-        raise DeviceError(
-            f'a camera or a video needs OpenCV ({reason}): install it with pip install "keras-cbpnet[video]"'
-        ) from None
-    return cv2
+def _taken(given: Takes, source: str, every: int, region: Region, apart: float) -> Iterator[NamedImage]:
+    """Yield the frames that are taken, at least `apart` seconds from one to the next."""
+    called, ends, index, due, damaged = shown(source), has_end(source), -1, 0.0, 0
+    with closing(given):
+        for index, take in enumerate(given):
+            early = due - time.monotonic()
+            if index % every or (early > 0.0 and not ends):
+                continue
+            if early > 0.0:
+                time.sleep(early)
+            due = time.monotonic() + apart
+            name = f"{called}#{index}"
+            try:
+                image = NamedImage(name, region.cut(take()))
+                damaged = 0
+            except DamagedError:
+                image = NamedImage(name, DeviceError(f"frame {name} is damaged: leave it out"))
+                damaged += 1
+            yield image
+            if damaged >= DAMAGED and not ends:
+                raise DeviceError(f"{called} gave {DAMAGED} damaged frames in a row: check it")
+    if not ends or index < 0:
+        gave = "no frame" if index < 0 else f"no more after {index + 1} frames"
+        raise DeviceError(f"{called} gave {gave}: check it")

@@ -19,9 +19,14 @@ HEARTBEAT_S = 15.0  # so that a listener who is gone is noticed
 
 
 class Hub:
-    """Tells events from any thread to listeners in any event loop."""
+    """Tells events from any thread to listeners in any event loop.
+
+    Attributes:
+        joined: number of listeners that have come so far.
+    """
 
     def __init__(self) -> None:
+        self.joined = 0
         self._lock = threading.Lock()
         self._listeners: list[_Listener] = []
         self._closed = False
@@ -51,6 +56,7 @@ class Hub:
         listener = _Listener()
         with self._lock:
             self._listeners.append(listener)
+            self.joined += 1
             if self._closed:
                 listener.tell(None)
         try:

@@ -1,4 +1,4 @@
-"""The device's own camera: read all the time in its own thread, predicted a few times a second, reopened when lost."""
+"""The device's own camera: read all the time in its own thread, predicted where something moves, reopened when lost."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from firmware_host.bundle import DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.images import load_image
 from firmware_host.images.sources import NamedImage
+from firmware_host.images.watch import Watch
 from firmware_host.serve.refusals import RefusedError
 from firmware_host.serve.service import Service
 
@@ -35,17 +36,24 @@ class Live:
 
     Args:
         service: predicts the frames.
-        source: the camera's name, as the user gave it.
+        source: the camera's name, as it may be shown.
         opened: opens the camera and gives its frames; raises DeviceError where that fails or it stops.
         per_second: predictions a second at most.
+        watch: which frames are worth one, and when the answer is settled.
     """
 
     def __init__(
-        self, service: Service, source: str, opened: Callable[[], Iterator[NamedImage]], per_second: float
+        self,
+        service: Service,
+        source: str,
+        opened: Callable[[], Iterator[NamedImage]],
+        per_second: float,
+        watch: Watch,
     ) -> None:
         self.source = source
         self.error: Optional[str] = None
         self._service, self._opened, self._apart = service, opened, 1.0 / per_second
+        self._watch, self._since, self._losses = watch, (0, 0, 0), 0
         self._frame: Optional[Frame] = None
         self._asked = False  # a prediction waits for its turn
         self._stopped = threading.Event()
@@ -75,6 +83,7 @@ class Live:
                     wait = RETRY_S
             except DeviceError as error:
                 self._frame, self.error = None, str(error)
+                self._losses += 1
                 logger.warning("camera lost: %s", error)
                 self._service.hub.publish("camera", {"source": self.source, "error": self.error})
                 self._stopped.wait(wait)
@@ -82,7 +91,7 @@ class Live:
 
     def _read(self, frames: Iterator[NamedImage]) -> bool:
         """Take in frames until there is no more; return whether there was one."""
-        number, due, video = 0, 0.0, self.source.startswith("video:")
+        number, due = 0, 0.0
         for named in frames:
             if self._stopped.is_set():
                 break
@@ -94,8 +103,6 @@ class Live:
                 self._service.hub.publish("camera", {"source": self.source, "error": None})
             number = (0 if self._frame is None else self._frame.number) + 1
             self._frame = Frame(number, image)
-            if video:  # a file would be over at once
-                self._stopped.wait(max(due - time.monotonic(), 0.0))
             if time.monotonic() >= due and not self._asked:
                 due = time.monotonic() + self._apart
                 self._ask()
@@ -110,11 +117,15 @@ class Live:
 
     def _predict(self) -> None:
         self._asked = False
-        frame, device = self._frame, self._service.device
+        frame, service = self._frame, self._service
         if frame is None:
             return
-        if not device.classes:
-            self._service.hub.publish("frame", {"frame": frame.number})  # there is nothing else to say of it yet
+        since = (service.revision, service.hub.joined, self._losses)
+        if since != self._since:  # what was said before is not what is said now, or somebody has not heard it
+            self._watch.forget()
+            self._since = since
+        if not service.device.classes or not self._watch.wants(frame.image):
+            service.hub.publish("frame", {"frame": frame.number})  # there is nothing else to say of it
             return
-        pixels = load_image(frame.image, device.bundle.image_size, device.max_memory_mb)
-        self._service.predict(pixels, "camera", frame.number)
+        pixels = load_image(frame.image, service.device.bundle.image_size, service.device.max_memory_mb)
+        service.predict(pixels, "camera", frame.number, self._watch)

@@ -14,6 +14,7 @@ from typing import Any, Optional, TypeVar
 from firmware_host.bundle import DeviceError
 from firmware_host.device import Device, Prediction
 from firmware_host.engines.protocol import Array
+from firmware_host.images.watch import Watch
 from firmware_host.process_memory import resident_memory_mb
 from firmware_host.serve.events import Hub
 from firmware_host.serve.pictures import Pictures
@@ -68,8 +69,10 @@ class Service:
         self._pool.shutdown(wait=True)
         self.device.close()
 
-    def predict(self, pixels: Array, source: str, frame: Optional[int] = None) -> dict[str, Any]:
-        """Predict pixels [H, W, 3], tell everybody and return the record."""
+    def predict(
+        self, pixels: Array, source: str, frame: Optional[int] = None, watch: Optional[Watch] = None
+    ) -> dict[str, Any]:
+        """Predict pixels [H, W, 3], tell everybody and return the record; `watch` says whether it is settled."""
         found = self.device.predict(pixels)
         none = self._none_of_these(found)
         record = {
@@ -80,6 +83,7 @@ class Service:
             "revision": self.revision,
             "source": source,
             "frame": frame,
+            "settled": watch is None or watch.hear(found.label if found.known else None),
         }
         self.latency_ms = found.latency_ms
         self.counts["predictions"] += 1

@@ -46,8 +46,8 @@ def test_bad_sources(predict, opencv, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "closed.avi").write_text("")
     for arguments, message in {
-        ("--source", "usb"): "source is 'usb': use camera:NUMBER (0 is the first) or video:FILE",
-        ("--source", "camera:front"): "source is 'camera:front': use camera:NUMBER",
+        ("--source", "usb"): "source is 'usb': use picamera[:NUMBER], camera:NUMBER, video:FILE, rtsp://HOST/..., ",
+        ("--source", "camera:front"): "source is 'camera:front': use picamera[:NUMBER], camera:NUMBER",
         ("--source", "video:"): "what follows video: is empty: give a path",
         ("--source", "video:none.avi"): "video none.avi does not exist or is not a file: check the path",
         ("--source", "video:closed.avi"): "video closed.avi does not open: give one that OpenCV reads",

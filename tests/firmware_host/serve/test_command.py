@@ -26,7 +26,7 @@ from .conftest import JSON, Client
         (["--port", "99999"], "port is 99999: use a number from 1 to 65535"),
         (["--lessons", "0"], "lessons is 0.0: use a number above 0"),
         (["--rate", "nan"], "rate is nan"),
-        (["--source", "webcam"], "source is 'webcam': use camera:NUMBER"),
+        (["--source", "webcam"], "source is 'webcam': use picamera"),
     ],
 )
 def test_bad_input_is_one_line(bundle, capsys, more, words):

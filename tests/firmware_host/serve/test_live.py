@@ -11,13 +11,14 @@ from PIL import Image
 from firmware_host import DeviceError
 from firmware_host.images import load_image
 from firmware_host.images.sources import NamedImage
+from firmware_host.images.watch import Watch
 from firmware_host.serve import live as module
 from firmware_host.serve.live import Live
 
 
 @pytest.fixture
 def start(serve, monkeypatch):
-    """start(folder): a server with a camera, and the queue of what that gives: pixels, or the error it stops with."""
+    """start(folder, watch): a server with a camera, and the queue of what that gives: pixels, or the error it stops with."""
     monkeypatch.setattr(module, "RETRY_S", 0.01)
     given, ended = queue.Queue(), threading.Event()
 
@@ -31,8 +32,8 @@ def start(serve, monkeypatch):
                 raise image
             yield NamedImage("camera:0#1", image)
 
-    def start(folder=None):
-        return serve(folder, live=lambda service: Live(service, "camera:0", frames, 1e6)).client, given
+    def start(folder=None, watch=None):
+        return serve(folder, live=lambda service: Live(service, "camera:0", frames, 1e6, watch or Watch())).client, given
 
     yield start
     ended.set()
