@@ -7,6 +7,7 @@ from firmware_host.bundle.contract import (
     PAPERS,
     SCHEMA_VERSION,
     STATE_SCHEMA_VERSION,
+    file_shape,
     state_shapes,
     version_line,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "ClassStatistics",
     "DeviceError",
     "canonical_text",
+    "file_shape",
     "manifest_sha256",
     "read_bundle",
     "state_shapes",

@@ -5,7 +5,7 @@ Dimensions: d features, h hidden units, C class slots. A shape is written as its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from firmware_host.shared.errors import BundleError
@@ -22,12 +22,13 @@ __all__ = [
     "STATE_SCHEMA_VERSION",
     "Block",
     "axes",
+    "file_shape",
     "state_letters",
     "state_shapes",
     "version_line",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # from 2 on the head's file gives and takes the scalars of its state as [1]
 STATE_SCHEMA_VERSION = 2  # of what a device learned, beside a bundle
 FILES = (
     "manifest.json",
@@ -104,6 +105,11 @@ def state_shapes(block: str, d: int, h: int, C: int, optimizer: str = "adam") ->
     sizes = {"d": d, "h": h, "C": C}
     tensors = state_letters(block, optimizer)
     return {name: tuple(sizes[letter] for letter in letters) for name, letters in tensors.items()}
+
+
+def file_shape(shape: Sequence[int]) -> Shape:
+    """Return the shape under which head.tflite gives and takes a state tensor: a scalar is [1] there."""
+    return tuple(shape) or (1,)
 
 
 def version_line(program: str) -> str:

@@ -25,7 +25,7 @@ __all__ = [
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 # From each older schema version to the next: bundles live for years, and every version is read. Each has golden files
 # in tests/firmware_host/golden.
-UPGRADES: dict[int, Upgrade] = {}
+UPGRADES: dict[int, Upgrade] = {1: lambda manifest: {**manifest, "schema_version": 2}}
 READ_VERSIONS = (*UPGRADES, SCHEMA_VERSION)
 
 

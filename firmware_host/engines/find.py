@@ -21,7 +21,7 @@ __all__ = ["Runtime", "find_runtime", "open_backbone", "open_head"]
 
 
 class Runtime(NamedTuple):
-    """The runtime in use: the name the user sees, its Interpreter class, and the table's entry."""
+    """The runtime in use: the name the user sees, the class that loads a file, and the table's entry."""
 
     name: str
     interpreter: Any
@@ -46,7 +46,7 @@ def find_runtime(name: str = AUTO) -> Runtime:
             continue
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # NumPy 2 writes a page about a module built for NumPy 1
-                interpreter = importlib.import_module(str(entry.module)).Interpreter
+                interpreter = getattr(importlib.import_module(str(entry.module)), entry.interface)
         except Exception as error:  # a wheel for another NumPy or processor fails with any kind of error
             reasons.append(_reason(candidate, entry, error))
             continue

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.bundle import Bundle, DeviceError, file_shape
 from firmware_host.engines.backbone import Backbone
 from firmware_host.engines.protocol import Array, HeadState, TrainResult
 from firmware_host.engines.unsigned import PlainRunner
@@ -19,21 +19,27 @@ from firmware_host.engines.unsigned import PlainRunner
 if TYPE_CHECKING:
     from firmware_host.engines.find import Runtime
 
-__all__ = ["InterpreterHead", "open_backbone", "open_head"]
+__all__ = ["InterpreterHead", "open_backbone", "open_head", "scalars_have_an_axis"]
 
 Tensors = dict[str, tuple[tuple[int, ...], str]]
 
 
 class InterpreterHead:
-    """The head of a bundle run by an interpreter, through its five signatures."""
+    """The head of a bundle run by an interpreter, through its five signatures.
 
-    def __init__(self, interpreter: Any, names: tuple[str, ...]) -> None:
+    Args:
+        interpreter: with allocated tensors.
+        shapes: of every state tensor by name; the file may hold scalars as [1].
+    """
+
+    def __init__(self, interpreter: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._infer = interpreter.get_signature_runner("infer")
         self._observe = interpreter.get_signature_runner("observe")
         self._train = interpreter.get_signature_runner("train")
         self._get_state = interpreter.get_signature_runner("get_state")
         self._set_state = interpreter.get_signature_runner("set_state")
-        self._names = names
+        self._shapes = shapes
+        self._taken = {name: tuple(each["shape"]) for name, each in self._set_state.get_input_details().items()}
         self.get_state()  # runs the graph's one-time initialisation before anybody sets a state
 
     def infer(self, feature: Array) -> tuple[Array, Array]:
@@ -59,14 +65,14 @@ class InterpreterHead:
     def get_state(self) -> HeadState:
         """Return a copy of every state tensor by name."""
         outputs = self._get_state()
-        return {name: np.array(outputs[name]) for name in self._names}
+        return {name: np.array(outputs[name]).reshape(shape) for name, shape in self._shapes.items()}
 
     def set_state(self, state: Mapping[str, Array]) -> None:
         """Replace every state tensor; raises DeviceError when one is missing."""
-        for name in self._names:
+        for name in self._shapes:
             if name not in state:
-                raise DeviceError(f"state tensor {name!r} is missing: give all of {', '.join(self._names)}")
-        self._set_state(**{name: np.array(state[name], np.float32) for name in self._names})
+                raise DeviceError(f"state tensor {name!r} is missing: give all of {', '.join(self._shapes)}")
+        self._set_state(**{name: np.array(state[name], np.float32).reshape(self._taken[name]) for name in self._shapes})
 
 
 def open_backbone(bundle: Bundle, runtime: Runtime, threads: int) -> Backbone:
@@ -86,14 +92,26 @@ def open_head(bundle: Bundle, runtime: Runtime, threads: int) -> InterpreterHead
     interpreter = _open(bundle, "head.tflite", runtime, threads)
     if not hasattr(interpreter, "get_signature_runner"):
         raise DeviceError(f"{runtime.name} is too old to run the head's signatures: use --runtime numpy")
-    for signature, (inputs, outputs) in _head_signatures(bundle).items():
+    shapes = bundle.state_shapes
+    stored = (
+        {name: file_shape(shape) for name, shape in shapes.items()} if scalars_have_an_axis(interpreter) else shapes
+    )
+    for signature, (inputs, outputs) in _head_signatures(bundle, stored).items():
         _check_signature(bundle, "head.tflite", interpreter, signature, inputs, outputs)
-    return InterpreterHead(interpreter, tuple(bundle.state_shapes))
+    return InterpreterHead(interpreter, shapes)
 
 
-def _head_signatures(bundle: Bundle) -> dict[str, tuple[Tensors, Tensors]]:
+def scalars_have_an_axis(interpreter: Any) -> bool:
+    """Return whether a head's file holds the scalars of its state as [1], as of bundle schema 2."""
+    if "get_state" not in interpreter.get_signature_list():
+        return True
+    step = interpreter.get_signature_runner("get_state").get_output_details().get("step", {"shape": [1]})
+    return len(step["shape"]) > 0
+
+
+def _head_signatures(bundle: Bundle, stored: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[Tensors, Tensors]]:
     d, B, C = bundle.feature_size, int(bundle.head["batch"]), bundle.slots
-    state: Tensors = {name: (shape, "float32") for name, shape in bundle.state_shapes.items()}
+    state: Tensors = {name: (shape, "float32") for name, shape in stored.items()}
     rows: Tensors = {"feature": ((B, d), "float32"), "label": ((B,), "int32")}
     step: Tensors = {"class_mask": ((C,), "float32"), "learning_rate": ((), "float32"), "fresh": ((d,), "float32")}
     result: Tensors = {"loss": ((), "float32"), "accuracy": ((), "float32"), "replaced": ((), "int32")}
@@ -111,8 +129,8 @@ def _open(bundle: Bundle, name: str, runtime: Runtime, threads: int) -> Any:
     if threads < 1:
         raise DeviceError(f"threads is {threads}: use 1 or more")
     plain: dict[str, Any] = {}
-    if name == "head.tflite" and bundle.optimizer == "sgd" and not runtime.entry.exact_sgd:
-        resolvers = importlib.import_module(str(runtime.entry.module)).OpResolverType
+    if name == "head.tflite" and bundle.optimizer == "sgd" and runtime.entry.sgd_resolvers is not None:
+        resolvers = importlib.import_module(runtime.entry.sgd_resolvers).OpResolverType
         plain["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = runtime.interpreter(model_path=str(bundle.file(name)), num_threads=threads, **plain)

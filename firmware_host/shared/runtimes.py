@@ -29,14 +29,16 @@ class RuntimeEntry(NamedTuple):
     """How to find a runtime and what it does.
 
     Args:
-        module: the Python module to import, which has the class `Interpreter`; None: whichever `auto` finds.
+        module: the Python module to import, which has the class `interface`; None: whichever `auto` finds.
         extra: of the distribution keras-cbpnet, which installs it.
         automatic: whether `auto` takes it; the host verifies bundles with all of these.
         heads: whether it runs the head; if not, NumPy does.
         not_after: a module in whose process it cannot be loaded any more.
         numpy_1: whether it was built for NumPy 1 and does not import under NumPy 2.
-        exact_sgd: whether its default delegate computes a head with the optimizer `sgd` rightly.
+        sgd_resolvers: a module whose `OpResolverType` goes without the default delegate, where that computes a head
+            with the optimizer `sgd` wrongly.
         engine: the module that opens a backbone and a head with it.
+        interface: the class of `module` that loads a .tflite file.
     """
 
     module: str | None
@@ -45,17 +47,27 @@ class RuntimeEntry(NamedTuple):
     heads: bool = True
     not_after: str | None = None
     numpy_1: bool = False
-    exact_sgd: bool = True
+    sgd_resolvers: str | None = None
     engine: str = "firmware_host.engines.interpreter"
+    interface: str = "Interpreter"
 
 
 RUNTIMES: Mapping[str, RuntimeEntry] = {  # `auto` takes the first that there is: the faster one first
     # LiteRT 2.3's default delegate computes a head with sgd wrongly from the second step on.
-    "ai_edge_litert": RuntimeEntry("ai_edge_litert.interpreter", "device", automatic=True, exact_sgd=False),
+    "ai_edge_litert": RuntimeEntry(
+        "ai_edge_litert.interpreter", "device", automatic=True, sgd_resolvers="ai_edge_litert.interpreter"
+    ),
     "tflite_runtime": RuntimeEntry(
         "tflite_runtime.interpreter", "device-legacy", automatic=True, not_after="tensorflow", numpy_1=True
     ),
     "numpy": RuntimeEntry(None, "device", heads=False),
+    "litert_compiled": RuntimeEntry(  # LiteRT's newer interface, which is to outlive the other
+        "ai_edge_litert.compiled_model",
+        "device",
+        sgd_resolvers="ai_edge_litert.interpreter",
+        engine="firmware_host.engines.compiled",
+        interface="CompiledModel",
+    ),
     # what a microcontroller runs, for the files of --target micro
     "tflm": RuntimeEntry("tflite_micro.python.tflite_micro.runtime", "micro", engine="firmware_host.engines.tflm"),
 }
@@ -77,9 +89,14 @@ def installed_interpreters() -> tuple[str, ...]:
 
 
 def installed_runtimes() -> dict[str, str]:
-    """Return each runtime whose package is installed here, and its version ("" if unknown); nothing is imported."""
-    packages = {name: (entry.module or name).partition(".")[0] for name, entry in RUNTIMES.items()}
-    return {name: _version(package) for name, package in packages.items() if importlib.util.find_spec(package)}
+    """Return each runtime whose package is installed here, and its version ("" if unknown); nothing is imported.
+
+    Of those that come in one package it is the first.
+    """
+    packages: dict[str, str] = {}
+    for name, entry in RUNTIMES.items():
+        packages.setdefault((entry.module or name).partition(".")[0], name)
+    return {name: _version(package) for package, name in packages.items() if importlib.util.find_spec(package)}
 
 
 def runtimes_line(*libraries: str) -> str:

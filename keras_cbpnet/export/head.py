@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from firmware_host.bundle import file_shape
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.converter import convert_stateful
 from keras_cbpnet.export.tflite_file.naming import named
@@ -75,13 +76,13 @@ class HeadModule(tf.Module):
         return {name: result[name] for name in ("loss", "accuracy", "replaced")}
 
     def get_state(self) -> dict[str, Any]:
-        """Return every state tensor by name."""
-        return {name: tf.identity(value) for name, value in self._values().items()}
+        """Return every state tensor by name, a scalar as [1]: LiteRT's `CompiledModel` gives wrong scalars of state."""
+        return {name: tf.reshape(value, file_shape(value.shape)) for name, value in self._values().items()}
 
     def set_state(self, **state: Any) -> dict[str, Any]:
-        """Set every state tensor by name -> `ok` []."""
-        self._assign(state)
-        return {"ok": state["step"] * 0.0 + 1.0}
+        """Set every state tensor by name, shapes as `get_state` gives them -> `ok` []."""
+        self._assign({name: tf.reshape(value, self.state[name].shape) for name, value in state.items()})
+        return {"ok": tf.reduce_sum(state["step"]) * 0.0 + 1.0}
 
 
 def convert_head(head: CBPHead) -> bytes:
@@ -94,7 +95,7 @@ def convert_head(head: CBPHead) -> bytes:
 
     rows = [spec("feature", c.batch, d), spec("label", c.batch, dtype=tf.int32)]
     step = [spec("class_mask", c.slots), spec("learning_rate"), spec("fresh", d)]
-    state = {name: spec(name, *variable.shape) for name, variable in module.state.items()}
+    state = {name: spec(name, *file_shape(variable.shape)) for name, variable in module.state.items()}
     signatures = {
         "infer": tf.function(module.infer).get_concrete_function(spec("feature", 1, d)),
         "observe": tf.function(module.observe).get_concrete_function(*rows),

@@ -165,7 +165,7 @@ def run_head(
     Raises:
         UserError: the runtime could not run the file; the message ends with what it said.
     """
-    plain = "plain" if optimizer == "sgd" and not RUNTIMES[runtime].exact_sgd else ""
+    plain = "plain" if optimizer == "sgd" and RUNTIMES[runtime].sgd_resolvers is not None else ""
     parts = {"loss": (), "replaced": (), **{name: shapes[name] for name in sorted(shapes)}}
     ends = np.cumsum([int(np.prod(shape)) for shape in parts.values()])
     with tempfile.TemporaryDirectory() as name:

@@ -1,6 +1,7 @@
-"""Feed a head.tflite and the NumPy engine the same batches: run_head.py RUNTIME FOLDER, in a process of its own.
+"""Feed a head.tflite and the NumPy engine the same batches: run_head.py RUNTIME FOLDER OPTIMIZER DELEGATES.
 
-FOLDER holds <block>.tflite and <block>.npz, the start state; prints one line of JSON per block.
+In a process of its own. FOLDER holds <block>.tflite and <block>.npz, the start state; prints a line of JSON per block.
+DELEGATES: `default` or `none`.
 """
 
 from __future__ import annotations
@@ -13,21 +14,30 @@ from pathlib import Path
 import numpy as np
 from helpers.head_case import Case
 
+from firmware_host.engines.compiled import CompiledInterpreter
+from firmware_host.shared.runtimes import RUNTIMES
+
 
 def compare(interpreter, case, start, steps=200):
     runner = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
     engine, report = case.numpy_head(start), {"signatures": sorted(runner)}
 
-    shipped = runner["get_state"]()
+    def get_state():
+        return {name: each.reshape(start[name].shape) for name, each in runner["get_state"]().items()}
+
+    def set_state(state):
+        return runner["set_state"](**{name: each.reshape(each.shape or 1) for name, each in state.items()})
+
+    shipped = get_state()
     report["start_error"] = max(float(np.abs(shipped[name] - start[name]).max()) for name in start)
     report["names"] = sorted(shipped)
 
     rng = np.random.default_rng(5)
     other = {name: rng.normal(size=value.shape).astype(np.float32) for name, value in start.items()}
-    report["set_ok"] = float(runner["set_state"](**other)["ok"])
-    found = runner["get_state"]()
+    report["set_ok"] = float(set_state(other)["ok"])
+    found = get_state()
     report["set_error"] = max(float(np.abs(found[name] - other[name]).max()) for name in start)
-    runner["set_state"](**start)
+    set_state(start)
 
     def infer_error(feature):
         errors = []
@@ -50,20 +60,32 @@ def compare(interpreter, case, start, steps=200):
         accuracy_error = max(accuracy_error, abs(float(found["accuracy"]) - expected.accuracy))
         mismatches += int(found["replaced"]) != expected.replaced
         rebirths += expected.replaced >= 0
-        state = runner["get_state"]()
+        state = get_state()
         state_error = max(state_error, *(float(np.abs(state[n] - v).max()) for n, v in engine.state.items()))
     infer_errors.append(infer_error(feature))
     report.update(state_error=state_error, loss_error=loss_error, accuracy_error=accuracy_error)
     return {**report, "mismatches": mismatches, "rebirths": rebirths, "infer_error": max(infer_errors)}
 
 
+def opened(runtime, path, delegates):
+    entry, plain = RUNTIMES[runtime], {}
+    if delegates == "none":
+        resolvers = importlib.import_module(entry.sgd_resolvers).OpResolverType
+        plain["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    load = getattr(importlib.import_module(entry.module), entry.interface)
+    if runtime == "litert_compiled":
+        return CompiledInterpreter(load, str(path), 1, **plain)
+    return load(model_path=str(path), num_threads=1, **plain)
+
+
 def main():
-    interpreter_class = importlib.import_module(f"{sys.argv[1]}.interpreter").Interpreter
-    for path in sorted(Path(sys.argv[2]).glob("*.tflite")):
-        case = Case(path.stem, 32, 16, 12, 8, {})
+    runtime, folder, optimizer, delegates = sys.argv[1:]
+    for path in sorted(Path(folder).glob("*.tflite")):
         with np.load(path.with_suffix(".npz")) as file:
             start = dict(file)
-        interpreter = interpreter_class(model_path=str(path), num_threads=1)
+        interpreter = opened(runtime, path, delegates)
+        (batch,) = interpreter.get_signature_runner("train").get_input_details()["label"]["shape"]
+        case = Case(path.stem, *start["w1"].shape, len(start["class_mask"]), int(batch), {"optimizer": optimizer})
         sys.stdout.write(json.dumps({"block": path.stem, **compare(interpreter, case, start)}) + "\n")
 
 

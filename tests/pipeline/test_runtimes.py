@@ -15,10 +15,12 @@ from PIL.PngImagePlugin import PngInfo
 from runtimes.check_bundle import digest
 from runtimes.environments import PYTHONS, UnavailableError, aarch64, environment, pythons
 
+from firmware_host.shared.runtimes import RUNTIMES as TABLE
 from firmware_host.shared.runtimes import interpreters
 
 CHECK = TESTS / "runtimes" / "check_bundle.py"
 RUNTIMES = interpreters()
+CASES = [("newest", "int8"), ("newest", "hybrid"), ("oldest", "int8")]  # packages, recipe
 TOLERANCE = 1e-4
 
 
@@ -86,10 +88,11 @@ def available(make, *arguments):
         pytest.skip(str(reason))
 
 
-@pytest.mark.parametrize("runtime", [*RUNTIMES, "numpy"])
+@pytest.mark.parametrize("runtime", [*RUNTIMES, "litert_compiled", "numpy"])
 def test_this_environment(int8, here, tmp_path, runtime):
-    if runtime != "numpy" and not importlib.util.find_spec(runtime):
-        pytest.skip(f"{runtime} is not installed")
+    package = (TABLE[runtime].module or "numpy").partition(".")[0]
+    if not importlib.util.find_spec(package):
+        pytest.skip(f"{package} is not installed")
     result, state = check([sys.executable], int8, runtime, tmp_path)
     assert result["ok"]
     assert_same(state, here("int8", "ai_edge_litert"))
@@ -97,14 +100,23 @@ def test_this_environment(int8, here, tmp_path, runtime):
 
 
 @pytest.mark.skipif(not os.environ.get("TEST_RUNTIMES"), reason="other Pythons: make test-runtimes")
-@pytest.mark.parametrize(("age", "recipe"), [("newest", "int8"), ("newest", "hybrid"), ("oldest", "int8")])
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    ("runtime", "age", "recipe"),
+    [
+        *((runtime, *each) for runtime in RUNTIMES for each in CASES),
+        ("litert_compiled", "newest", "int8"),
+        ("litert_compiled", "newest", "hybrid"),
+    ],
+)
 @pytest.mark.parametrize("version", PYTHONS)
 def test_other_pythons(bundles, here, images, tmp_path, version, runtime, age, recipe):
     found = pythons()
     if version not in found:
         pytest.skip(f"no Python {version} under pyenv or on the PATH")
-    command = available(environment, found[version], version, runtime, age)
+    if (runtime, version) == ("litert_compiled", "3.9"):
+        pytest.skip("LiteRT 1.4, the last for Python 3.9, has no options for a compiled model")
+    packages = "ai_edge_litert" if runtime == "litert_compiled" else runtime
+    command = available(environment, found[version], version, packages, age)
     result, state = check(command, bundles(recipe), runtime, tmp_path, images)
     assert result["pixels"] == [digest(image) for image in images]
     assert result["ok"], result

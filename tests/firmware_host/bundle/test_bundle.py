@@ -181,10 +181,12 @@ def test_arrays_are_chosen_by_prefix(bundle):
     np.testing.assert_array_equal(state["w1"], opened.arrays("golden.npz")["state.w1"])
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, True])
+@pytest.mark.parametrize("version", [0, 3, "1", None, True])
 def test_another_schema_version_is_refused_with_the_remedy(make, bundle, version):
     make.rewrite_manifest(bundle, lambda manifest: manifest.update(schema_version=version))
-    with pytest.raises(BundleError, match=f"schema version {version!r}, this firmware_host reads 1: convert the run"):
+    with pytest.raises(
+        BundleError, match=f"schema version {version!r}, this firmware_host reads 1 and 2: convert the run"
+    ):
         read_bundle(bundle)
 
 

@@ -1,10 +1,10 @@
 """Makes golden files: a bundle and a state as today's tree writes them, and what they say of given features.
 
-    python tests/firmware_host/golden/make.py plain|surprised|banked
+    python tests/firmware_host/golden/make.py plain|axis|surprised|banked
 
 Needs no TensorFlow. Files that are here stay as they are: whatever was shipped once must be read for ever. When a
 schema version rises, run this after the change and keep the result beside the older files. `plain/state_1.npz` was
-written by version 0.1.0.
+written by version 0.1.0, and `head_1.tflite`, a head for an interpreter of the size of these, by bundle schema 1.
 """
 
 import importlib.util
@@ -19,6 +19,7 @@ from firmware_host.bundle import SCHEMA_VERSION, STATE_SCHEMA_VERSION
 HERE = Path(__file__).parent
 HEADS = {
     "plain": {"block": "prototype"},
+    "axis": {"block": "prototype"},  # of bundle schema 2, whose head.tflite has scalars as [1]
     "banked": {"block": "prototype", "bank": True},
     "surprised": {"block": "mlp", "surprise": {"calming": 50.0, "calm": 20.0}},
 }

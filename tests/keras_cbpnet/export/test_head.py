@@ -13,7 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from helpers.head_case import Case
 from helpers.paths import TESTS
 
-from firmware_host.bundle import BLOCKS, state_shapes
+from firmware_host.bundle import BLOCKS, file_shape, state_shapes
+from firmware_host.shared.runtimes import RUNTIMES
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.head import convert_head, shipped
@@ -26,16 +27,25 @@ D, H, C, B = 32, 16, 12, 8
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory):
     """A folder with <block>.tflite and its start state <block>.npz for each block."""
-    folder = tmp_path_factory.mktemp("heads")
+    return written(tmp_path_factory.mktemp("heads"), "adam")
+
+
+@pytest.fixture(scope="module")
+def sgd_heads(tmp_path_factory):
+    """The same under sgd, of a size at which LiteRT 2.3's default delegate is wrong."""
+    return written(tmp_path_factory.mktemp("sgd_heads"), "sgd", 192, 64, 16, 32)
+
+
+def written(folder, optimizer, d=D, h=H, slots=C, batch=B):
     for block in BLOCKS:
-        case = Case(block, D, H, C, B, {})
+        case = Case(block, d, h, slots, batch, {"optimizer": optimizer})
         layer = CBPHead(HeadConfig(**case.settings), own_step=True)
-        layer.build((None, D))
+        layer.build((None, d))
         mean, scale = case.constants
         layer.feature_mean.assign(mean)
         layer.feature_scale.assign(scale)
         start = case.start()
-        start["class_mean"] = np.random.default_rng(6).normal(0, 0.5, (C, D)).astype(np.float32)
+        start["class_mean"] = np.random.default_rng(6).normal(0, 0.5, (slots, d)).astype(np.float32)
         start["class_count"][:3] = 4
         layer.assign(start)
         (folder / f"{block}.tflite").write_bytes(convert_head(layer))
@@ -68,7 +78,7 @@ def test_only_builtin_operators(heads, block):
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_signatures_of_the_contract(heads, block):
     interpreter = tf.lite.Interpreter(model_content=(heads / f"{block}.tflite").read_bytes())
-    state = {name: (shape, "float32") for name, shape in state_shapes(block, D, H, C).items()}
+    state = {name: (file_shape(shape), "float32") for name, shape in state_shapes(block, D, H, C).items()}
     rows = {"feature": ((B, D), "float32"), "label": ((B,), "int32")}
     step = {"class_mask": ((C,), "float32"), "learning_rate": ((), "float32"), "fresh": ((D,), "float32")}
     ok = {"ok": ((), "float32")}
@@ -102,19 +112,24 @@ def test_every_tensor_is_static(heads, block):
             assert signature is None or -1 not in list(signature), (graph.name, tensor.name)
 
 
-@pytest.mark.parametrize("runtime", ["tflite_runtime", "ai_edge_litert"])
-def test_200_steps_equal_the_numpy_engine(heads, runtime):
-    if not importlib.util.find_spec(runtime):
-        pytest.skip(f"{runtime} is not installed")
-    # In a process of its own: tflite_runtime does not load after TensorFlow.
+def compared(runtime, heads, optimizer, delegates):
+    """How each block differs from NumPy's head, in a process of its own: tflite_runtime does not follow TensorFlow."""
     result = subprocess.run(
-        [sys.executable, TESTS / "helpers" / "run_head.py", runtime, heads],
+        [sys.executable, TESTS / "helpers" / "run_head.py", runtime, heads, optimizer, delegates],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent)))},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    reports = {report["block"]: report for report in map(json.loads, result.stdout.splitlines())}
+    return {report["block"]: report for report in map(json.loads, result.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("runtime", ["tflite_runtime", "ai_edge_litert", "litert_compiled"])
+def test_200_steps_equal_the_numpy_engine(heads, runtime):
+    package = RUNTIMES[runtime].module.partition(".")[0]
+    if not importlib.util.find_spec(package):
+        pytest.skip(f"{package} is not installed")
+    reports = compared(runtime, heads, "adam", "default")
     assert set(reports) == set(BLOCKS)
     for block, report in reports.items():
         assert report["signatures"] == ["get_state", "infer", "observe", "set_state", "train"]
@@ -124,8 +139,23 @@ def test_200_steps_equal_the_numpy_engine(heads, runtime):
         assert report["set_ok"] == 1, block
         assert report["rebirths"] >= 5, block
         assert report["mismatches"] == 0, block
-        for name in ("state_error", "loss_error", "accuracy_error", "infer_error"):
-            assert report[name] <= 1e-4, (block, name, report[name])
+        assert worst(report) <= 1e-4, (block, report)
+
+
+def worst(report):
+    return max(report[name] for name in ("state_error", "loss_error", "accuracy_error", "infer_error"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delegates", ["none", "default"])
+@pytest.mark.parametrize("runtime", ["ai_edge_litert", "litert_compiled"])
+def test_sgd_under_litert(sgd_heads, runtime, delegates):
+    pytest.importorskip("ai_edge_litert")
+    reports = compared(runtime, sgd_heads, "sgd", delegates)
+    wrong = {block for block, report in reports.items() if worst(report) > 1e-4 or report["mismatches"]}
+    known = {"prototype"} if delegates == "default" else set()  # the product goes without delegates
+    assert wrong <= known, "this LiteRT computes sgd wrongly: exclude it in pyproject.toml, or go another way"
+    assert min(report["rebirths"] for report in reports.values()) >= 5
 
 
 @pytest.mark.parametrize("block", BLOCKS)
