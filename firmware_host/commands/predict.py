@@ -39,7 +39,7 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
     With --agree, a line only where so many frames in a row agree on another answer than that of the line before.
     """
     if args.source is None and (args.motion or args.agree is not None):
-        raise DeviceError("--agree and --motion are for the frames of --source: give it")
+        raise DeviceError("--agree and --motion are for the frames of --source: give both")
     watch = Watch(1 if args.agree is None else args.agree, args.motion)
     images = images_given(args, args.images, "IMAGE", "predict")
     device = open_device(args)

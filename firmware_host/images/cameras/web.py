@@ -9,6 +9,7 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+import warnings
 from contextlib import closing
 from functools import partial
 from typing import Any, Optional
@@ -37,7 +38,11 @@ ERRORS = (OSError, http.client.HTTPException, ValueError, BodyError)  # ValueErr
 def open_address(source: str, max_memory_mb: Optional[float]) -> Takes:
     """Open an address and return its frames: as `Kind.open`."""
     need_pillow()
-    name, ask = shown(source), _asking(source)
+    name = shown(source)
+    try:
+        ask = _asking(source)
+    except ValueError as error:
+        raise _lost(name, error) from None
     answer = _answer(name, ask)
     found = answer.headers.get("content-type", "")
     boundary = BOUNDARY.search(found)
@@ -77,7 +82,9 @@ def _decoded(name: str, content: bytes, max_memory_mb: Optional[float]) -> Array
     from PIL import Image, ImageOps
 
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its size: the limit on memory says more
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception:  # of a damaged file any kind of error
         raise DamagedError("not a JPEG or PNG") from None
     with image:
@@ -97,20 +104,20 @@ def _asking(source: str) -> Any:
     """Return what asks a camera for its answer: with user and password where it wants them, and nobody else."""
     parts = urlsplit(source)
     address = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
-    known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    if parts.username is not None:
-        known.add_password(None, address, unquote(parts.username), unquote(parts.password or ""))
-    opener = urllib.request.OpenerDirector()  # without files, FTP and proxies: a camera is on one's own network
-    for handler in (
+    handlers: list[Any] = [
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPBasicAuthHandler(known),
-        urllib.request.HTTPDigestAuthHandler(known),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
-    ):
+    ]
+    if parts.username is not None:
+        known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        known.add_password(None, address, unquote(parts.username), unquote(parts.password or ""))
+        handlers += [urllib.request.HTTPBasicAuthHandler(known), urllib.request.HTTPDigestAuthHandler(known)]
+    opener = urllib.request.OpenerDirector()  # without files, FTP and proxies: a camera is on one's own network
+    for handler in handlers:
         opener.add_handler(handler)
     return partial(opener.open, address, timeout=SILENT_S)
 
