@@ -16,6 +16,7 @@ EXTRAS = {  # of this distribution; for every other package its own name is righ
     "huggingface_hub": "train",
     "h11": "serve",
     "keras": "train",
+    "paho": "mqtt",
     "starlette": "serve",
     "tensorflow": "train",
     "tensorflow_model_optimization": "train",

@@ -1,0 +1,189 @@
+"""`mqtt`: what the camera sees, told to a broker; commands from there; sub-labels for Frigate."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from firmware_host.bundle import DeviceError
+from firmware_host.commands.common import Command, Output, add_camera, add_max_memory, add_watch, open_device
+from firmware_host.device import UNKNOWN_RATE
+from firmware_host.images.cameras import shown
+from firmware_host.images.sources import frames
+from firmware_host.images.watch import Watch
+from firmware_host.shared.arguments import folder_argument, name_argument, path_argument, share_argument
+from firmware_host.shared.names import class_name
+
+if TYPE_CHECKING:
+    from firmware_host.home.home import Place, Tracking
+
+__all__ = ["COMMANDS"]
+
+RATE = 2.0  # predictions of the camera a second
+PICTURES = 5.0  # of the camera a second: so old may be at most what a lesson is about
+AGREE = 3
+DISCOVERY, FRIGATE = "homeassistant", "frigate"
+
+
+def _mqtt(args: argparse.Namespace) -> Iterator[Output]:
+    """Yield where the device is found, then what happens, until the process is told to end."""
+    from firmware_host.home.home import Home
+    from firmware_host.serve.live import Live
+    from firmware_host.serve.service import Service
+
+    _check(args)
+    tracking = _tracking(args)
+    watch = Watch(args.agree, args.motion)
+    opened = partial(frames, args.source, args.every, None, args.max_memory, args.region, max(args.rate, PICTURES))
+    first = None if args.source is None else opened()
+    device = open_device(args)
+    device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
+    device.knowledge.reserve()
+    place = _place(args, device)
+    service = Service(device)
+    live = None if args.source is None else Live(service, shown(args.source), opened, args.rate, watch)
+    home = Home(service, place, live, tracking, args.dataset)
+    yield Output(
+        {"broker": str(place.address), "topic": place.topics.base, "device": place.device.name},
+        f"{place.device.name}: topics {place.topics.base}/..., broker {place.address}",
+    )
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: home.end())
+    try:
+        home.start(first)
+        for line in home.lines():
+            yield Output(line.record(), f"{line.what}: {line.text}", error=not line.ok)
+    finally:
+        home.close()
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.source is None and args.frigate is None and args.dataset is None:
+        raise DeviceError("there is nothing to see: give --source, --frigate or --dataset")
+    if args.password_file is not None and args.username is None:
+        raise DeviceError(f"--password-file {args.password_file} is given without --username: give both")
+    if args.frigate is None and (args.camera or args.label):
+        raise DeviceError("--camera and --label choose among the events of --frigate: give it")
+    if not 0.0 < args.rate < 1e6:
+        raise DeviceError(f"rate is {args.rate}: use a number above 0")
+
+
+def _place(args: argparse.Namespace, device: Any) -> Place:
+    from firmware_host.home.broker import Login
+    from firmware_host.home.discovery import Described
+    from firmware_host.home.home import Place
+    from firmware_host.home.topics import Topics, broker_address, checked_topic, identity, password_in
+
+    tls = args.tls or args.ca is not None
+    own = identity(device.state_folder)
+    base = f"cbpnet/{own}" if args.topic is None else checked_topic(args.topic, "topic")
+    name = class_name(device.bundle.name if args.name is None else args.name, "device")
+    password = None if args.password_file is None else password_in(args.password_file)
+    return Place(
+        broker_address(args.broker, tls),
+        Login(args.username, password, tls, args.ca),
+        Topics(base),
+        checked_topic(args.discovery_prefix, "discovery-prefix"),
+        Described(own, name, f"{device.bundle.name} ({device.runtime})"),
+    )
+
+
+def _tracking(args: argparse.Namespace) -> Tracking | None:
+    from firmware_host.home.frigate import Frigate
+    from firmware_host.home.home import Tracking
+    from firmware_host.home.topics import checked_topic
+
+    topic = f"{checked_topic(args.frigate_topic, 'frigate-topic')}/events"
+    if args.frigate is None:
+        return None
+    return Tracking(Frigate(args.frigate), topic, args.agree, tuple(args.camera), tuple(args.label))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--broker",
+        metavar="HOST[:PORT]",
+        type=name_argument,
+        required=True,
+        help="MQTT broker; port 1883, with TLS 8883",
+    )
+    parser.add_argument("--username", metavar="NAME", type=name_argument, help="user on the broker")
+    parser.add_argument(
+        "--password-file", metavar="FILE", type=path_argument, help="file whose first line is the user's password"
+    )
+    parser.add_argument("--tls", action="store_true", help="TLS, checked by the system's certificates")
+    parser.add_argument("--ca", metavar="FILE", type=path_argument, help="TLS, checked by these certificates, PEM")
+    parser.add_argument(
+        "--topic",
+        metavar="TOPIC",
+        type=name_argument,
+        help="what the device's topics begin with (default: cbpnet/ and a number of its own)",
+    )
+    parser.add_argument(
+        "--discovery-prefix",
+        metavar="TOPIC",
+        type=name_argument,
+        default=DISCOVERY,
+        help="where Home Assistant looks for devices",
+    )
+    parser.add_argument(
+        "--name", type=name_argument, help="the device's name in Home Assistant (default: the bundle's)"
+    )
+    add_camera(parser, "the device's own camera")
+    parser.add_argument("--rate", type=float, default=RATE, help="predictions of --source a second, at most")
+    add_watch(
+        parser,
+        AGREE,
+        True,
+        "frames of --source in a row, and crops of an event of --frigate, that must agree before anything is said",
+    )
+    parser.add_argument(
+        "--frigate",
+        metavar="URL",
+        help="Frigate whose finished events get sub-labels, such as http://frigate.local:5000",
+    )
+    parser.add_argument(
+        "--frigate-topic", metavar="TOPIC", type=name_argument, default=FRIGATE, help="topic_prefix of --frigate"
+    )
+    parser.add_argument(
+        "--camera",
+        metavar="NAME",
+        type=name_argument,
+        action="append",
+        default=[],
+        help="camera of --frigate whose events count; may be given again (default: all)",
+    )
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        type=name_argument,
+        action="append",
+        default=[],
+        help="object of --frigate that counts, such as person; may be given again (default: all)",
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="DIR",
+        type=folder_argument,
+        help="folder with one folder of images per class, such as Frigate's clips/MODEL/dataset; new files become "
+        "lessons, each once",
+    )
+    parser.add_argument(
+        "--unknown-rate",
+        metavar="RATE",
+        type=share_argument,
+        default=UNKNOWN_RATE,
+        help="share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-follow-camera",
+        action="store_true",
+        help="take the camera for the one that is calibrated, whatever the images show",
+    )
+    add_max_memory(parser)
+
+
+COMMANDS = (Command("mqtt", "Home Assistant and Frigate: what is seen, told to a broker", _mqtt, _add_arguments),)
