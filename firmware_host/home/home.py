@@ -83,6 +83,7 @@ class Home:
         delays_s: tuple[float, float] = (1.0, 60.0),
     ) -> None:
         self._service, self._live, self._topics = service, live, place.topics
+        self._lock, self._camera = threading.Lock(), ""
         self._lines: SimpleQueue[Union[Line, BaseException, None]] = SimpleQueue()
         self._commands = Commands(service, live, self._say, self._lines.put)
         self._names = {place.topics.command(name): name for name in COMMANDS}
@@ -164,12 +165,18 @@ class Home:
 
     def _told(self, kind: str, data: dict[str, Any]) -> None:
         """Tell the broker what happens on the device."""
-        if kind == "prediction" and data["source"] == "camera":
-            self._seen.prediction(data)
-        elif kind == "camera":
-            if data["error"] is not None:
+        if self._live is None:
+            return
+        with self._lock:  # the camera's thread tells that it is lost, the device's what it saw before
+            if kind == "camera":
+                text = f"{data['source']} gives pictures" if data["error"] is None else data["error"]
+                if text != self._camera:  # each attempt to open it again is told
+                    self._lines.put(Line("camera", data["error"] is None, text))
+                self._camera = text
+            if (kind == "camera" and data["error"] is not None) or (kind == "change" and data["change"] != "save"):
                 self._seen.nothing()
-            self._lines.put(Line("camera", data["error"] is None, data["error"] or f"{data['source']} gives pictures"))
+            elif kind == "prediction" and data["source"] == "camera" and self._live.error is None:
+                self._seen.prediction(data)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
