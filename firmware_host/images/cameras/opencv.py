@@ -30,6 +30,7 @@ def _open_video(source: str, max_memory_mb: Optional[float]) -> Takes:
 
 
 def _open_rtsp(source: str, max_memory_mb: Optional[float]) -> Takes:
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")  # by UDP frames come with holes
     cv2, limit = _opencv(), round(1e3 * SILENT_S)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
     remedy = "check that it is switched on, its address, user and password"
