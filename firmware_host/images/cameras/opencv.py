@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -57,9 +58,11 @@ def _grabbed(capture: Any) -> Takes:
         rgb: Array = frame[:, :, ::-1]  # from BGR
         return rgb
 
+    asked = time.monotonic()
     try:
-        while capture.grab():
+        while capture.grab() and time.monotonic() - asked < SILENT_S:  # later it is one that the decoder still held
             yield take
+            asked = time.monotonic()
     finally:
         capture.release()
 

@@ -1,5 +1,6 @@
 """`serve` on the command line: what it refuses before it listens, and where it listens."""
 
+import io
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import urllib.parse
 
 import pytest
 from helpers.paths import ROOT
+from helpers.web_camera import picture, snapshots, web_camera
+from PIL import Image
 
 from firmware_host.cli import main
 from firmware_host.serve.server import bound, is_loopback, names_of
@@ -27,6 +30,8 @@ from .conftest import JSON, Client
         (["--lessons", "0"], "lessons is 0.0: use a number above 0"),
         (["--rate", "nan"], "rate is nan"),
         (["--source", "webcam"], "source is 'webcam': use picamera"),
+        (["--source", "screen", "--region", "0.5,0,0.6,1"], "region 0.5,0,0.6,1 is not inside the picture"),
+        (["--agree", "0"], "agree is 0: use 1 or more"),
     ],
 )
 def test_bad_input_is_one_line(bundle, capsys, more, words):
@@ -101,3 +106,40 @@ def test_any_other_address_has_tls_and_a_token_that_outlast_a_restart(bundle):
             assert server.wait(60) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
     assert said[0] == said[1]
     assert os.listdir(bundle.with_name("tiny.state") / "serve")
+
+
+@pytest.fixture
+def start():
+    """start(arguments): a process of the command, ended with the test."""
+    running = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "firmware_host", "serve", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        running.append(subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_the_password_of_a_camera_is_shown_nowhere(bundle, start):
+    with web_camera() as camera:
+        camera.routes["/now.jpg"] = snapshots(picture((220, 30, 30)))
+        source = ["--source", camera.address("/now.jpg?key=s3cr", "anna:s3cr"), "--region", "0.25,0.25,0.5,0.5"]
+        server = start(bundle, "--runtime", "numpy", "--json", "--port", 0, *source)
+        client = Client(urllib.parse.urlsplit(json.loads(server.stdout.readline())["url"]).port)
+        events = client.listen()
+        assert next(told for kind, told in events if kind == "prediction")["label"] == "red"
+        assert Image.open(io.BytesIO(client.get("/api/frame").body)).size == (32, 24)
+    lost = next(told for kind, told in events if kind == "camera" and told["error"])
+    shown = f"http://***@127.0.0.1:{camera.port}/now.jpg?***"
+    assert lost["source"] == shown
+    server.send_signal(signal.SIGTERM)
+    said = "".join(server.communicate(timeout=60)) + json.dumps(lost)
+    assert f"camera lost: {shown} gives no picture" in said
+    assert "s3cr" not in said
+    assert "anna" not in said
