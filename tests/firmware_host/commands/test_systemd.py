@@ -1,12 +1,12 @@
-"""The systemd unit: its commands, run as systemd would, in a folder of their own."""
+"""The systemd unit that learns: its commands, run and confined as systemd would, in a folder of their own."""
 
-import configparser
 import os
 import shlex
 import subprocess
 import sys
 
 import pytest
+from helpers.confined import lacking, prefix, settings
 from helpers.paths import ROOT
 
 from firmware_host import Device
@@ -15,20 +15,22 @@ from firmware_host import Device
 @pytest.fixture
 def start(bundle, tmp_path):
     """Start the service in tmp_path; False where its condition does not hold."""
-    unit = configparser.ConfigParser(interpolation=None)
-    unit.optionxform = str
-    unit.read(ROOT / "firmware_host" / "systemd" / "cbpnet-learn.service")
+    file = ROOT / "firmware_host" / "systemd" / "cbpnet-learn.service"
+    unit, confined = settings(file), [] if lacking() else prefix(file)
     bundle.rename(tmp_path / "bundle")
 
     def start(stop_before=None):
         for name in ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost"):
             if name == stop_before:
                 return None
-            line = unit["Service"][name].replace("%%", "%").replace("$$", "$")  # as systemd reads them
+            [line] = unit[name]
+            line = line.replace("%%", "%").replace("$$", "$")  # as systemd reads them
             if name == "ExecStart":
                 line = line.replace("/opt/cbpnet/bin/python", shlex.quote(sys.executable)) + " --runtime numpy"
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
+            done = subprocess.run(
+                [*confined, "sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
             if name == "ExecCondition" and done.returncode:
                 return False
             assert done.returncode == 0, done.stderr

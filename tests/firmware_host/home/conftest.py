@@ -1,18 +1,19 @@
 """A real broker, a client that watches it, a device in a house with a camera that sees what it is given."""
 
 import getpass
+import http.server
+import io
 import json
-import os
 import queue
 import shutil
 import signal
 import socket
 import subprocess
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from firmware_host import Device
 from firmware_host.images.sources import NamedImage
@@ -270,5 +271,33 @@ def house(bundle, monkeypatch):
         one.reader.join(PATIENCE_S)
 
 
-def environment():
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+class Pictures(http.server.ThreadingHTTPServer):
+    """A camera in the network."""
+
+    def __init__(self, pixels):
+        super().__init__(("127.0.0.1", 0), _Picture)
+        self.shown = pixels
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/snapshot.png"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Picture(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        file = io.BytesIO()
+        Image.fromarray(self.server.shown).save(file, "PNG")
+        self.send_response(200)
+        self.send_header("Content-Type", "image/png")
+        self.send_header("Content-Length", str(len(file.getvalue())))
+        self.end_headers()
+        self.wfile.write(file.getvalue())
+
+
+@pytest.fixture
+def camera(picture):
+    camera = Pictures(picture("red"))
+    yield camera
+    camera.shutdown()
+    camera.server_close()

@@ -1,17 +1,13 @@
 """`mqtt` on the command line: what it refuses before it connects, and a whole life in a process of its own."""
 
-import http.server
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 from helpers.paths import ROOT
-from PIL import Image
 
 from firmware_host import Device
 from firmware_host.cli import main
@@ -100,38 +96,6 @@ def test_addresses_of_brokers(tmp_path):
     assert str(broker_address("::1", False)) == "[::1]:1883"
     assert identity(tmp_path) == identity(tmp_path)
     assert identity(tmp_path) != identity(tmp_path / "other")
-
-
-class Pictures(http.server.ThreadingHTTPServer):
-    """A camera in the network."""
-
-    def __init__(self, pixels):
-        super().__init__(("127.0.0.1", 0), _Picture)
-        self.shown = pixels
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/snapshot.png"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class _Picture(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        file = io.BytesIO()
-        Image.fromarray(self.server.shown).save(file, "PNG")
-        self.send_response(200)
-        self.send_header("Content-Type", "image/png")
-        self.send_header("Content-Length", str(len(file.getvalue())))
-        self.end_headers()
-        self.wfile.write(file.getvalue())
-
-
-@pytest.fixture
-def camera(picture):
-    camera = Pictures(picture("red"))
-    yield camera
-    camera.shutdown()
-    camera.server_close()
 
 
 @pytest.fixture
