@@ -18,7 +18,7 @@ from typing import Any, Optional
 from firmware_host.shared.files import write_atomically
 from firmware_host.shared.runtimes import interpreters
 
-PACKAGES = ("keras-cbpnet", "tensorflow", "keras", "tensorflow-model-optimization", "numpy", "scikit-learn")
+PACKAGES = ("keras-cbpnet", "tensorflow", "keras", "numpy", "scikit-learn")
 NAMES = ("seed", "tasks")  # keys of a record that name things; all others are measurements
 
 Reduce = Callable[[Sequence[float]], Optional[float]]

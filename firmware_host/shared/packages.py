@@ -19,8 +19,6 @@ EXTRAS = {  # of this distribution; for every other package its own name is righ
     "paho": "mqtt",
     "starlette": "serve",
     "tensorflow": "train",
-    "tensorflow_model_optimization": "train",
-    "tf_keras": "train",
     "tflite_micro": "micro",
     "tflite_runtime": "device-legacy",
     "uvicorn": "serve",

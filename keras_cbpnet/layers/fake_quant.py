@@ -1,8 +1,9 @@
-"""Fake quantization: tensorflow-model-optimization's quantizers in a Keras 3 layer.
+"""Fake quantization: Keras' own operation, and the ranges that it takes.
 
 Every place of the backbone that becomes an int8 tensor holds one `FakeQuantize`. It is the identity until its `mode` is
 set: `calibrate` records ranges, `on` rounds to int8 with a straight-through gradient.
-The scheme is TFLite's: activations asymmetric per tensor, weights symmetric (Jacob et al., arXiv 1712.05877).
+The scheme is TFLite's: activations asymmetric per tensor, weights symmetric (Jacob et al., arXiv 1712.05877). Values
+and ranges are those of tensorflow-model-optimization's quantizers, which tests hold them to.
 """
 
 from __future__ import annotations
@@ -12,22 +13,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+from keras import ops
 
 KINDS = ("activation", "weight", "channel")
 GATE_FLOOR = -8.0  # x * sigmoid(x) is above -0.003 below it, so no int8 step need go to what lies there
 GELU_FLOOR = -3.5  # the same of the exact GELU, above -0.001
-
-
-class _Host:
-    """What a tfmot quantizer asks of its layer: an `add_weight` that makes the Keras 3 layer's variable."""
-
-    def __init__(self, layer: keras.layers.Layer) -> None:
-        self.layer = layer
-
-    def add_weight(self, name: str, shape: Any = (), initializer: Any = None, trainable: bool = False) -> Any:
-        shape = (shape,) if isinstance(shape, int) else shape or ()
-        start = keras.initializers.Constant(initializer.value)  # tfmot hands over a tf-keras Constant
-        return self.layer.add_weight(name=name, shape=shape, initializer=start, trainable=trainable)
+START = 6.0  # a range before anything was seen: from -START to START
+DECAY = 0.999  # of the moving average of an activation's range
 
 
 @keras.saving.register_keras_serializable("keras_cbpnet")
@@ -53,13 +45,14 @@ class FakeQuantize(keras.layers.Layer):
         self.watch: Callable[[Any, Any], None] | None = None
 
     def build(self, input_shape: Any) -> None:
-        from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot
-
-        # Weights are frozen, so the last value of their range is the value.
-        make = tfmot.MovingAverageQuantizer if self.kind == "activation" else tfmot.LastValueQuantizer
-        weight = self.kind != "activation"
-        self.quantizer = make(num_bits=8, per_axis=self.kind == "channel", symmetric=weight, narrow_range=weight)
-        self.range = self.quantizer.build(list(input_shape), "range", _Host(self))
+        shape = (input_shape[-1],) if self.kind == "channel" else ()
+        self.range = {
+            f"{end}_var": self.add_weight(name=f"range_{end}", shape=shape, initializer=start, trainable=False)
+            for end, start in (
+                ("min", keras.initializers.Constant(-START)),
+                ("max", keras.initializers.Constant(START)),
+            )
+        }
 
     def reset(self) -> None:
         """Empty the range, before a calibration."""
@@ -75,20 +68,30 @@ class FakeQuantize(keras.layers.Layer):
     def _quantized(self, inputs: Any, training: bool) -> Any:
         if self.mode == "off":
             return inputs
-        import tensorflow as tf
-        from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
-
-        x = tf.convert_to_tensor(inputs)
+        activation = self.kind == "activation"
+        low, high = self.range["min_var"], self.range["max_var"]
+        x = inputs
         if self.floor is not None and (training or self.mode == "calibrate"):
-            x = tf.maximum(x, self.floor)  # only where ranges are taken: the device clips by the range alone
-        variables = {name: variable.value for name, variable in self.range.items()}
-        if self.mode == "on":
-            return self.quantizer(x, bool(training) and self.kind == "activation", weights=variables)
+            x = ops.maximum(x, self.floor)  # only where ranges are taken: the device clips by the range alone
+        if self.mode == "calibrate":
+            least, most = self._extent(x)
+            low.assign(ops.minimum(low, least) if activation else least)
+            high.assign(ops.maximum(high, most) if activation else most)
+            return inputs
+        if training and activation:
+            for bound, seen in zip((low, high), self._extent(x), strict=True):
+                bound.assign(bound - (bound - seen) * (1.0 - DECAY))
+        return keras.quantizers.fake_quant_with_min_max_vars(
+            x, low, high, num_bits=8, narrow_range=not activation, axis=-1 if self.kind == "channel" else None
+        )
+
+    def _extent(self, x: Any) -> tuple[Any, Any]:
+        """Return the ends of the range that holds `x` and zero; of a weight it is symmetric."""
+        axes = tuple(range(len(x.shape) - 1)) if self.kind == "channel" else None
+        least, most = ops.min(x, axis=axes), ops.max(x, axis=axes)
         if self.kind == "activation":
-            quant_ops.AllValuesQuantize(x, variables["min_var"], variables["max_var"])
-        else:
-            self.quantizer(x, True, weights=variables)
-        return inputs
+            return ops.minimum(least, 0.0), ops.maximum(most, 0.0)
+        return ops.minimum(least, -most), ops.maximum(most, -least)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kind": self.kind, "floor": self.floor}

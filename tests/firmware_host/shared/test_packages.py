@@ -23,7 +23,7 @@ from firmware_host.shared.packages import missing_package, need_pillow
         (ImportError("cannot import name '_imaging' from 'PIL'", name="PIL._imaging"), "pip install pillow"),
         (ModuleNotFoundError("No module named 'sklearn'", name="sklearn"), "pip install scikit-learn"),
         (ModuleNotFoundError("No module named 'tqdm'", name="tqdm"), "pip install tqdm"),
-        (ModuleNotFoundError("No module named 'tf_keras'", name="tf_keras"), 'pip install "keras-cbpnet[train]"'),
+        (ModuleNotFoundError("No module named 'keras'", name="keras"), 'pip install "keras-cbpnet[train]"'),
     ],
 )
 def test_the_line_names_the_command(error, command):
