@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Frame(NamedTuple):
-    """A picture of the camera, and its number from 1 on."""
+    """A picture of the camera, and its number from 1 on; after a loss, the numbers go on."""
 
     number: int
     image: Array
@@ -55,6 +55,7 @@ class Live:
         self._service, self._opened, self._apart = service, opened, 1.0 / per_second
         self._watch, self._since, self._losses = watch, (0, 0, 0), 0
         self._frame: Optional[Frame] = None
+        self._number = 0
         self._asked = False  # a prediction waits for its turn
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -79,19 +80,24 @@ class Live:
         while not self._stopped.is_set():
             try:
                 frames, self._first = self._first or self._opened(), None
-                if self._read(frames):
+                self._read(frames)
+            except Exception as error:  # of a driver any kind of error; none may leave an old picture there in silence
+                told = isinstance(error, DeviceError)
+                if self._frame is not None:  # it worked until now
                     wait = RETRY_S
-            except DeviceError as error:
-                self._frame, self.error = None, str(error)
-                self._losses += 1
-                logger.warning("camera lost: %s", error)
-                self._service.hub.publish("camera", {"source": self.source, "error": self.error})
+                self._lost(str(error) if told else f"{self.source} is lost ({type(error).__name__}): check it")
                 self._stopped.wait(wait)
                 wait = min(2 * wait, RETRY_MOST_S)
 
-    def _read(self, frames: Iterator[NamedImage]) -> bool:
-        """Take in frames until there is no more; return whether there was one."""
-        number, due = 0, 0.0
+    def _lost(self, error: str) -> None:
+        self._frame, self.error = None, error
+        self._losses += 1
+        logger.warning("camera lost: %s", error)
+        self._service.hub.publish("camera", {"source": self.source, "error": error})
+
+    def _read(self, frames: Iterator[NamedImage]) -> None:
+        """Take in frames until there is no more."""
+        due = 0.0
         for named in frames:
             if self._stopped.is_set():
                 break
@@ -101,12 +107,11 @@ class Live:
             if self.error is not None or self._frame is None:
                 self.error = None
                 self._service.hub.publish("camera", {"source": self.source, "error": None})
-            number = (0 if self._frame is None else self._frame.number) + 1
-            self._frame = Frame(number, image)
+            self._number += 1
+            self._frame = Frame(self._number, image)
             if time.monotonic() >= due and not self._asked:
                 due = time.monotonic() + self._apart
                 self._ask()
-        return number > 0
 
     def _ask(self) -> None:
         self._asked = True

@@ -44,12 +44,13 @@ class DamagedError(DeviceError):
 
 def shown(source: str) -> str:
     """Return a source as it may be printed and logged: of an address neither user and password nor the query."""
-    scheme, slashes, rest = source.partition("://")
-    if not slashes:
+    kind, colon, place = source.partition(":")
+    if kind == "video":  # a path may have such signs
         return source
-    _, at, rest = rest.rpartition("@")
+    slashes = place[: len(place) - len(place.lstrip("/"))]
+    _, at, rest = place[len(slashes) :].rpartition("@")  # however wrong the address is written
     rest, question, _ = rest.partition("?")
-    return f"{scheme}://{'***@' if at else ''}{rest}{'?***' if question else ''}"
+    return f"{kind}{colon}{slashes}{'***@' if at else ''}{rest}{'?***' if question else ''}"
 
 
 def check_frame(name: str, width: int, height: int, bytes_a_pixel: int, max_memory_mb: Optional[float]) -> None:

@@ -4,6 +4,7 @@ import io
 import queue
 import threading
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,7 +94,8 @@ def test_a_lost_camera_is_reported_and_reopened(camera, picture):
     assert client.get("/api/frame").status == 404  # not what it saw long ago
     given.put(picture("green"))
     assert next(events) == ("camera", {"source": "camera:0", "error": None})
-    assert next(events)[1]["label"] == "green"
+    found = next(events)[1]
+    assert (found["label"], found["frame"]) == ("green", 2)
     assert client.get("/api/health").json == {"ok": True}
 
 
@@ -162,3 +164,46 @@ def test_a_camera_on_the_network_goes_away_and_comes_back(serve, monkeypatch):
         again.routes["/now.jpg"] = snapshots(jpeg((30, 220, 30)))
         assert next(told for kind, told in events if kind == "prediction")["label"] == "green"
         assert client.get("/api/health").json == {"ok": True}
+
+
+class Waits:
+    """Stands in for the event that ends a camera: it notes each wait, and ends the camera after `most` of them."""
+
+    def __init__(self, most):
+        self.most, self.noted = most, []
+
+    def is_set(self):
+        return len(self.noted) >= self.most
+
+    def wait(self, seconds):
+        self.noted.append(seconds)
+
+
+def test_it_waits_longer_each_time_until_it_has_worked(picture):
+    outcomes = [None, None, "red", None, KeyError("of a driver"), None, None, None]
+
+    def opened():
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome is not None:
+            yield NamedImage("camera:0#0", picture(outcome))
+        raise DeviceError("camera:0 is lost")
+
+    told = []
+    hub = SimpleNamespace(publish=lambda kind, data: told.append(data["error"]), joined=0)
+    service = SimpleNamespace(hub=hub, later=lambda work: None)
+    live = Live(service, "camera:0", opened, 1e6, Watch())
+    live._stopped = Waits(len(outcomes))
+    live.start()
+    live._thread.join()
+    assert live._stopped.noted == [1, 2, 1, 2, 4, 8, 16, 30]
+    assert (
+        told
+        == ["camera:0 is lost"] * 2
+        + [None]
+        + ["camera:0 is lost"] * 2
+        + ["camera:0 is lost (KeyError): check it"]
+        + ["camera:0 is lost"] * 3
+    )
+    assert live.frame is None

@@ -211,6 +211,8 @@ def test_no_message_holds_user_password_or_query(camera):
 def test_how_a_source_is_shown():
     assert shown("camera:0") == "camera:0"
     assert shown("video:/home/anna/a@b?.mp4") == "video:/home/anna/a@b?.mp4"
+    assert shown("screen") == "screen"
     assert shown("rtsp://h:554/a") == "rtsp://h:554/a"
+    assert shown("http:/anna:p@h/a") == "http:/***@h/a"
     assert shown("rtsp://anna:p/w?@1@h/a?key=1&b@c") == "rtsp://***@c"
     assert shown("rtsp://anna:p/w?@1@h/a?key=1") == "rtsp://***@h/a?***"
