@@ -134,7 +134,6 @@ def _lost(name: str, error: Exception) -> DeviceError:
     reason = getattr(error, "reason", error) if isinstance(error, urllib.error.URLError) else error
     remedy = "check that it is switched on, and the address"
     if isinstance(error, urllib.error.HTTPError):
-        error.close()
         said = f"HTTP {error.code} {http.client.responses.get(error.code, '')}".rstrip()
         if error.code in (401, 403):
             remedy = "give http://USER:PASSWORD@HOST/..., other signs than letters and digits as %XX"
