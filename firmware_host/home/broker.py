@@ -20,7 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from firmware_host.bundle import DeviceError
-from firmware_host.home.said import Line, Say
+from firmware_host.home.said import Say, line
 from firmware_host.home.topics import Address
 
 __all__ = ["Broker", "Login", "Received"]
@@ -115,7 +115,7 @@ class Broker:
     def send(self, topic: str, payload: str) -> None:
         """Tell something once; without a connection it waits for the next one."""
         if self._client.publish(topic, payload, qos=1).rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
-            self._say(Line("broker", False, f"{QUEUED} messages wait for it already: one is not sent"))
+            self._say(line("broker", False, f"{QUEUED} messages wait for it already: one is not sent"))
 
     def close(self) -> None:
         """Say goodbye, where there is somebody to hear it, and end."""
@@ -163,12 +163,12 @@ class Broker:
         """
         refused = [topic for topic, reason in zip(self._subscribed, reasons) if reason.is_failure]
         for topic in refused:
-            self._say(Line("broker", False, f"{self._address} does not let this device listen to {topic}"))
+            self._say(line("broker", False, f"{self._address} does not let this device listen to {topic}"))
         with self._lock:
             self._there, self._outage = True, None
             for topic, payload in self._kept.items():
                 client.publish(topic, payload, qos=1, retain=True)
-        self._say(Line("broker", True, f"connected to {self._address}"))
+        self._say(line("broker", True, f"connected to {self._address}"))
         self._guarded(self._connected)
 
     def _on_disconnect(self, _: Client, __: Any, ___: Any, reason: Any, ____: Any) -> None:
@@ -186,7 +186,7 @@ class Broker:
             self._there = False
             told, self._outage = self._outage, self._outage or why
         if told is None:
-            self._say(Line("broker", False, f"{self._address} {why}: trying again"))
+            self._say(line("broker", False, f"{self._address} {why}: trying again"))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from firmware_host.bundle import DeviceError
-from firmware_host.home.said import REFUSALS, Line, Say, refusal
+from firmware_host.home.said import REFUSALS, Say, line, refusal
 from firmware_host.images import load_image
 from firmware_host.serve.live import Live
 from firmware_host.serve.service import Service, checked_label
@@ -94,7 +94,7 @@ class Commands:
 
     def _do(self, name: str, work: Callable[[], str]) -> None:
         try:
-            self._say(Line(name, True, work()))
+            self._say(line(name, True, work()))
         except REFUSALS as error:
             self._say(refusal(name, error))
 

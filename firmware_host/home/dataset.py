@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from firmware_host.bundle import DeviceError
 from firmware_host.home.commands import taught
-from firmware_host.home.said import REFUSALS, Line, Say, refusal
+from firmware_host.home.said import REFUSALS, Say, line, refusal
 from firmware_host.images import load_image
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in
 from firmware_host.serve.refusals import RefusedError
@@ -99,7 +99,7 @@ class Dataset:
             self._say(refusal("dataset", error))
         else:
             if text is not None:
-                self._say(Line("dataset", True, text))
+                self._say(line("dataset", True, text))
 
     def _taught(self, lesson: Lesson, key: int) -> str | None:
         """Learn an image in the device's thread, and remember with what it teaches that it was learned."""

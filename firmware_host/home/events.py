@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional, TypeVar
 
 from firmware_host.bundle import DeviceError
 from firmware_host.home.frigate import SUB_LABEL_LENGTH, Frigate
-from firmware_host.home.said import REFUSALS, Line, Say, refusal
+from firmware_host.home.said import REFUSALS, Say, line, refusal
 from firmware_host.images.watch import Watch
 from firmware_host.serve.service import Service
 from firmware_host.shared.image_files import read_image_bytes
@@ -94,7 +94,7 @@ class Events:
             if kind not in ("new", "update", "end"):
                 raise ValueError
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._say(Line("frigate", False, f"a message of {len(payload)} bytes is not one of Frigate's events"))
+            self._say(line("frigate", False, f"a message of {len(payload)} bytes is not one of Frigate's events"))
             return
         self._put(lambda: self._message(event, kind == "end"))
 
@@ -109,7 +109,7 @@ class Events:
         try:
             self._queue.put_nowait(work)
         except queue.Full:
-            self._say(Line("frigate", False, f"{WAITING} events wait already: one is left out"))
+            self._say(line("frigate", False, f"{WAITING} events wait already: one is left out"))
 
     def _catch_up(self, when: float) -> None:
         try:
@@ -131,7 +131,7 @@ class Events:
             self._dealt_with[name] = None
             while len(self._dealt_with) > REMEMBERED:
                 self._dealt_with.popitem(last=False)
-            self._say(Line("frigate", True, f"{_described(event)}: {self._answer(name, time_s)}"))
+            self._say(line("frigate", True, f"{_described(event)}: {self._answer(name, time_s)}"))
         except REFUSALS as error:
             if ended:
                 self._say(refusal("frigate", DeviceError(f"{_described(event)}: {error}")))

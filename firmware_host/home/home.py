@@ -15,7 +15,7 @@ from firmware_host.home.dataset import Dataset
 from firmware_host.home.discovery import Described, announcements
 from firmware_host.home.events import Events
 from firmware_host.home.frigate import Frigate
-from firmware_host.home.said import Line
+from firmware_host.home.said import Line, line
 from firmware_host.home.seen import Seen
 from firmware_host.home.topics import Address, Topics
 from firmware_host.images.sources import NamedImage
@@ -171,7 +171,7 @@ class Home:
             if kind == "camera":
                 text = f"{data['source']} gives pictures" if data["error"] is None else data["error"]
                 if text != self._camera:  # each attempt to open it again is told
-                    self._lines.put(Line("camera", data["error"] is None, text))
+                    self._lines.put(line("camera", data["error"] is None, text))
                 self._camera = text
             if (kind == "camera" and data["error"] is not None) or (kind == "change" and data["change"] != "save"):
                 self._seen.nothing()

@@ -9,7 +9,7 @@ from firmware_host.bundle import DeviceError
 from firmware_host.serve.refusals import RefusedError
 from firmware_host.shared.streams import one_line
 
-__all__ = ["REFUSALS", "Line", "Say", "refusal"]
+__all__ = ["REFUSALS", "Line", "Say", "line", "refusal"]
 
 REFUSALS = (DeviceError, RefusedError, OSError)
 SHOWN = 400  # characters of a line
@@ -36,7 +36,12 @@ class Line(NamedTuple):
 Say = Callable[[Line], None]
 
 
+def line(what: str, ok: bool, text: str) -> Line:
+    """Return one printable line, whatever a file, a broker or Frigate put into the text."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in one_line(text))
+    return Line(what, ok, shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}...")
+
+
 def refusal(what: str, error: Exception) -> Line:
     """Return the line about one of the REFUSALS."""
-    text = one_line(str(error))
-    return Line(what, False, text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+    return line(what, False, str(error))

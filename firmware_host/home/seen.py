@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Seen"]
+__all__ = ["FIELDS", "Seen"]
 
 FIELDS = ("label", "probability", "percent", "unknown", "nearest", "group")
 MOVED = 0.05  # of a probability: less is not worth a message

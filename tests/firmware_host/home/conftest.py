@@ -119,12 +119,12 @@ class Watcher:
 @pytest.fixture
 def brokers(tmp_path):
     """brokers(*settings): start a broker."""
-    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
-    if MOSQUITTO is None:
-        pytest.skip("mosquitto is not installed: apt install mosquitto")
     started = []
 
     def start(*settings):
+        pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
+        if MOSQUITTO is None:
+            pytest.skip("mosquitto is not installed: apt install mosquitto")
         started.append(RealBroker(tmp_path, *settings))
         return started[-1].start()
 
@@ -237,8 +237,8 @@ class InHouse:
 
 
 @pytest.fixture
-def house(bundle, monkeypatch):
-    """house(broker, ...): start a device there; topics are below cbpnet/test."""
+def house(bundle, monkeypatch, brokers):
+    """house(broker, ...): start a device there; topics are below cbpnet/test. It ends before its broker."""
     pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
     from firmware_host.home.broker import Login
     from firmware_host.home.discovery import Described

@@ -118,6 +118,9 @@ def test_what_is_no_image_is_one_line_and_the_others_are_learned(root, put, serv
     assert counts(service)["blue"] == 1
     assert sorted(line.ok for line in lines) == [False, False, False, True]
     assert all(line.text.isprintable() for line in lines)
+    (root / "blue" / "new\nline.png").write_bytes(b"no image")
+    looks(dataset)
+    assert lines[-1].text.isprintable()
     put("blue", "a", seed=3)  # put right
     looks(dataset)
     assert counts(service)["blue"] == 2

@@ -236,39 +236,46 @@ def test_others_are_left_alone(fake, events, picture, changes):
     assert not [path for _, path in fake.asked if "1-a" in path]
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"",
-        b"\xff\xfe",
-        b"[]",
-        b"null",
-        b"7",
-        b'{"type": "end"}',
-        b'{"type": "gone", "after": {}}',
-        b'{"type": ["end"], "after": {}}',
-        b'{"type": "end", "after": null}',
-        b'{"type": "end", "after": {"id": 7}}',
-        b'{"type": "end", "after": {"id": "../../config"}}',
-        b'{"type": "end", "after": {"id": ".."}}',
-        b'{"type": "end", "after": {"id": "a/b"}}',
-        b'{"type": "end", "after": {"id": "a?b"}}',
-        b'{"type": "end", "after": {"id": "1-a", "snapshot": {"frame_time": "soon"}}}',
-        b"[" * 100_000,
-        b'{"type": "end", "after": {"id": "' + b"x" * 500_000 + b'"}}',
-    ],
-    ids=lambda payload: f"{payload[:60]!r}",
-)
-def test_a_malformed_message_is_one_line(fake, events, picture, payload):
-    known(fake, "1-b", picture("red"))
+MALFORMED = [
+    b"",
+    b"\xff\xfe",
+    b"[]",
+    b"null",
+    b"7",
+    b'{"type": "end"}',
+    b'{"type": "gone", "after": {}}',
+    b'{"type": ["end"], "after": {}}',
+    b'{"type": "end", "after": null}',
+    b'{"type": "end", "after": {"id": 7}}',
+    b'{"type": "end", "after": {"id": "../../config"}}',
+    b'{"type": "end", "after": {"id": ".."}}',
+    b'{"type": "end", "after": {"id": "a/b"}}',
+    b'{"type": "end", "after": {"id": "a?b"}}',
+    b'{"type": "end", "after": {"id": "1-a", "snapshot": {"frame_time": "soon"}}}',
+    b"[" * 100_000,
+    b'{"type": "end", "after": {"id": "' + b"x" * 500_000 + b'"}}',
+]
+
+
+def test_a_malformed_message_is_one_line(fake, events, picture):
     taking, lines = events()
-    taking.received(payload)
-    taking.received(message("1-b"))
-    (ok, text), (good, _) = said(lines, 2)
-    assert (ok, good) == (False, True)
-    assert text.isprintable()
-    assert len(text) < 500
-    assert {path for method, path in fake.asked if method == "POST"} == {"/api/events/1-b/sub_label"}
+    for number, payload in enumerate(MALFORMED):
+        known(fake, f"1-{number}", picture("red"))
+        taking.received(payload)
+        taking.received(message(f"1-{number}"))
+        (ok, text), (good, _) = said(lines, 2 * number + 2)[-2:]
+        assert (ok, good) == (False, True), payload[:60]
+        assert text.isprintable()
+        assert len(text) < 500
+    assert set(fake.sub_labels) == {f"1-{number}" for number in range(len(MALFORMED))}
+
+
+def test_what_frigate_says_of_an_event_cannot_spoil_a_line(fake, events, picture):
+    known(fake, "1-a", picture("red"))
+    taking, lines = events()
+    taking.received(message("1-a", camera="a\nerror: b\x1b[2J", label="x" * 1000))
+    [(_, text)] = said(lines, 1)
+    assert text.startswith(f"event 1-a a error: b?[2J {'x' * 64}: red (")
 
 
 def test_a_crop_that_is_no_image_is_one_line(fake, events):

@@ -51,8 +51,8 @@ def test_a_broker_that_has_forgotten_everything_is_told_everything(house, broker
     broker.start()
     inside.said("broker", lambda line: line.ok)
     late = watch(broker)
-    assert late.next("cbpnet/test/status") == "online"
-    assert late.state(lambda state: state["label"])["label"] == "red"
+    until(lambda: late.last.get("cbpnet/test/status") == "online")
+    until(lambda: json.loads(late.last.get("cbpnet/test/state", '{"label": null}'))["label"] == "red")
     until(lambda: "homeassistant/sensor/cbpnet_0123/class/config" in late.last)
 
 
