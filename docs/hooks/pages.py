@@ -29,7 +29,7 @@ from keras_cbpnet import api, cli
 ROOT = Path(__file__).parents[2]
 BESIDE = (  # what the site has of the tree outside docs/
     "README.md", "CHANGELOG.md", "benchmarks/NOTES.md", "firmware_host/README.md", "firmware_host/micro.md",
-    "tflite/README.md", "notebooks/*.ipynb", "benchmarks/results/*.json",
+    "tflite/README.md", "notebooks/README.md", "notebooks/*.ipynb", "benchmarks/results/*.json",
 )  # fmt: skip
 EXTENDING = ("keras_cbpnet.plasticity.rule.Rule", "keras_cbpnet.methods.method.Method")
 HELP_COLUMNS = "80"

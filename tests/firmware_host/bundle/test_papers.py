@@ -29,6 +29,7 @@ def test_licence_and_source_are_read_and_papers_may_be_edited(make, bundle):
     assert (after.identity, after.files) == (before.identity, before.files)
     (bundle / "NOTICE").unlink()
     assert read_bundle(bundle).identity == before.identity
+    assert "MIT" not in repr(before)  # no screens of numbers where a notebook shows a bundle
 
 
 @pytest.mark.parametrize("command", ["info", "selftest"])
