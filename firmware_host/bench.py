@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -18,7 +19,14 @@ from firmware_host.process_memory import peak_memory_mb
 __all__ = ["bench"]
 
 
-def bench(bundle: Bundle, runtime: Runtime, threads: int = 1, repeat: int = 50, seed: int = 0) -> dict[str, Any]:
+def bench(
+    bundle: Bundle,
+    runtime: Runtime,
+    threads: int = 1,
+    repeat: int = 50,
+    seed: int = 0,
+    others: Sequence[Bundle] = (),
+) -> dict[str, Any]:
     """Time the bundle on random images and features, in its start state; nothing learned is touched.
 
     Args:
@@ -27,10 +35,13 @@ def bench(bundle: Bundle, runtime: Runtime, threads: int = 1, repeat: int = 50, 
         threads: threads of the interpreter.
         repeat: how often each thing is timed, after one call that is not.
         seed: of the random inputs.
+        others: bundles of the same run by other recipes, whose backbones are timed in turns with this one's.
 
     Returns:
         Medians predict_ms (backbone, block and bank), backbone_ms, train_ms (one step of a full batch), and open_ms,
-        peak_memory_mb (of the whole process; None where the system does not say), runtime, threads, repeat.
+        peak_memory_mb (of the whole process; None where the system does not say), runtime, threads, repeat;
+            backbones: of each bundle, bundle (its folder), recipe and backbone_ms;
+            best: the one of these that took the least time.
     """
     if repeat < 1:
         raise DeviceError(f"repeat is {repeat}: use 1 or more")
@@ -43,30 +54,40 @@ def bench(bundle: Bundle, runtime: Runtime, threads: int = 1, repeat: int = 50, 
 
     d, B, C = bundle.feature_size, int(bundle.head["batch"]), bundle.slots
     known = max(len(bundle.classes), 1)
-    image = rng.integers(0, 256, (*bundle.image_size, 3), np.uint8)  # (H, W, 3)
+    bundles, backbones = (bundle, *others), [backbone, *(open_backbone(each, runtime, threads) for each in others)]
+    images = [rng.integers(0, 256, (*each.image_size, 3), np.uint8) for each in bundles]  # (H, W, 3)
     mean, scale = (np.array(bundle.head[name], np.float32) for name in ("feature_mean", "feature_scale"))
     feature = mean + scale * rng.standard_normal((B, d)).astype(np.float32)  # (B, d)
     label = (np.arange(B) % known).astype(np.int32)  # (B,)
     mask = (np.arange(C) < known).astype(np.float32)  # (C,)
     fresh = np.zeros(d, np.float32)
     rate = float(bundle.head["learning_rate"])
+    times = _medians_ms([partial(each, image) for each, image in zip(backbones, images)], repeat)
+    compared = [
+        {"bundle": str(each.path), "recipe": each.recipe, "backbone_ms": time} for each, time in zip(bundles, times)
+    ]
     return {
         "runtime": runtime.name,
         "threads": threads,
         "repeat": repeat,
-        "predict_ms": _median_ms(lambda: working.judge(backbone(image).value), repeat),
-        "backbone_ms": _median_ms(lambda: backbone(image), repeat),
-        "train_ms": _median_ms(lambda: head.train(feature, label, mask, rate, fresh), repeat),
+        "predict_ms": _medians_ms([lambda: working.judge(backbone(images[0]).value)], repeat)[0],
+        "backbone_ms": times[0],
+        "train_ms": _medians_ms([lambda: head.train(feature, label, mask, rate, fresh)], repeat)[0],
         "open_ms": open_ms,
         "peak_memory_mb": peak_memory_mb(),
+        "backbones": compared,
+        "best": compared[int(np.argmin(times))],
     }
 
 
-def _median_ms(call: Callable[[], object], repeat: int) -> float:
-    call()  # the first call allocates
-    times = []
+def _medians_ms(calls: Sequence[Callable[[], object]], repeat: int) -> list[float]:
+    """Return the median time of each of the calls, which take turns, so that other load meets all alike."""
+    for call in calls:
+        call()  # the first one allocates
+    times: list[list[float]] = [[] for _ in calls]
     for _ in range(repeat):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return median(times) * 1e3
+        for call, found in zip(calls, times):
+            started = time.perf_counter()
+            call()
+            found.append(time.perf_counter() - started)
+    return [median(found) * 1e3 for found in times]

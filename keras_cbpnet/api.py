@@ -22,7 +22,8 @@ from keras_cbpnet.config import PAPER, TrainConfig, read_config
 from keras_cbpnet.data.sources import shows_photographs
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.micro.packages import PACKAGES
-from keras_cbpnet.export.recipes import DEFAULT, RECIPES
+from keras_cbpnet.export.recipes import AUTO as AUTO_RECIPE
+from keras_cbpnet.export.recipes import OF_TARGET, RECIPES, recipe_for
 from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.presets import default_preset, get_preset
 from keras_cbpnet.training.check import check
@@ -35,7 +36,7 @@ __all__ = ["TARGETS", "Plan", "Run", "convert", "load_run", "plan", "train"]
 PathLike = Union[str, "os.PathLike[str]"]
 Progress = Optional[Callable[[str], None]]
 FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
-TARGETS = ("linux", "micro")
+TARGETS = tuple(OF_TARGET)
 BESIDE = ("board", "paper")  # settings that decide others
 
 
@@ -137,7 +138,7 @@ def convert(
     run: Run | PathLike,
     output: PathLike | None = None,
     *,
-    recipe: str = DEFAULT,
+    recipe: str = AUTO_RECIPE,
     target: str = "linux",
     slots: int = 0,
     optimizer: str | None = None,
@@ -151,7 +152,7 @@ def convert(
     Args:
         run: a run or its folder.
         output: bundle folder to write; None: the run folder's name with `.bundle` appended.
-        recipe: of the quantization, a name in `keras_cbpnet.export.recipes.RECIPES`.
+        recipe: of the quantization, a name in `keras_cbpnet.export.recipes.RECIPES`; `auto`: that of the target.
         target: kind of device, `linux` or `micro`.
         slots: class slots, for a device that ran out; 0: the run's.
         optimizer: on the device, with target `micro`: `adam` or `sgd`; None: adam.
@@ -169,7 +170,7 @@ def convert(
             written then.
     """
     for name, value, allowed in (
-        ("recipe", recipe, tuple(RECIPES)), ("target", target, TARGETS),
+        ("recipe", recipe, (AUTO_RECIPE, *RECIPES)), ("target", target, TARGETS),
         ("optimizer", optimizer, (None, *OPTIMIZERS)), ("package", package, (None, *PACKAGES)),
     ):  # fmt: skip
         if value not in allowed:
@@ -183,7 +184,7 @@ def convert(
     from keras_cbpnet.export.bundle import export_bundle
     from keras_cbpnet.export.steps import Order
 
-    order = Order(recipe, target, slots, optimizer or "adam", package)
+    order = Order(recipe_for(recipe, target), target, slots, optimizer or "adam", package)
     named = folder.resolve() if folder.name in ("", "..") else folder
     bundle = named.with_name(named.name + ".bundle") if output is None else given_path(output, "output")
     export_bundle(folder, read_config(folder), bundle, order, overwrite, progress or _nothing, report)

@@ -12,7 +12,7 @@ from firmware_host.shared.arguments import command_line, folder_argument, path_a
 from keras_cbpnet import cli
 from keras_cbpnet.api import TARGETS, convert
 from keras_cbpnet.export.micro.packages import PACKAGES
-from keras_cbpnet.export.recipes import DEFAULT, RECIPES, recipes_help
+from keras_cbpnet.export.recipes import AUTO, RECIPES, recipes_help
 from keras_cbpnet.lazy import callable_module
 
 callable_module(__name__, convert)
@@ -25,7 +25,7 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     parser.add_argument(
         "--output", type=folder_argument, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle"
     )
-    parser.add_argument("--recipe", choices=tuple(RECIPES), default=DEFAULT, help=recipes_help())
+    parser.add_argument("--recipe", choices=(AUTO, *RECIPES), default=AUTO, help=recipes_help())
     parser.add_argument("--target", choices=TARGETS, default=TARGETS[0], help="kind of device")
     parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
     parser.add_argument(

@@ -71,13 +71,13 @@ def _tested(source: Path, data: str | None, folder: Path, progress: Callable[[st
     # Imported late: TensorFlow takes seconds, a mistyped option should not.
     use_keras("tensorflow")
     from keras_cbpnet.export.bundle import export_bundle
-    from keras_cbpnet.export.recipes import DEFAULT
+    from keras_cbpnet.export.recipes import OF_TARGET
     from keras_cbpnet.export.samples import sample
     from keras_cbpnet.export.source import load_source
     from keras_cbpnet.export.steps import Order
 
     config, bundle = read_config(source), folder / (source.resolve().name or "run")
-    export_bundle(source, config, bundle, Order(DEFAULT), progress=progress)
+    export_bundle(source, config, bundle, Order(OF_TARGET["linux"]), progress=progress)
     if data is None:
         run = load_source(source, config)
         images, slots = sample(run.tasks, "test", sys.maxsize, config.seed)

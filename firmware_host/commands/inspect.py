@@ -11,6 +11,7 @@ from firmware_host.commands.common import Command, Output
 from firmware_host.commands.state import state_record
 from firmware_host.engines.find import find_runtime
 from firmware_host.selftest import selftest
+from firmware_host.shared.arguments import path_argument
 from firmware_host.state import Snapshot, StateFolder, state_path
 from firmware_host.terminal import without_runtime_chatter
 
@@ -48,14 +49,18 @@ def _selftest(args: argparse.Namespace) -> Iterator[Output]:
 def _bench(args: argparse.Namespace) -> Iterator[Output]:
     """Yield milliseconds and memory, in the bundle's start state."""
     bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
+    others = [read_bundle(path) for path in args.against]
     with without_runtime_chatter():
-        record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0)
+        record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0, others)
     memory = "unknown" if record["peak_memory_mb"] is None else f"{record['peak_memory_mb']:.0f} MiB"
     text = (
         f"{record['runtime']}, {record['threads']} thread(s), median of {record['repeat']}: "
         f"predict {record['predict_ms']:.2f} ms (backbone {record['backbone_ms']:.2f} ms), "
         f"training step {record['train_ms']:.2f} ms; peak memory {memory}"
     )
+    if others:
+        times = ", ".join(f"{each['recipe']} {each['backbone_ms']:.2f} ms" for each in record["backbones"])
+        text += f"\nbackbones: {times}; fastest here: {record['best']['recipe']} ({record['best']['bundle']})"
     yield Output(record, text)
 
 
@@ -91,6 +96,14 @@ def _papers_lines(bundle: Bundle) -> list[str]:
 
 def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=int, default=50, help="repetitions of each timing")
+    parser.add_argument(
+        "--against",
+        metavar="BUNDLE",
+        type=path_argument,
+        action="append",
+        default=[],
+        help="bundle of the same run by another recipe, whose backbone takes turns with BUNDLE's; may be repeated",
+    )
 
 
 COMMANDS = (

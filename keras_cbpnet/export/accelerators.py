@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export.recipes import DEFAULT, RECIPES
+from keras_cbpnet.export.recipes import INTEGER, RECIPES
 from keras_cbpnet.export.tflite_file.ops import Operator, operators
 
 # The 40 of coral.ai/docs/edgetpu/models-intro, table "All operations supported by the Edge TPU", for the last compiler,
@@ -49,10 +49,10 @@ def target_rows(model: bytes, recipe: str) -> dict[str, dict[str, Any]]:
     `cpu`, counts of operators; `on_cpu`, counts by name; for Ethos-U also `sram_kib`, `cycles` and `per_second`.
     """
     found = list(operators(model))
-    if not RECIPES[recipe].quantized_activations:
-        source = {"source": f"takes recipe {DEFAULT}, not {recipe}"}
+    if not RECIPES[recipe].integer:
+        source = {"source": f"takes recipe {INTEGER}, not {recipe}"}
         rows = dict.fromkeys(("edge_tpu", "tflm", *ETHOS_U), source)
-        return rows if RECIPES[recipe].mixed else {**rows, "tflm": tflm_row(found)}
+        return rows if RECIPES[recipe].dynamic else {**rows, "tflm": tflm_row(found)}
     rows = {"edge_tpu": edge_tpu_row(found), "tflm": tflm_row(found)}
     for target, config in ETHOS_U.items():
         try:

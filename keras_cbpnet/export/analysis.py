@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_cbpnet.export.backbone import computed_by
 from keras_cbpnet.layers.fake_quant import fake_quantizers, get_mode, set_mode
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
@@ -17,12 +18,13 @@ IMAGES = 8
 Array = NDArray[np.float32]
 
 
-def signal_to_noise(model: PromptedClassifier, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
+def signal_to_noise(model: PromptedClassifier, images: NDArray[np.uint8], recipe: str) -> list[dict[str, Any]]:
     """Compare the model with fake quantizers and without, place by place, the noisiest first.
 
     Args:
         model: quantized; without fake quantizers the result is empty.
         images: uint8 [N, H, W, 3]; the first eight are used, each with the prompt that it selects in float32.
+        recipe: of the file; it says which fake quantizers count.
 
     Returns:
         For each fake quantizer `place`; `ratio_db`, 10 log10 of signal over noise, all noise that arrives there
@@ -35,7 +37,7 @@ def signal_to_noise(model: PromptedClassifier, images: NDArray[np.uint8]) -> lis
         for image in images[:IMAGES, None]:
             set_mode(model, "off")
             prompt = int(np.asarray(model.features(image)[1])[0])
-            plain, rounded = (_traced(model, image, prompt, mode) for mode in ("off", "on"))
+            plain, rounded = (_traced(model, image, prompt, recipe, mode) for mode in ("off", "on"))
             for place, pairs in rounded.items():
                 sums = power.setdefault(place, np.zeros(4))
                 for (_, signal), (given, found) in zip(plain[place], pairs, strict=True):
@@ -50,9 +52,9 @@ def signal_to_noise(model: PromptedClassifier, images: NDArray[np.uint8]) -> lis
     return sorted(rows, key=lambda row: (math.inf if row["ratio_db"] is None else row["ratio_db"], row["place"]))
 
 
-def worst_places(model: PromptedClassifier, images: NDArray[np.uint8], count: int = 5) -> str:
+def worst_places(model: PromptedClassifier, images: NDArray[np.uint8], recipe: str, count: int = 5) -> str:
     """Return the noisiest places of `signal_to_noise` as the end of an error message; empty where there are none."""
-    rows = signal_to_noise(model, images)[:count]
+    rows = signal_to_noise(model, images, recipe)[:count]
     if not rows:
         return ""
     listed = ", ".join(f"{row['place']} {row['ratio_db']} dB (alone {row['own_db']})" for row in rows)
@@ -60,19 +62,19 @@ def worst_places(model: PromptedClassifier, images: NDArray[np.uint8], count: in
 
 
 def _traced(
-    model: PromptedClassifier, image: NDArray[np.uint8], prompt: int, mode: str
+    model: PromptedClassifier, image: NDArray[np.uint8], prompt: int, recipe: str, mode: str
 ) -> dict[str, list[tuple[Array, Array]]]:
     """Return what entered and left every fake quantizer, call by call, by place."""
     set_mode(model, mode)
-    with _watched(model) as found:
+    with computed_by(recipe, model.backbone), _watched(model, mode) as found:
         model.features(image, prompt=prompt)
     return found
 
 
 @contextmanager
-def _watched(model: PromptedClassifier) -> Iterator[dict[str, list[tuple[Array, Array]]]]:
+def _watched(model: PromptedClassifier, mode: str) -> Iterator[dict[str, list[tuple[Array, Array]]]]:
     found: dict[str, list[tuple[Array, Array]]] = {}
-    layers = list(fake_quantizers(model))
+    layers = [layer for layer in fake_quantizers(model) if layer.mode == mode]
     for layer in layers:
         calls = found.setdefault(layer.path.split("backbone/", 1)[-1], [])
         layer.watch = lambda given, left, calls=calls: calls.append((np.asarray(given), np.asarray(left)))

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from keras_cbpnet.export.converter import convert_inference, without_variables
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.tflite_file.fine_softmax import refine
+from keras_cbpnet.export.tflite_file.islands import float_islands
 from keras_cbpnet.layers.fixed_prompt import FixedPrompt
 from keras_cbpnet.layers.interfaces import query_blocks
+from keras_cbpnet.layers.islands import islands_in_float
 from keras_cbpnet.layers.layer_norm import plain_sums
 from keras_cbpnet.layers.no_prompts import NoPrompts
 from keras_cbpnet.layers.prompts import Prompts, assemble, unit
@@ -70,9 +72,15 @@ def convert_backbone(model: PromptedClassifier, recipe: str, images: NDArray[np.
     prompts = model.prompts if prompts is None else prompts
     chooses = isinstance(prompts, Prompts) and prompts.tasks > 1
     graph = PromptedBackbone(model.backbone, prompts) if chooses else OnePassBackbone(model.backbone, prompts)
-    rounded = RECIPES[recipe].quantized_activations
-    with contextlib.nullcontext() if rounded else plain_sums(model.backbone):
+    with computed_by(recipe, model.backbone):
         return convert(graph, model.backbone.config.image_size, recipe, images)
+
+
+def computed_by(recipe: str, backbone: Backbone) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which `backbone` has the operators that a file of `recipe` has."""
+    if RECIPES[recipe].integer:
+        return contextlib.nullcontext()
+    return islands_in_float(backbone) if RECIPES[recipe].islands else plain_sums(backbone)
 
 
 def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.uint8]) -> bytes:
@@ -100,7 +108,8 @@ def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.
 
     if not flags.quantized_activations:
         return convert_inference(serve, flags.quantized_weights, None)
-    return refine(convert_inference(serve, flags.quantized_weights, lambda: _representative(images)))
+    content = convert_inference(serve, flags.quantized_weights, lambda: _representative(images))
+    return float_islands(content) if flags.islands else refine(content)
 
 
 def _representative(images: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[np.float32]]]:

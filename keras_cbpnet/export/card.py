@@ -10,7 +10,7 @@ from typing import Any
 from keras_cbpnet.boards import BOARDS, measured, obstacle
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.export.apache import APACHE, APACHE_2_0
-from keras_cbpnet.export.recipes import DEFAULT
+from keras_cbpnet.export.recipes import INTEGER, OF_TARGET
 from keras_cbpnet.models.hub import is_address
 from keras_cbpnet.presets import get_preset
 
@@ -111,9 +111,9 @@ def _body(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[st
     head, source, classes = manifest["head"], manifest["source"], manifest["classes"]
     yield from (f"# {plain(manifest.get('name', 'Bundle'))}, {len(classes)} classes", "")
     yield (
-        f"An image classifier that goes on learning on the device: a frozen {manifest['recipe']} vision transformer "
-        f"(`backbone.tflite`) and a small float head (`head.tflite`, block `{head['block']}`, {head['units']} units) "
-        "for TensorFlow Lite."
+        f"An image classifier that goes on learning on the device: a frozen vision transformer (`backbone.tflite`, "
+        f"quantized by recipe `{manifest['recipe']}`) and a small float head (`head.tflite`, block `{head['block']}`, "
+        f"{head['units']} units) for TensorFlow Lite."
     )
     yield from ("", "## Classes", "", ", ".join(map(plain, classes)) or "none yet", "")
     spare = head["slots"] - len(classes)
@@ -147,7 +147,7 @@ def _sizes(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _boards(manifest: Mapping[str, Any]) -> Iterator[str]:
     row = measured().get(str(manifest.get("name", "")))
-    if row is None or manifest["recipe"] != DEFAULT:
+    if row is None or manifest["recipe"] not in OF_TARGET.values():
         yield "Nothing is known of how it does on boards: `cbpnet bench BUNDLE` measures it on yours."
         return
     rows = []
@@ -155,7 +155,8 @@ def _boards(manifest: Mapping[str, Any]) -> Iterator[str]:
         time = board.milliseconds(row)
         rows.append((board.title, "-" if time is None else f"{time:,.0f} ms", obstacle(board, row) or "suits"))
     yield from _table(("board", "an image", ""), rows)
-    yield from ("", "Times are estimates from counted instructions and operations, for no board was measured.")
+    of = "" if manifest["recipe"] == INTEGER else f" of the {INTEGER} form, which has a few more"
+    yield from ("", f"Times are estimates from counted instructions and operations{of}, for no board was measured.")
 
 
 def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_cbpnet.export.accelerators import describe
-from keras_cbpnet.export.recipes import DEFAULT
+from keras_cbpnet.export.recipes import INTEGER, RECIPES
 
 NOISIEST = 5
 
@@ -27,9 +27,11 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     yield from selection_lines(report["prompt_selection"])
     accuracy = report["accuracy"]
     runtime = next(name for name in accuracy if name != "float32")
+    recipe = report["recipe"]
+    calibrated = recipe if RECIPES[recipe].quantized_activations else INTEGER
     yield (
-        f"accuracy lost under {runtime}: {accuracy['float32'] - accuracy[runtime]:.3f} as {report['recipe']}, shipped, "
-        f"{accuracy['float32'] - report['accuracy_without_qat']:.3f} as {DEFAULT} with ranges from calibration alone"
+        f"accuracy lost under {runtime}: {accuracy['float32'] - accuracy[runtime]:.3f} as {recipe}, shipped, "
+        f"{accuracy['float32'] - report['accuracy_without_qat']:.3f} as {calibrated} with ranges from calibration alone"
     )
 
 

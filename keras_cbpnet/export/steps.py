@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,12 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import prompt_selection, samples, verify
 from keras_cbpnet.export.accelerators import compile_edge_tpu, edge_tpu_compiler, target_rows
 from keras_cbpnet.export.analysis import signal_to_noise, worst_places
-from keras_cbpnet.export.backbone import convert_backbone
+from keras_cbpnet.export.backbone import computed_by, convert_backbone
 from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
 from keras_cbpnet.export.micro.bank import predictor
-from keras_cbpnet.export.recipes import DEFAULT, RECIPES
+from keras_cbpnet.export.recipes import INTEGER, RECIPES
 from keras_cbpnet.export.runtimes import BackboneOutput, run_backbone
 from keras_cbpnet.export.source import Source
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
@@ -58,12 +58,15 @@ class Order(NamedTuple):
 
     @property
     def rounds_activations(self) -> bool:
-        """Whether the backbone is int8 throughout."""
+        """Whether activations of the backbone are int8, by ranges that the model knows."""
         return RECIPES[self.recipe].quantized_activations
 
-    def rounding(self, model: PromptedClassifier) -> contextlib.AbstractContextManager[Any]:
-        """Return a context in which `model` computes as the recipe takes it: through its fake quantizers, or not."""
-        return contextlib.nullcontext() if self.rounds_activations else float32(model)
+    @contextlib.contextmanager
+    def rounding(self, model: PromptedClassifier) -> Iterator[None]:
+        """Within this context `model` computes as the recipe takes it: through its fake quantizers, or not."""
+        plain = contextlib.nullcontext() if self.rounds_activations else float32(model)
+        with plain, computed_by(self.recipe, model.backbone):
+            yield
 
 
 class Converted(NamedTuple):
@@ -178,8 +181,9 @@ def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], 
         for name in runtimes:
             verify.check_accuracy(hits[name], hits["float32"])
     except UserError as error:
-        places = worst_places(model, converted.images) if converted.order.rounds_activations else ""
-        raise UserError(f"{error}{places}{verify.remedy(converted.order.recipe, source.config.qat)}") from error
+        order = converted.order
+        places = worst_places(model, converted.images, order.recipe) if order.rounds_activations else ""
+        raise UserError(f"{error}{places}{verify.remedy(order.recipe, source.config.qat)}") from error
     return Verified(operators, head_error, outputs, hits, cosine)
 
 
@@ -209,7 +213,7 @@ def measure(
         "targets": target_rows(backbone, order.recipe),
     }
     compiled = None
-    if order.rounds_activations and (compiler := edge_tpu_compiler()):
+    if RECIPES[order.recipe].integer and (compiler := edge_tpu_compiler()):
         progress("compiling for the Edge TPU")
         report["targets"]["edge_tpu"], compiled = compile_edge_tpu(backbone, compiler)
     if analyse:
@@ -220,15 +224,17 @@ def measure(
 
 def _analysis(source: Source, converted: Converted, runtimes: Sequence[str], progress: Progress) -> dict[str, Any]:
     model, images, labels = source.model, converted.images, converted.labels
-    noise = signal_to_noise(model, images)
-    head = converted.order.predicts(model, converted.learner)
+    order = converted.order
+    calibrated = order.recipe if order.rounds_activations else INTEGER
+    noise = signal_to_noise(model, images, calibrated)
+    head = order.predicts(model, converted.learner)
     with float32(model):
-        untrained = convert_backbone(model, DEFAULT, converted.representative)
+        untrained = convert_backbone(model, calibrated, converted.representative)
     found = run_backbone(untrained, images, runtimes[0]).feature
-    with converted.order.rounding(model):
+    with order.rounding(model):
         selection = prompt_selection.compare(
             model,
-            converted.order.recipe,
+            order.recipe,
             converted.representative,
             source.tasks,
             (images, labels),

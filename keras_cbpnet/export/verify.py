@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.golden import training_stream
-from keras_cbpnet.export.recipes import DEFAULT, RECIPES
+from keras_cbpnet.export.recipes import INTEGER, RECIPES
 from keras_cbpnet.export.runtimes import run_head
+from keras_cbpnet.export.tflite_file import islands
 from keras_cbpnet.export.tflite_file.ops import custom_ops, float_ops, float_weights, per_channel_dense
 from keras_cbpnet.layers.cbp_head import CBPHead
 
@@ -26,11 +27,13 @@ SMALL_WEIGHTS = 1000  # entries that quantized weights may leave in floating poi
 
 
 def check_ops(tables: dict[str, list[dict[str, Any]]], recipe: str) -> None:
-    """Refuse custom and Flex operators anywhere, and floating point in a backbone of quantized activations."""
+    """Refuse custom and Flex operators anywhere, and floating point where the recipe has int8."""
     for file, table in tables.items():
         if custom := custom_ops(table):
             raise UserError(f"{file} needs operators that are not TFLite builtins: {', '.join(custom)}")
-    if RECIPES[recipe].quantized_activations and (floating := float_ops(tables["backbone.tflite"])):
+    allowed = islands.OPERATORS if RECIPES[recipe].islands else frozenset()
+    floating = [name for name in float_ops(tables["backbone.tflite"]) if name not in allowed]
+    if RECIPES[recipe].quantized_activations and floating:
         raise UserError(f"recipe {recipe} left floating-point operators in backbone.tflite: {', '.join(floating)}")
 
 
@@ -44,7 +47,7 @@ def check_weights(models: dict[str, bytes], recipe: str) -> None:
             )
     if RECIPES[recipe].quantized_weights and (floating := float_weights(models["backbone.tflite"], SMALL_WEIGHTS)):
         raise UserError(
-            f"recipe {recipe} left float weights in backbone.tflite: {', '.join(floating[:5])}; use --recipe {DEFAULT}"
+            f"recipe {recipe} left float weights in backbone.tflite: {', '.join(floating[:5])}; use --recipe {INTEGER}"
         )
 
 
@@ -149,8 +152,9 @@ def remedy(recipe: str, qat: bool) -> str:
         recipe: that it was converted by.
         qat: whether the run was trained through fake quantizers.
     """
-    rounds = {name: each.quantized_weights + each.quantized_activations for name, each in RECIPES.items()}
-    gentler = [name for name, parts in rounds.items() if parts < rounds[recipe]]
+    parts = ("quantized_weights", "quantized_activations", "integer")
+    rounds = {name: sum(getattr(each, part) for part in parts) for name, each in RECIPES.items()}
+    gentler = [name for name, number in rounds.items() if number < rounds[recipe]]
     if not gentler:
         return "; nothing is rounded by this recipe, so please report this with the command that led to it"
     use = f"use --recipe {' or '.join(gentler)}"

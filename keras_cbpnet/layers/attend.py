@@ -58,5 +58,10 @@ class Attend(keras.layers.Layer):
         products = (at(f"{name}_context", ops.matmul(x, values)) for name, x in parts.items())
         return sum(products)
 
+    @property
+    def islands(self) -> list[keras.layers.Layer]:
+        """See `layers.islands`."""
+        return list(self.parts.values())
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "quantized": self.quantized}

@@ -123,6 +123,11 @@ class EncoderBlock(keras.layers.Layer):
         gated = y * ops.sigmoid(y) if self.activation == "quick_gelu" else ops.gelu(y, approximate=False)
         return self.at["gated"](gated, training=training)
 
+    @property
+    def islands(self) -> list[keras.layers.Layer]:
+        """See `layers.islands`."""
+        return [self.at[place] for place in ("scores", "sum1", "sum2")]
+
     def get_config(self) -> dict[str, Any]:
         names = ("width", "heads", "mlp_width", "activation", "quantized")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

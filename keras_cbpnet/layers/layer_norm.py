@@ -62,10 +62,11 @@ def plain_sums(model: keras.layers.Layer) -> Iterator[None]:
     Such a file takes two thirds of the time: a float kernel packs a matrix of one column into 32 of them.
     """
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, LayerNorm)]
+    before = [norm.plain for norm in norms]
     for norm in norms:
         norm.plain = True
     try:
         yield
     finally:
-        for norm in norms:
-            norm.plain = False
+        for norm, plain in zip(norms, before, strict=True):
+            norm.plain = plain

@@ -102,6 +102,11 @@ class PatchEmbedding(keras.layers.Layer):
         first = ops.broadcast_to(first, (ops.shape(x)[0], 1 + self.registers, self.width))
         return self.sum(ops.concatenate([first, x], axis=1), training=training)
 
+    @property
+    def islands(self) -> list[keras.layers.Layer]:
+        """See `layers.islands`."""
+        return [self.sum]
+
     def get_config(self) -> dict[str, Any]:
         names = ("width", "patch_size", "stem", "mean", "deviation", "registers", "quantized")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

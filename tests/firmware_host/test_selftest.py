@@ -1,11 +1,13 @@
 """The self-test: passes on its own bundle, and fails by the right amount when something is off."""
 
+import time
+
 import numpy as np
 import pytest
 
 from firmware_host.bench import bench
 from firmware_host.bundle import BundleError, DeviceError, read_bundle, write_manifest
-from firmware_host.engines.backbone import Feature
+from firmware_host.engines.backbone import Backbone, Feature
 from firmware_host.engines.find import Runtime, find_runtime, open_backbone
 from firmware_host.selftest import MAX_ERROR_RATIO, MAX_QUANTA, _best_match, _Golden, selftest
 from firmware_host.shared.runtimes import RUNTIMES, interpreters
@@ -195,3 +197,26 @@ def test_bench_measures(bundle, runtime):
     assert 1 < result["peak_memory_mb"] < 100_000
     with pytest.raises(DeviceError, match="repeat is 0"):
         bench(read_bundle(bundle), runtime, repeat=0)
+
+
+def test_bench_names_the_backbone_that_is_fastest_here(make, bundle, runtime, monkeypatch):
+    class Slow(Backbone):
+        def __call__(self, image):
+            time.sleep(0.05)
+            return super().__call__(image)
+
+    def opening(opened, *arguments):
+        backbone = open_backbone(opened, *arguments)
+        if opened.recipe == "int8":
+            backbone.__class__ = Slow
+        return backbone
+
+    other = make.write_bundle(bundle.with_name("other"))
+    make.rewrite_manifest(other, lambda manifest: manifest.update(recipe="mixed"))
+    monkeypatch.setattr("firmware_host.bench.open_backbone", opening)
+    assert bench(read_bundle(bundle), runtime, repeat=1)["best"]["bundle"] == str(bundle)
+    found = bench(read_bundle(bundle), runtime, repeat=1, others=[read_bundle(other)])
+    assert [each["recipe"] for each in found["backbones"]] == ["int8", "mixed"]
+    assert found["backbone_ms"] == found["backbones"][0]["backbone_ms"] >= 50
+    assert found["best"] == found["backbones"][1] != found["backbones"][0]
+    assert found["best"]["bundle"] == str(other)

@@ -123,7 +123,7 @@ def test_bad_settings_are_one_line(settings, line, asked):
 def test_bad_runs_are_one_line(tmp_path):
     with pytest.raises(UserError, match="is not a run folder"):
         keras_cbpnet.load_run(tmp_path)
-    with pytest.raises(UserError, match=r"recipe is 'int4'; choose one of int8, "):
+    with pytest.raises(UserError, match=r"recipe is 'int4'; choose one of auto, mixed, int8, "):
         keras_cbpnet.convert(tmp_path, recipe="int4")
     with pytest.raises(UserError, match="is for --target micro"):
         keras_cbpnet.convert(tmp_path, optimizer="sgd")

@@ -160,18 +160,22 @@ def convert():
 def bundles(once, road, convert):
     """bundles(recipe): the bundle, converted when it is first asked for."""
 
+    from keras_cbpnet.export.recipes import recipe_for
+
     def bundle(recipe):
         def make(folder):
             arguments = ["--output", str(folder / "bundle"), "--recipe", recipe]
             with contextlib.redirect_stdout(io.StringIO()):
                 assert convert.main([str(road.run), *arguments]) == 0
 
-        return once(recipe, make) / "bundle"
+        return once(recipe_for(recipe, "linux"), make) / "bundle"
 
     return bundle
 
 
-@pytest.fixture(params=["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("hybrid", "float32"))])
+@pytest.fixture(
+    params=["mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("int8", "hybrid", "float32"))]
+)
 def recipe(request):
     return request.param
 
@@ -179,6 +183,12 @@ def recipe(request):
 @pytest.fixture
 def bundle(bundles, recipe):
     return bundles(recipe)
+
+
+@pytest.fixture(scope="session")
+def shipped(bundles):
+    """A bundle as it is made when no recipe is named."""
+    return bundles("auto")
 
 
 @pytest.fixture(scope="session")

@@ -11,22 +11,22 @@ FILES = ("backbone.tflite", "golden.npz", "head.tflite", "labels.txt", "manifest
 
 
 @pytest.fixture
-def copied(int8, tmp_path):
-    return shutil.copytree(int8, tmp_path / "bundle")
+def copied(shipped, tmp_path):
+    return shutil.copytree(shipped, tmp_path / "bundle")
 
 
 @pytest.fixture
-def refuse(device, tree, tmp_path, int8):
+def refuse(device, tree, tmp_path, shipped):
     """Run a command that must fail in a process of its own; return the one line it prints."""
 
     def refuse(command, bundle, *arguments):
-        before = tree(tmp_path, int8)
+        before = tree(tmp_path, shipped)
         code, records, err = device(command, bundle, *arguments, check=False)
         assert (code, records) == (2, [])
         assert err.startswith("error: ")
         assert err.count("\n") == 1
-        assert tree(tmp_path, int8) == before
-        assert not int8.with_name(int8.name + ".state").exists()
+        assert tree(tmp_path, shipped) == before
+        assert not shipped.with_name(shipped.name + ".state").exists()
         return err
 
     return refuse
@@ -77,44 +77,44 @@ def test_no_bundle(refuse, tmp_path, arguments):
     assert "manifest.json is missing" in refuse("predict", tmp_path / "empty", *arguments["predict"])
 
 
-def test_no_image(refuse, int8, tmp_path):
+def test_no_image(refuse, shipped, tmp_path):
     (tmp_path / "text.png").write_text("this is text\n")
     (tmp_path / "data" / "eight").mkdir(parents=True)
     shutil.copy(tmp_path / "text.png", tmp_path / "data" / "eight" / "1.png")
-    assert "text.png is not an image: give a file" in refuse("predict", int8, tmp_path / "text.png")
-    assert "none.png does not exist: check the path" in refuse("predict", int8, tmp_path / "none.png")
-    assert "1.png is not an image: give a file" in refuse("learn", int8, tmp_path / "data")
+    assert "text.png is not an image: give a file" in refuse("predict", shipped, tmp_path / "text.png")
+    assert "none.png does not exist: check the path" in refuse("predict", shipped, tmp_path / "none.png")
+    assert "1.png is not an image: give a file" in refuse("learn", shipped, tmp_path / "data")
 
 
-def test_no_classes(refuse, int8, tmp_path):
+def test_no_classes(refuse, shipped, tmp_path):
     (tmp_path / "data").mkdir()
     for command in ("learn", "evaluate"):
-        assert "data has no classes: put the images of each class in" in refuse(command, int8, tmp_path / "data")
+        assert "data has no classes: put the images of each class in" in refuse(command, shipped, tmp_path / "data")
     (tmp_path / "data" / "eight").mkdir()
-    assert "eight has no images: add some or remove the folder" in refuse("learn", int8, tmp_path / "data")
-    assert "none.npz does not exist" in refuse("learn", int8, f"npz:{tmp_path / 'none.npz'}")
+    assert "eight has no images: add some or remove the folder" in refuse("learn", shipped, tmp_path / "data")
+    assert "none.npz does not exist" in refuse("learn", shipped, f"npz:{tmp_path / 'none.npz'}")
 
 
-def test_more_classes_than_slots(refuse, int8, tmp_path):
+def test_more_classes_than_slots(refuse, shipped, tmp_path):
     for index in range(13):
         folder = tmp_path / "data" / f"class_{index:02d}"
         folder.mkdir(parents=True)
         Image.fromarray(np.full((32, 32, 3), index, np.uint8)).save(folder / "1.png")
-    line = refuse("learn", int8, tmp_path / "data")
+    line = refuse("learn", shipped, tmp_path / "data")
     assert "13 new classes" in line
     assert "for 12 spare of 16 slots: convert the run again with --slots 17 or more" in line
 
 
-def test_a_label_the_bundle_does_not_know(refuse, int8, road):
-    line = refuse("evaluate", int8, road.images)
+def test_a_label_the_bundle_does_not_know(refuse, shipped, road):
+    line = refuse("evaluate", shipped, road.images)
     assert f"unknown label {', '.join(map(repr, sorted(road.new)))}: the device knows" in line
 
 
 @pytest.mark.slow
-def test_a_state_of_another_bundle(refuse, bundles, int8, device, arguments, road, tmp_path):
+def test_a_state_of_another_bundle(refuse, bundles, shipped, device, arguments, road, tmp_path):
     state = tmp_path / "state"
     device("learn", bundles("float32"), road.images, "--state", state, "--epochs", 1)
     for command in ("info", "predict", "learn", "evaluate"):
-        line = refuse(command, int8, *arguments[command], "--state", state)
+        line = refuse(command, shipped, *arguments[command], "--state", state)
         assert f"state {state} belongs to another bundle" in line
         assert "give the state of this bundle with --state" in line

@@ -19,7 +19,7 @@ from keras_cbpnet.errors import UserError
 D, UNITS, C, B, SIDE = 192, 64, 16, 16, 32
 EACH_TRAIN = 24  # training images of a class
 FILES = ["backbone.tflite", "golden.npz", "head.tflite", "labels.txt", "manifest.json", "report.json", "statistics.npz"]
-FEATURE = {"int8": "int8", "hybrid": "float32", "float32": "float32"}
+FEATURE = {"mixed": "int8", "int8": "int8", "hybrid": "float32", "float32": "float32"}
 
 DESCRIBE = """
 import importlib, json, sys
@@ -67,7 +67,7 @@ def test_manifest(bundle, manifest, recipe, road):
     assert manifest["schema_version"] == 1
     assert manifest["recipe"] == recipe
     assert manifest["quantization"]["weights"] == ("float32" if recipe == "float32" else "int8")
-    assert manifest["quantization"]["activations"] == ("int8" if recipe == "int8" else "float32")
+    assert manifest["quantization"]["activations"] == ("int8" if FEATURE[recipe] == "int8" else "float32")
     assert tuple(manifest["classes"]) == road.known
     assert (bundle / "labels.txt").read_text().splitlines() == list(road.known)
     assert manifest["shapes"] == {"image": [1, SIDE, SIDE, 3], "feature": [1, D], "prompt": [1]}
@@ -120,7 +120,7 @@ def test_report(bundle, recipe, road):
     assert report["accuracy"]["float32"] == pytest.approx(np.mean(road.metrics["final"]["float32"]), abs=0.005)
     for runtime in interpreters():
         assert abs(report["accuracy"][runtime] - report["accuracy"]["float32"]) <= 0.03
-    assert report["backbone_mean_cosine"] >= {"int8": 0.99, "hybrid": 0.998, "float32": 0.999999}[recipe]
+    assert report["backbone_mean_cosine"] >= {"mixed": 0.99, "int8": 0.99, "hybrid": 0.998, "float32": 0.999999}[recipe]
     assert report["head_max_error_200_steps"] <= 1e-4
 
 
@@ -134,6 +134,10 @@ def test_operators_are_builtins(bundle, recipe):
         # The uint8 image becomes int8 in the first operator; biases, indices and shapes are int32.
         assert types == {"UINT8", "INT8", "INT32"}
         assert sum("UINT8" in types for _, types in operators(bundle / "backbone.tflite")) == 1
+    if recipe == "mixed":
+        floating = {operator for operator, types in operators(bundle / "backbone.tflite") if "FLOAT32" in types}
+        assert {"BATCH_MATMUL", "SOFTMAX", "RSQRT"} <= floating
+        assert not floating & {"FULLY_CONNECTED", "CONV_2D", "LOGISTIC", "ARG_MAX"}
     if recipe != "float32":
         assert (bundle / "backbone.tflite").stat().st_size < 2.4e6  # weights once, at a byte each
 
@@ -180,17 +184,15 @@ def test_signatures(bundle, recipe, runtime):
 
 def test_the_backbone_is_the_model(bundle, recipe, road):
     """One invocation does the query pass, the choice of the prompt and the prompted pass as the model does."""
-    import contextlib
-
     import keras
 
     from keras_cbpnet.export.runtimes import run_backbone
-    from keras_cbpnet.layers.fake_quant import float32
+    from keras_cbpnet.export.steps import Order
 
     with np.load(road.npz) as file:
         images = file["x_test"][::5]
     model = keras.models.load_model(road.run / "model.keras")
-    with contextlib.nullcontext() if recipe == "int8" else float32(model):
+    with Order(recipe).rounding(model):
         feature, prompt = (np.asarray(value) for value in model.features(images))
     found = run_backbone((bundle / "backbone.tflite").read_bytes(), images, "ai_edge_litert")
     assert set(prompt) == {0, 1}
@@ -199,7 +201,10 @@ def test_the_backbone_is_the_model(bundle, recipe, road):
         np.testing.assert_allclose(found.feature, feature, rtol=0, atol=2e-4)
     else:
         assert np.mean(found.prompt == prompt) >= 0.9
-        assert np.corrcoef(found.feature.ravel(), feature.ravel())[0, 1] > {"int8": 0.99, "hybrid": 0.998}[recipe]
+        assert (
+            np.corrcoef(found.feature.ravel(), feature.ravel())[0, 1]
+            > {"mixed": 0.99, "int8": 0.99, "hybrid": 0.998}[recipe]
+        )
 
 
 def test_start_state_is_the_trained_head(bundle, road, device):
@@ -214,7 +219,7 @@ def test_start_state_is_the_trained_head(bundle, road, device):
 
 
 @pytest.mark.slow
-def test_the_script_from_another_folder_writes_the_same_bytes(int8, road, tmp_path):
+def test_the_script_from_another_folder_writes_the_same_bytes(shipped, road, tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "tflite" / "convert.py", os.path.relpath(road.run, tmp_path), "--output", "again"],
         cwd=tmp_path,
@@ -224,7 +229,7 @@ def test_the_script_from_another_folder_writes_the_same_bytes(int8, road, tmp_pa
     assert done.returncode == 0, done.stderr
     assert f"next: python -m firmware_host selftest {Path('again')}" in done.stdout
     files = (*FILES, *PAPERS)
-    different = [name for name in files if (tmp_path / "again" / name).read_bytes() != (int8 / name).read_bytes()]
+    different = [name for name in files if (tmp_path / "again" / name).read_bytes() != (shipped / name).read_bytes()]
     assert different == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
 
@@ -233,12 +238,12 @@ def test_the_script_from_another_folder_writes_the_same_bytes(int8, road, tmp_pa
 
 
 @pytest.fixture
-def refused(convert, road, int8, tmp_path, monkeypatch):
+def refused(convert, road, shipped, tmp_path, monkeypatch):
     """refused(convert_head=bytes, ...): what a conversion says whose steps give these; it has written nothing."""
     from keras_cbpnet.export import steps
 
     def refused(**wrong):
-        right = {f"convert_{part}": (int8 / f"{part}.tflite").read_bytes() for part in ("backbone", "head")}
+        right = {f"convert_{part}": (shipped / f"{part}.tflite").read_bytes() for part in ("backbone", "head")}
         for name, content in {**right, **wrong}.items():
             monkeypatch.setattr(steps, name, lambda *_, content=content: content)
         with pytest.raises(UserError) as error:
@@ -266,11 +271,11 @@ def test_a_head_in_another_state_is_refused(refused, road, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_backbone_with_other_weights_is_refused(refused, int8, monkeypatch):
+def test_a_backbone_with_other_weights_is_refused(refused, shipped, monkeypatch):
     import flatbuffers
 
     monkeypatch.setattr("keras_cbpnet.export.verify.check_head", lambda *_: 0.0)
-    model, _ = graph(int8 / "backbone.tflite")
+    model, _ = graph(shipped / "backbone.tflite")
     largest = max((buffer for buffer in model.buffers if buffer.data is not None), key=lambda buffer: len(buffer.data))
     largest.data = np.roll(largest.data, 1)
     builder = flatbuffers.Builder()
@@ -293,6 +298,10 @@ def test_operators_that_are_no_builtins_are_refused(refused, monkeypatch):
             check_ops({**tables, file: [*tables[file], erf]}, "float32")
     with pytest.raises(UserError, match=r"int8 left floating-point operators in .*: MUL"):
         check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, "int8")
+    check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, "mixed")
+    dense = {"op": "FULLY_CONNECTED", "type": "FLOAT32", "count": 2}
+    with pytest.raises(UserError, match=r"mixed left floating-point operators in .*: FULLY_CONNECTED"):
+        check_ops({"backbone.tflite": [add, floating, dense], "head.tflite": []}, "mixed")
     check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, "float32")
     monkeypatch.setattr("keras_cbpnet.export.steps.op_table", lambda model: [erf])
     assert "FlexErf" in refused()

@@ -74,13 +74,13 @@ def test_the_device_learns_the_last_task(bundle, device, road, tree, tmp_path, r
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_runtimes_and_numpy_learn_alike(int8, device, road, tmp_path, runtime):
+def test_runtimes_and_numpy_learn_alike(shipped, device, road, tmp_path, runtime):
     """The NumPy head over the same backbone: every state tensor, and the random numbers used."""
     others = [name for name in RUNTIMES if name != runtime]  # numpy takes the first backbone that it finds
     states = []
     for engine, without in ((runtime, ()), ("numpy", others)):
         options = ("--state", tmp_path / engine, "--runtime", engine, "--seed", 7)
-        _, [result], _ = device("learn", int8, road.images, *options, without=without)
+        _, [result], _ = device("learn", shipped, road.images, *options, without=without)
         state, meta = read_state(tmp_path / engine)
         states.append((result, state, meta))
     (result, state, meta), (numpy_result, numpy_state, numpy_meta) = states
@@ -153,10 +153,10 @@ def test_a_bundle_with_more_slots_takes_over_what_was_learned(bundles, convert, 
     assert device("evaluate", wider, data)[1][0] == before
 
 
-def test_the_same_seed_gives_the_same_state(int8, device, road, tmp_path):
+def test_the_same_seed_gives_the_same_state(shipped, device, road, tmp_path):
     states = {}
     for name, seed in (("one", 3), ("same", 3), ("other", 4)):
-        device("learn", int8, f"npz:{road.device_npz}", "--state", tmp_path / name, "--seed", seed)
+        device("learn", shipped, f"npz:{road.device_npz}", "--state", tmp_path / name, "--seed", seed)
         states[name] = read_state(tmp_path / name)[0]["head.w1"]
     np.testing.assert_array_equal(states["one"], states["same"])
     assert np.abs(states["one"] - states["other"]).max() > 1e-3

@@ -192,8 +192,8 @@ def test_tflm_passes_the_selftest(micro, device):
     assert found["head_max_error"] <= 1e-5
 
 
-def test_a_linux_bundle_has_nothing_for_tflm(int8, road, device):
-    code, _, error = device("evaluate", int8, f"npz:{road.device_npz}", "--runtime", "tflm", check=False)
+def test_a_linux_bundle_has_nothing_for_tflm(shipped, road, device):
+    code, _, error = device("evaluate", shipped, f"npz:{road.device_npz}", "--runtime", "tflm", check=False)
     assert code == 2
     assert "--target micro" in error
 

@@ -52,7 +52,7 @@ def reported(road, int8, convert, tmp_path_factory):
             content = (int8 / f"{part}.tflite").read_bytes()
             patch.setattr(steps, f"convert_{part}", lambda *_, content=content: content)
         patch.setattr(prompt_selection, "convert_backbone", lambda *_: (int8 / "backbone.tflite").read_bytes())
-        arguments = [str(road.run), "--output", str(folder / "bundle"), "--report"]
+        arguments = [str(road.run), "--output", str(folder / "bundle"), "--recipe", "int8", "--report"]
         assert convert.main(arguments) == 0
     return folder / "bundle", printed.getvalue()
 
@@ -109,7 +109,7 @@ def test_noise_is_found_where_it_is_made(model, images):
     from keras_cbpnet.export.analysis import signal_to_noise, worst_places
     from keras_cbpnet.layers.fake_quant import get_mode
 
-    before = {row["place"]: row for row in signal_to_noise(model, images)}
+    before = {row["place"]: row for row in signal_to_noise(model, images, "int8")}
     assert len(before) > 100
     assert before["feature"]["ratio_db"] < before["feature"]["own_db"]
     # A range sixteen times too wide for the keys of one block: four of eight bits are lost there.
@@ -119,8 +119,8 @@ def test_noise_is_found_where_it_is_made(model, images):
     try:
         for name, variable in layer.range.items():
             variable.assign(16 * ranges[name])
-        rows = signal_to_noise(model, images)
-        message = worst_places(model, images, count=1)
+        rows = signal_to_noise(model, images, "int8")
+        message = worst_places(model, images, "int8", count=1)
     finally:
         for name, variable in layer.range.items():
             variable.assign(ranges[name])
@@ -146,7 +146,7 @@ def test_a_refused_conversion_names_the_noisiest_places(road, int8, convert, tmp
     with pytest.raises(
         UserError,
         match=r"of 0.5000 to .*, needed 0.9700; signal to noise, worst first: (\S+ \S+ dB \(alone [^)]+\)(, )?){5}; "
-        "use --recipe hybrid or float32$",
+        "use --recipe mixed or hybrid or float32$",
     ):
-        convert.main([str(road.run), "--output", str(tmp_path / "bundle")])
+        convert.main([str(road.run), "--output", str(tmp_path / "bundle"), "--recipe", "int8"])
     assert list(tmp_path.iterdir()) == []

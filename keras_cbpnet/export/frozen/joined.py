@@ -13,8 +13,8 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_cbpnet.export.converter import convert_graph
-from keras_cbpnet.export.tflite_file.graph import CODES, Model, shape_of
-from keras_cbpnet.export.tflite_file.rewrites import drop_dead
+from keras_cbpnet.export.tflite_file.graph import Model, shape_of
+from keras_cbpnet.export.tflite_file.rewrites import drop_dead, raise_version
 from keras_cbpnet.export.tflite_file.sharing import SharingBuilder
 
 SIGNATURE = "serving_default"
@@ -67,15 +67,8 @@ def _converted(model: Model, graph: Any, tensor: int, kind: str, name: str, opti
     """Append an operator from one type to another; return its result, float32 until somebody says otherwise."""
     result = model.tensor(graph, name, shape_of(graph.tensors[tensor]), "float32")
     graph.operators.append(model.operator(kind, [tensor], [result], options))
-    _at_least(model, kind, 2)
+    raise_version(model, kind, 2)
     return result
-
-
-def _at_least(model: Model, kind: str, version: int) -> None:
-    """Raise the version of an operator: interpreters refuse types that are newer than it."""
-    for code in model.root.operatorCodes:
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == CODES[kind]:
-            code.version = max(code.version, version)
 
 
 def _appended(model: Model, graph: Any, head: Model, feature: int) -> int:
@@ -95,7 +88,7 @@ def _appended(model: Model, graph: Any, head: Model, feature: int) -> int:
         kind, code = head.kind(op), head.root.operatorCodes[op.opcodeIndex]
         inputs, outputs = ([numbers[i] for i in each] for each in (op.inputs, op.outputs))
         graph.operators.append(model.operator(kind, inputs, outputs, op.builtinOptions))
-        _at_least(model, kind, code.version)
+        raise_version(model, kind, code.version)
     return numbers[int(source.outputs[0])]
 
 
@@ -128,14 +121,14 @@ def _resized(model: Model, graph: Any, image: int, size: int) -> int:
         options.halfPixelCenters = True
         result = before if factors == [1, 1] else found
         ops.append(model.operator("RESIZE_BILINEAR", [large, shape], [result], options))
-        _at_least(model, "RESIZE_BILINEAR", 3)
+        raise_version(model, "RESIZE_BILINEAR", 3)
     if factors != [1, 1]:
         pool = schema.Pool2DOptionsT()
         pool.padding = schema.Padding.VALID
         pool.filterHeight = pool.strideH = factors[0]
         pool.filterWidth = pool.strideW = factors[1]
         ops.append(model.operator("AVERAGE_POOL_2D", [found], [before], pool))
-        _at_least(model, "AVERAGE_POOL_2D", 2)
+        raise_version(model, "AVERAGE_POOL_2D", 2)
     if before == image:
         graph.operators[:0] = ops
         return large

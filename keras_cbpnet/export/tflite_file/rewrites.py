@@ -8,7 +8,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_cbpnet.export.tflite_file.graph import Model, replace_input, shape_of
+from keras_cbpnet.export.tflite_file.graph import CODES, Model, replace_input, shape_of
 
 
 def readers_of(graph: Any) -> dict[int, list[Any]]:
@@ -84,3 +84,10 @@ def use_select_v2(model: Model, graph: Any) -> None:
     for place, op in enumerate(graph.operators):
         if model.kind(op) == "SELECT":
             graph.operators[place] = model.operator("SELECT_V2", op.inputs, op.outputs, schema.SelectV2OptionsT())
+
+
+def raise_version(model: Model, kind: str, least: int) -> None:
+    """Raise the version of an operator: interpreters refuse types that are newer than it."""
+    for code in model.root.operatorCodes:
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == CODES[kind]:
+            code.version = max(code.version, least)

@@ -74,6 +74,7 @@ def test_the_whole_road(call, make, bundle, tmp_path):
     code, [result], _ = call("bench", bundle, "--repeat", 2)
     assert code == 0
     assert {"predict_ms", "train_ms", "peak_memory_mb", "runtime"} <= result.keys()
+    assert [each["recipe"] for each in call("bench", bundle, "--against", bundle)[1][0]["backbones"]] == ["int8"] * 2
     assert make.tree(tmp_path / "tiny.state") == state
 
     code, [manifest], _ = call("info", bundle)

@@ -86,12 +86,12 @@ def test_what_tflm_lacks_is_named():
 
 def test_only_int8_goes_to_accelerators(monkeypatch):
     monkeypatch.setattr(accelerators, "operators", lambda model: ops("ADD", kind="FLOAT32"))
-    rows = {recipe: accelerators.target_rows(b"a model", recipe) for recipe in ("hybrid", "float32")}
+    rows = {recipe: accelerators.target_rows(b"a model", recipe) for recipe in ("mixed", "hybrid", "float32")}
     for recipe, found in rows.items():
         assert set(found) == {"edge_tpu", "tflm", *accelerators.ETHOS_U}
         assert accelerators.describe(found["edge_tpu"]) == f"takes recipe int8, not {recipe}"
     assert accelerators.describe(rows["hybrid"]["tflm"]) == "takes recipe int8, not hybrid"
-    assert rows["float32"]["tflm"]["cpu"] == 1
+    assert rows["float32"]["tflm"]["cpu"] == rows["mixed"]["tflm"]["cpu"] == 1
 
 
 def test_the_compilers_log_is_counted():

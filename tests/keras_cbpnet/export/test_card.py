@@ -114,6 +114,9 @@ def test_boards_are_named_only_for_what_was_measured():
         boards = section(of(**changes)["README.md"], "Boards")
         assert boards.startswith("Nothing is known")
         assert "Raspberry" not in boards
+    times = {recipe: section(of(recipe=recipe)["README.md"], "Boards").splitlines()[-1] for recipe in ("int8", "mixed")}
+    assert "operations, for no board" in times["int8"]
+    assert "operations of the int8 form, which has a few more, for no board" in times["mixed"]
 
 
 def test_a_microcontrollers_memory_is_said():

@@ -8,10 +8,17 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.accelerators import target_rows
 from keras_cbpnet.export.backbone import convert
-from keras_cbpnet.export.recipes import DEFAULT, RECIPES, Recipe, recipes_help
+from keras_cbpnet.export.recipes import INTEGER, OF_TARGET, RECIPES, Recipe, recipe_for, recipes_help
 from keras_cbpnet.export.tflite_file.ops import op_table
 
 DESCRIBED = {  # of the manifest of every bundle so far
+    "mixed": {
+        "weights": "int8",
+        "activations": "int8",
+        "attention_norms_sums": "float32",
+        "dense_scales": "per_tensor",
+        "convolution_scales": "per_channel",
+    },
     "int8": {
         "weights": "int8",
         "activations": "int8",
@@ -46,12 +53,23 @@ def images():
 
 def test_the_manifest_says_what_it_always_said():
     assert {name: recipe.describe() for name, recipe in RECIPES.items()} == DESCRIBED
-    assert RECIPES[DEFAULT].quantized_activations
+    assert [name for name, recipe in RECIPES.items() if recipe.integer] == [INTEGER]
+
+
+def test_auto_is_what_the_target_runs():
+    assert {target: recipe_for("auto", target) for target in OF_TARGET} == {"linux": "mixed", "micro": "int8"}
+    assert recipe_for("hybrid", "linux") == "hybrid"
+    assert "auto, mixed for --target linux, int8 for --target micro; " in recipes_help()
 
 
 @pytest.mark.parametrize(
     ("name", "weights", "kind"),
-    [("int8", "INT8", "INT8"), ("hybrid", "INT8", "FLOAT32"), ("float32", "FLOAT32", "FLOAT32")],
+    [
+        ("mixed", "INT8", "INT8"),
+        ("int8", "INT8", "INT8"),
+        ("hybrid", "INT8", "FLOAT32"),
+        ("float32", "FLOAT32", "FLOAT32"),
+    ],
 )
 def test_a_file_is_what_the_flags_say(name, weights, kind, images):
     file = convert(Dense(), 4, name, images)
@@ -67,9 +85,9 @@ def test_a_new_recipe_is_one_line(monkeypatch, images):
     file = convert(Dense(), 4, "halved", images)
     assert file == convert(Dense(), 4, "hybrid", images)
     assert RECIPES["halved"].describe() == DESCRIBED["hybrid"]
-    assert target_rows(file, "halved")["edge_tpu"]["source"] == f"takes recipe {DEFAULT}, not halved"
+    assert target_rows(file, "halved")["edge_tpu"]["source"] == f"takes recipe {INTEGER}, not halved"
     plain = convert(Dense(), 4, "float32", images)
-    with pytest.raises(UserError, match=f"recipe halved left float weights in .* of 1,920; use --recipe {DEFAULT}"):
+    with pytest.raises(UserError, match=f"recipe halved left float weights in .* of 1,920; use --recipe {INTEGER}"):
         verify.check_weights({"backbone.tflite": plain}, "halved")
     monkeypatch.setitem(RECIPES, "halved", Recipe("a test's own", quantized_weights=True, quantized_activations=True))
     with pytest.raises(UserError, match=r"recipe halved left floating-point operators in backbone.tflite: "):

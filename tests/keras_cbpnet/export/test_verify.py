@@ -42,8 +42,9 @@ def test_more_is_refused(images, right, lost, gained):
 @pytest.mark.parametrize(
     ("recipe", "qat", "expected"),
     [
-        ("int8", False, "; train with --qat, or use --recipe hybrid or float32"),
-        ("int8", True, "; use --recipe hybrid or float32"),
+        ("int8", False, "; train with --qat, or use --recipe mixed or hybrid or float32"),
+        ("int8", True, "; use --recipe mixed or hybrid or float32"),
+        ("mixed", True, "; use --recipe hybrid or float32"),
         ("hybrid", False, "; use --recipe float32"),
         ("float32", True, "; nothing is rounded by this recipe, so please report this with the command that led to it"),
     ],
