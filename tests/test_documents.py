@@ -1,15 +1,20 @@
-"""The documents: links lead somewhere, the README is short and its numbers are measured, its Python runs."""
+"""The documents: links, the length of the README, numbers that are measured, Python that runs, figures up to date."""
 
+import functools
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 from helpers.paths import ROOT
 from PIL import Image
+
+from firmware_host import Device
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
@@ -18,9 +23,14 @@ DOCUMENTS = [
     "benchmarks/NOTES.md",
     "firmware_host/README.md",
     "firmware_host/micro.md",
+    "notebooks/README.md",
     "tflite/README.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 ]
+
+
+EXPLANATIONS = sorted((ROOT / "docs" / "explanations").glob("*.md"))
+MEASURED = set(re.findall(r"\d+\.\d+", (ROOT / "docs" / "results.md").read_text(encoding="utf-8")))
 
 
 def links(name):
@@ -52,12 +62,35 @@ def test_the_readme_links_to_every_page():
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_results():
-    results = set(re.findall(r"\d+\.\d+", (ROOT / "docs" / "results.md").read_text(encoding="utf-8")))
     [section] = re.findall(r"\n## Results\n(.*?)\n## ", README, re.DOTALL)
     table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
     numbers = re.findall(r"\d+\.\d+", table)
     assert len(numbers) > 20
-    assert set(numbers) <= results
+    assert set(numbers) <= MEASURED
+
+
+@pytest.mark.parametrize("path", [*EXPLANATIONS, ROOT / "docs/howto/choose_backbone.md"], ids=lambda path: path.stem)
+def test_the_numbers_of_an_explanation_are_those_of_the_results(path):
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"`[^`]*`|\(https?://\S+\)|arXiv \S+", "", text)
+    numbers = re.findall(r"\d+\.\d+", prose)
+    assert len(numbers) >= 8
+    assert set(numbers) <= MEASURED
+    commands = re.findall(r"benchmarks\.\w+", text)
+    assert commands
+    for command in commands:
+        assert importlib.util.find_spec(command), command
+
+
+def test_the_figures_are_those_of_the_results():
+    script = importlib.util.spec_from_file_location("figures", ROOT / "docs" / "explanations" / "figures.py")
+    figures = importlib.util.module_from_spec(script)
+    script.loader.exec_module(figures)
+    shown = set().union(*(links(str(path.relative_to(ROOT))) for path in EXPLANATIONS))
+    for name, content in figures.figures().items():
+        assert f"docs/explanations/{name}" in shown
+        kept = (ROOT / "docs" / "explanations" / name).read_text(encoding="utf-8")
+        assert kept == content, "write them again: python docs/explanations/figures.py"
 
 
 def test_entries_of_the_index_are_those_of_the_notes():
@@ -86,3 +119,19 @@ def test_the_python_of_the_documents_runs(name, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Prediction(label='")
     assert (tmp_path / f"{bundle}.state" / "state.a.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["calibrate_camera", "take_back"])
+def test_the_python_of_a_how_to_runs(name, tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "howto" / f"{name}.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    shutil.copytree(ROOT / "tests" / "firmware_host" / "golden" / "banked" / "bundle_1", tmp_path / "kitchen")
+    monkeypatch.chdir(tmp_path)
+    images = list(np.random.default_rng(0).integers(0, 256, (4, 24, 32, 3), np.uint8))
+    labels = ["red", "green"] * 2
+    with Device.open("kitchen", runtime="numpy") as device:
+        device.learn(images, ["fork"] * 4, epochs=1)
+        device.save()
+    opened = functools.partial(Device.open, runtime="numpy")
+    exec(code, {"Device": types.SimpleNamespace(open=opened), "images": images, "labels": labels})
+    assert len(list((tmp_path / "kitchen.state").glob("state.*.npz"))) == 2

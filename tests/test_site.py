@@ -25,6 +25,7 @@ from keras_cbpnet.tables import RULES
 from keras_cbpnet.train import main as train
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+HOW_TOS = sorted((ROOT / "docs" / "howto").glob("*.md"))
 RULE_TUTORIAL = ROOT / "docs" / "tutorials" / "learning_rule.md"
 PARSERS = {
     "keras-cbpnet": lambda command: importlib.import_module(host.COMMANDS[command].module).build_parser(cli.CONSOLE),
@@ -34,19 +35,19 @@ BASE = "https://site.invalid/"  # what the site's address stands for in this tes
 
 
 def blocks(path, language=""):
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    fences = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [text for name, text in fences if name == language]
 
 
 def commands(path):
-    """The lines of a tutorial that start one of the project's commands, as words, without the environment's folder."""
-    lines = [line.removeprefix(".venv/bin/") for block in blocks(path) for line in block.splitlines()]
+    """The lines of a page that start one of the project's commands, as words, without the environment's folder."""
+    lines = [line.strip().removeprefix(".venv/bin/") for block in blocks(path) for line in block.splitlines()]
     words = [shlex.split(line, comments=True) for line in lines]
     return [line for line in words if line[:1] and line[0] in PARSERS and line[1] != "--version"]
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_the_commands_of_a_tutorial_are_understood(path):
+@pytest.mark.parametrize("path", [*TUTORIALS, *HOW_TOS], ids=lambda path: path.stem)
+def test_the_commands_of_a_page_are_understood(path):
     assert commands(path)
     for program, *words in commands(path):
         PARSERS[program](words[0]).parse_args(words[program == "keras-cbpnet" :])
