@@ -99,8 +99,11 @@ class Events:
         self._put(lambda: self._message(event, kind == "end"))
 
     def connected(self) -> None:
-        """Ask for the events that ended while the broker was away; at the first connection there are none."""
-        if not self._first:
+        """Ask for the events that ended while the broker was away, of which there is one crop left.
+
+        At the first connection there are none.
+        """
+        if not self._first and self._agree == 1:
             since = self._since
             self._put(lambda: self._catch_up(since - BEFORE_S))
         self._first, self._since = False, time.time()

@@ -149,6 +149,21 @@ def test_a_life_from_its_start_to_its_end(run, broker, watch, camera, picture, b
     assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("answers", [1, 4])
+def test_after_a_kill_it_knows_what_was_answered(run, broker, watch, camera, bundle, answers):
+    watcher = watch(broker)
+    process = run(broker.port, "--source", camera.url, "--agree", "1", "--rate", "100")
+    watcher.state(lambda state: state["label"])
+    for _ in range(12):
+        watcher.send("cbpnet/test/teach", "red")
+    for _ in range(answers):
+        assert watcher.result("teach")["ok"]
+    process.kill()
+    process.wait(PATIENCE_S)
+    [red, *_] = Device.open(bundle, runtime="numpy").knowledge.classes()
+    assert 20 + answers <= red["images"] <= 32
+
+
 def test_it_ends_while_there_is_no_broker(run, camera):
     process = run(9, "--source", camera.url)
     process.stdout.readline()
