@@ -1,7 +1,6 @@
 """A real broker, a client that watches it, a device in a house with a camera that sees what it is given."""
 
 import getpass
-import http.server
 import io
 import json
 import queue
@@ -10,9 +9,11 @@ import signal
 import socket
 import subprocess
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.web_camera import snapshots, web_camera
 from PIL import Image
 
 from firmware_host import Device
@@ -271,33 +272,16 @@ def house(bundle, monkeypatch, brokers):
         one.reader.join(PATIENCE_S)
 
 
-class Pictures(http.server.ThreadingHTTPServer):
-    """A camera in the network."""
-
-    def __init__(self, pixels):
-        super().__init__(("127.0.0.1", 0), _Picture)
-        self.shown = pixels
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/snapshot.png"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class _Picture(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        file = io.BytesIO()
-        Image.fromarray(self.server.shown).save(file, "PNG")
-        self.send_response(200)
-        self.send_header("Content-Type", "image/png")
-        self.send_header("Content-Length", str(len(file.getvalue())))
-        self.end_headers()
-        self.wfile.write(file.getvalue())
-
-
 @pytest.fixture
 def camera(picture):
-    camera = Pictures(picture("red"))
-    yield camera
-    camera.shutdown()
-    camera.server_close()
+    """A camera in the network: its address, and show(pixels)."""
+    with web_camera() as found:
+        address = found.address("/now.png")
+
+        def show(pixels):
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            found.routes["/now.png"] = snapshots(file.getvalue(), kind="image/png")
+
+        show(picture("red"))
+        yield SimpleNamespace(url=address, show=show)

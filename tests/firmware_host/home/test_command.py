@@ -123,7 +123,7 @@ def test_a_life_from_its_start_to_its_end(run, broker, watch, camera, picture, b
     first = json.loads(process.stdout.readline())
     assert first == {"broker": f"127.0.0.1:{broker.port}", "topic": "cbpnet/test", "device": "Front door"}
     assert watcher.state(lambda state: state["label"])["label"] == "red"
-    camera.shown = picture("blue")
+    camera.show(picture("blue"))
     watcher.state(lambda state: state["label"] != "red" or state["probability"] < 0.9)
     watcher.send("cbpnet/test/teach", "blue")
     assert watcher.result("teach")["ok"]

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from helpers.confined import calls, lacking, prefix, settings
+from helpers.fake_frigate import jpeg
 from helpers.paths import ROOT
 
 from firmware_host import Device
@@ -140,8 +141,6 @@ def test_what_is_not_needed_is_denied():
 @needs_confinement
 def test_the_page_works_in_its_confinement(confined, picture):
     pytest.importorskip("uvicorn", reason="uvicorn is not installed")
-    from .test_frigate import jpeg
-
     process = confined("serve", "--port 0", ["--runtime", "numpy", "--json"])
     port = int(json.loads(process.stdout.readline())["url"].rpartition(":")[2].strip("/"))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
