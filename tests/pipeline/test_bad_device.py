@@ -64,11 +64,11 @@ def test_another_schema_version(refuse, copied, arguments, command):
     from firmware_host.bundle import canonical_text, manifest_sha256
 
     manifest = json.loads((copied / "manifest.json").read_text())
-    manifest["schema_version"] = 2
+    manifest["schema_version"] = 3
     manifest["manifest_sha256"] = manifest_sha256(manifest)
     (copied / "manifest.json").write_text(canonical_text(manifest))
     line = refuse(command, copied, *arguments[command])
-    assert "has schema version 2, this firmware_host reads 1: convert the run again or install" in line
+    assert "has schema version 3, this firmware_host reads 1 and 2: convert the run again or install" in line
 
 
 def test_no_bundle(refuse, tmp_path, arguments):

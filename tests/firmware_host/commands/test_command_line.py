@@ -183,8 +183,8 @@ def test_a_damaged_bundle(refuse, make, bundle, command, tmp_path):
     (bundle / "head.tflite").unlink()
     assert "head.tflite is missing" in refuse(command, *data)
     (bundle / "head.tflite").write_bytes(content)
-    make.rewrite_manifest(bundle, lambda manifest: manifest.update(schema_version=2))
-    assert "schema version 2" in refuse(command, *data)
+    make.rewrite_manifest(bundle, lambda manifest: manifest.update(schema_version=3))
+    assert "schema version 3" in refuse(command, *data)
 
 
 def test_bad_images(refuse, make, bundle, tmp_path):
