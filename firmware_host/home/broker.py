@@ -83,7 +83,7 @@ class Broker:
         self._received, self._say, self._failed, self._connected = received, say, failed, connected
         self._lock = threading.Lock()
         self._kept = {status: "online"}  # what is retained, by its topic
-        self._there = self._closing = False
+        self._there = self._closing = self._denied = False
         self._outage: Optional[str] = None  # why there is no connection, as it was said
         self._ended = threading.Event()
         self._client = self._made(login)
@@ -93,6 +93,7 @@ class Broker:
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_subscribe = self._on_subscribe
+        self._client.on_publish = self._on_publish
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
 
@@ -165,11 +166,17 @@ class Broker:
         for topic in refused:
             self._say(line("broker", False, f"{self._address} does not let this device listen to {topic}"))
         with self._lock:
-            self._there, self._outage = True, None
+            self._there, self._outage, self._denied = True, None, False
             for topic, payload in self._kept.items():
                 client.publish(topic, payload, qos=1, retain=True)
         self._say(line("broker", True, f"connected to {self._address}"))
         self._guarded(self._connected)
+
+    def _on_publish(self, _: Client, __: Any, ___: int, reason: Any, ____: Any) -> None:
+        """Say once in a connection that the broker refuses what it is told."""
+        if reason.is_failure and not self._denied:
+            self._denied = True
+            self._say(line("broker", False, f"{self._address} does not let this device publish ({reason})"))
 
     def _on_disconnect(self, _: Client, __: Any, ___: Any, reason: Any, ____: Any) -> None:
         if self._closing:

@@ -1,6 +1,8 @@
 """A device in a house, on a real broker: what Home Assistant hears of it, and what it can be told to do."""
 
 import json
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -131,8 +133,6 @@ def test_without_a_picture_nothing_is_taught(house, broker, watch):
 
 
 def test_the_broker_may_want_a_password(house, brokers, watch, tmp_path):
-    import subprocess
-
     from firmware_host.home.broker import Login
 
     passwords = tmp_path / "passwords"
@@ -147,6 +147,22 @@ def test_the_broker_may_want_a_password(house, brokers, watch, tmp_path):
     refused.home.close()
     let_in = house(broker, Login("door", "se cret"), camera=False)
     assert let_in.said("broker").ok
+
+
+def test_what_the_broker_does_not_allow_is_said_once(house, brokers, tmp_path):
+    rights = tmp_path / "rights"
+    rights.write_text("topic write cbpnet/test/state\ntopic read cbpnet/test/save\n")
+    inside = house(brokers("allow_anonymous true", f"acl_file {rights}"), camera=False)
+    refused = inside.said("broker", lambda line: not line.ok).text
+    assert refused.endswith("does not let this device publish (Not authorized)")
+    inside.home._commands.take("save", b"")
+    inside.said("save")
+    assert inside.lines.empty()
+    # Mosquitto's list of rights does not refuse to be listened to; other brokers do.
+    answers = [SimpleNamespace(is_failure=number == 0) for number in range(4)]
+    inside.home._broker._on_subscribe(inside.home._broker._client, None, 1, answers, None)
+    refused = inside.said("broker", lambda line: not line.ok).text
+    assert refused.endswith("does not let this device listen to cbpnet/test/teach")
 
 
 def test_home_assistant_finds_it(house, broker, watch):
