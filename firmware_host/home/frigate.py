@@ -33,7 +33,7 @@ class Frigate:
     """Asks one Frigate.
 
     Args:
-        url: its address, such as http://frigate.local:5000; raises DeviceError for what is none.
+        url: its address, such as http://frigate.local:5000; raises DeviceError for anything else.
         timeout_s: to wait for it.
     """
 

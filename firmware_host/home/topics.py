@@ -53,7 +53,7 @@ class Topics(NamedTuple):
 
 
 def broker_address(text: str, tls: bool) -> Address:
-    """Return the address in HOST, HOST:PORT or [IPV6]:PORT; raises DeviceError for what is none."""
+    """Return the address in HOST, HOST:PORT or [IPV6]:PORT; raises DeviceError for anything else."""
     found = re.fullmatch(
         r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:/@\[\]]+)|([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*))(?::(\d{1,5}))?", text
     )

@@ -1,4 +1,4 @@
-"""A folder of images, such as Frigate's: each new one is a lesson, once; what is no image stops nothing."""
+"""A folder of images, such as Frigate's: each new one is a lesson, once; what is not an image stops nothing."""
 
 import shutil
 
@@ -106,7 +106,7 @@ def test_a_file_that_is_still_written_is_waited_for(root, put, service):
     assert counts(service)["blue"] == 1
 
 
-def test_what_is_no_image_is_one_line_and_the_others_are_learned(root, put, service):
+def test_what_is_not_an_image_is_one_line_and_the_others_are_learned(root, put, service):
     put("blue", "b")
     (root / "blue" / "a.png").write_bytes(b"\x89PNG cut off")
     (root / "loose.png").write_bytes(b"")

@@ -87,7 +87,7 @@ def test_crops_must_agree(fake, events, picture):
     assert set(fake.sub_labels) == {"1-a", "1-c"}
 
 
-def test_the_same_frame_is_no_second_crop(fake, events, picture):
+def test_the_same_frame_does_not_count_twice(fake, events, picture):
     known(fake, "1-a", picture("red"))
     taking, lines = events(agree=2)
     for kind in ("new", "update", "update", "end"):
@@ -170,7 +170,7 @@ def test_what_frigate_says_of_an_event_cannot_spoil_a_line(fake, events, picture
     assert text.startswith(f"event 1-a a error: b?[2J {'x' * 64}: red (")
 
 
-def test_a_crop_that_is_no_image_is_one_line(fake, events):
+def test_a_crop_that_is_not_an_image_is_one_line(fake, events):
     fake.crops["1-a"] = b"<html>sorry</html>"
     taking, lines = events()
     taking.received(message("1-a"))
@@ -224,7 +224,7 @@ def test_a_frigate_that_is_not_there_is_one_line(service):
 @pytest.mark.parametrize(
     "url", ["frigate", "ftp://a", "http://", "http://u:p@a", "http://a:x", "http://a/?q=1", "file:///etc"]
 )
-def test_what_is_no_address_is_refused(url):
+def test_what_is_not_an_address_is_refused(url):
     with pytest.raises(DeviceError, match=r"frigate is .*: use http://HOST:PORT"):
         Frigate(url)
 
