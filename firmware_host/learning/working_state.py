@@ -184,8 +184,9 @@ class WorkingState:
             raise DeviceError(
                 f"{new} new class{'es' * (new > 1)} ({', '.join(classes[len(self.classes) :])}) for "
                 f"{self.bundle.slots - len(self.classes)} spare of {self.bundle.slots} slots: "
-                f"convert the run again with --slots {len(classes)} or more (python tflite/convert.py RUN --slots "
-                f"{len(classes)} --output NEW) and take along what was learned (`state NEW import FILE`)"
+                f"convert the run again with --slots {len(classes)} or more (python tflite/convert.py RUN --recipe "
+                f"{self.bundle.recipe} --slots {len(classes)} --output NEW) and take along what was learned "
+                "(`state NEW import FILE`)"
             )
         return classes
 

@@ -32,7 +32,8 @@ def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
         what = "head" if same_backbone else "backbone"
         raise DeviceError(
             f"state file {file.path} was learned with another {what} than that of {bundle.path}, its features mean "
-            "something else there: use the bundle it was learned with, or teach the new one the images again"
+            "something else there: use the bundle it was learned with, or one of the same run and --recipe, "
+            "or teach the new one the images again"
         )
     slots = len(file.arrays["statistics.count"])
     if slots > bundle.slots:
