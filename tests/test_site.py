@@ -86,6 +86,14 @@ def test_the_rule_of_the_tutorial(tmp_path, monkeypatch, tiny_backbone):
     assert np.abs(weights).max() == pytest.approx(0.25 * np.sqrt(6 / len(weights)), rel=1e-6)
 
 
+def test_the_python_of_an_explanation_runs():
+    [code] = blocks(ROOT / "docs" / "explanations" / "continual_backpropagation.md", "python")
+    rng = np.random.default_rng(0)
+    names = {"features": rng.normal(size=(32, 128)).astype("float32"), "labels": rng.integers(0, 10, 32)}
+    exec(code, {"keras": keras, "keras_cbpnet": keras_cbpnet, **names}, names)
+    assert set(names["model"].history.history) >= {"loss", "units_reset", "dead_unit_share"}
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The built site: folder, and each page's address with its HTML."""
