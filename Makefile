@@ -14,7 +14,7 @@ MIN_FREE_GB ?= 5
 # Files in order, so that the long ones are not the last.
 PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 PY := .venv/bin/python
-EXTRAS := train,device,device-legacy,micro,mqtt,serve,dev
+EXTRAS := train,device,device-legacy,micro,mqtt,serve,video,dev
 
 help:
 	@echo "make demo    train on real digits, convert, learn on the device, print the table"
