@@ -1,4 +1,4 @@
-"""Instructions that an aarch64 processor executes for one image, counted by a plugin of QEMU's user emulation.
+"""Instructions that an aarch64 processor executes for a piece of work, counted by a plugin of QEMU's user emulation.
 
 A count says nothing of caches or of how many instructions a processor executes in a cycle; it is the same on every
 machine and under any load.
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.stages import ROOT
@@ -48,24 +49,41 @@ def count_instructions(bundle: Path, cpu: str) -> int:
         cpu: a processor's name for QEMU.
 
     Raises:
+        MissingError: as `count_between`.
+    """
+    first, second = count_between(_GUEST, [str(bundle)], cpu, 2)
+    return second - first
+
+
+def count_between(program: str, arguments: Sequence[str], cpu: str, marks: int) -> list[int]:
+    """Return the instructions that a Python program of the guest has executed at each of its `marks`.
+
+    Args:
+        program: its text; it calls `os.getppid()` at each mark, and its first argument is the root of this tree.
+        arguments: all others.
+        cpu: a processor's name for QEMU.
+        marks: how many there must be.
+
+    Raises:
         MissingError: the emulator, a C compiler or the emulated system is not here.
     """
-    for program, package in ((EMULATOR, "qemu-user"), (COMPILER, "gcc")):
-        if not shutil.which(program):
-            raise MissingError(f"{program} is not installed (apt install {package})")
+    for needed, package in ((EMULATOR, "qemu-user"), (COMPILER, "gcc")):
+        if not shutil.which(needed):
+            raise MissingError(f"{needed} is not installed (apt install {package})")
     system, python = _system()
     with tempfile.TemporaryDirectory() as name:
         plugin = Path(name) / "instructions.so"
         subprocess.run([COMPILER, "-O2", "-shared", "-fPIC", "-o", str(plugin), str(PLUGIN)], check=True)
         emulator = [EMULATOR, "-cpu", cpu, "-plugin", str(plugin), "-L", str(system)]
         emulator += ["-E", f"PYTHONPATH={system.parent / 'wheels'}"]
-        command = [*emulator, str(python), "-c", _GUEST, str(ROOT), str(bundle)]
+        emulator += ["-E", "OPENBLAS_NUM_THREADS=1", "-E", "OMP_NUM_THREADS=1"]  # others would spin, and be counted
+        command = [*emulator, str(python), "-c", program, str(ROOT), *arguments]
         done = subprocess.run(command, capture_output=True, text=True)
     counts = re.findall(r"^instructions (\d+)$", done.stderr, re.MULTILINE)
-    if done.returncode or len(counts) != 2:
+    if done.returncode or len(counts) != marks:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise MissingError(f"{EMULATOR} with a plugin failed: {last}")
-    return int(counts[1]) - int(counts[0])
+    return [int(count) for count in counts]
 
 
 def _system() -> tuple[Path, Path]:
