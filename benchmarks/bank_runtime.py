@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             record["instructions"][CPU] = counted(file)
         except MissingError as reason:
             print(f"no instructions: {reason}")
-    print(table(record))
+    print(render(record))
     if args.json:
         results.write(args.json, record)
     return 0
@@ -123,7 +123,7 @@ def counted(file: Path) -> dict[str, float]:
     return {part: (later - earlier) / calls for part, earlier, later in zip(PARTS, marks, marks[1:])}
 
 
-def table(record: dict[str, Any]) -> str:
+def render(record: dict[str, Any]) -> str:
     """Return the results as a Markdown table."""
     columns = [f"{runtime}, us" for runtime in record["microseconds"]]
     columns += [f"{cpu}, million instructions" for cpu in record["instructions"]]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import (
     backbones,
+    bank_runtime,
     boards,
     changing_labels,
     class_incremental,
@@ -21,6 +22,7 @@ from benchmarks import (
     moved_camera,
     photos,
     recipes,
+    serve,
     unattended,
     unknown_classes,
 )
@@ -120,6 +122,15 @@ begins. Engine `keras` is the step that the host trains with; `--engine tflite` 
     ),
     Section("photos*.json", "Frozen backbones on photographs (40 classes of Caltech-101)", alone(photos.render)),
     Section("micro_bank.json", "The bank of a microcontroller", alone(micro_bank.render)),
+    Section(
+        "bank_runtime.json",
+        "One prediction of the bank, in NumPy and by a .tflite file",
+        alone(bank_runtime.render),
+        words="""\
+192 features, 126 slots of 16 directions. A prediction looks at all slots, and a second time at the likeliest four, for
+which TensorFlow Lite has no operators.""",
+    ),
+    Section("serve.json", "The server over an hour", alone(serve.render)),
     Section("boards.json", "Which backbone for which board", alone(boards.render)),
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),

@@ -33,6 +33,7 @@ from PIL import Image
 
 from benchmarks.common import results
 from benchmarks.common.stages import ROOT
+from benchmarks.common.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.data import load_dataset
 
@@ -139,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **used,
         "reached": reached(statistics.median(first), used),
     }
-    print(json.dumps(record["reached"], indent=1))
+    print(render(record), json.dumps(record["reached"], indent=1), sep="\n\n")
     if args.json:
         results.write(args.json, record)
     return 0
@@ -216,6 +217,24 @@ def reached(first: float, used: dict[str, Any]) -> dict[str, bool]:
         f"at most {MEMORY_MIB:g} MiB": max(memory) <= MEMORY_MIB,
         f"grows by at most {GROWTH_MIB:g} MiB": statistics.median(memory[-5:]) - settled <= GROWTH_MIB,
     }
+
+
+def render(record: dict[str, Any]) -> str:
+    """Return the results as a Markdown table."""
+    first, memory, rates = record["first_prediction_s"], record["memory_mb"], record["per_second"]
+    rows = [
+        ["", "measured", "asked"],
+        ["first prediction on the page, s", f"{statistics.median(first):.2f}", f"{FIRST_S:g}"],
+        ["predictions a second while one client teaches", f"{rates['predictions']:.1f}", f"{PER_SECOND:g}"],
+        ["lessons a second beside them", f"{rates['lessons']:.1f}", "-"],
+        ["memory, MiB, at most", f"{max(memory):.1f}", f"{MEMORY_MIB:g}"],
+        [
+            f"memory, MiB, minute {min(6, len(memory))}; {len(memory)}",
+            f"{memory[:6][-1]:.1f}; {memory[-1]:.1f}",
+            "flat",
+        ],
+    ]
+    return markdown(rows)
 
 
 def jpeg(image: np.ndarray) -> bytes:
