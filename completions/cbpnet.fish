@@ -51,7 +51,7 @@ function _shtab_cbpnet_using
 end
 
 set -g _shtab_cbpnet_commands calibrate info selftest bench learn mqtt predict evaluate serve state
-set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --discovery-prefix --epochs --every --frames --frigate --frigate-topic --host --key --label --learning-rate --lessons --max-memory --name --password-file --port --rate --region --repeat --replay --report --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username
+set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --discovery-prefix --epochs --every --frames --frigate --frigate-topic --host --jobs --key --label --learning-rate --lessons --max-memory --name --password-file --port --rate --region --repeat --replay --report --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username
 
 complete -c cbpnet -e
 complete -c cbpnet -f
@@ -66,6 +66,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l threads -x -d 'threads 
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l json -d 'JSON output, one object per line (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l reset -d 'no calibration any more, as before the first one (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l jobs -x -d 'threads that read image files ahead, in their order; 1: each file is read when it is its turn (default: as many as cores may be used, at most 4)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate; and test $_shtab_cbpnet_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'images through this camera, one to five of each class that the bundle came with: a folder with one folder of images per class, - for paths CLASS/IMAGE on standard input, npz:PATH, or image files and folders without labels'
@@ -114,6 +115,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using learn' -l set-aside -xka "(__fish_com
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l save-every -x -d 'training steps between two saves; 0: one at the end (default: 0)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l epochs -x -d 'passes over the images (default: 20)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l learning-rate -x -d 'Adam'"'"'s step size (default: the bundle'"'"'s)'
+complete -c cbpnet -n '_shtab_cbpnet_using learn' -l jobs -x -d 'threads that read image files ahead, in their order; 1: each file is read when it is its turn (default: as many as cores may be used, at most 4)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using learn; and test $_shtab_cbpnet_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'folder with one folder of images per class (or train/ and test/ folders of them), - for paths CLASS/IMAGE on standard input, or npz:PATH'
@@ -162,6 +164,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using predict' -l region -x -d 'part of the
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l frames -x -d 'number of frames to take from --source (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l agree -x -d 'frames in a row that must agree before a line is printed, and then only for another answer than the last (default: a line for each frame)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l motion -l no-motion -d 'predict only frames of --source in which something moved: by more than the camera'"'"'s noise since the last one that was predicted (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using predict' -l jobs -x -d 'threads that read image files ahead, in their order; 1: each file is read when it is its turn (default: as many as cores may be used, at most 4)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using predict; and test $_shtab_cbpnet_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'image file, folder (all files in it), or - for paths on standard input, one per line'
@@ -174,6 +177,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l seed -x -d 'seed of the 
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l json -d 'JSON output, one object per line (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l report -xka "(__fish_complete_path (commandline -ct))" -d 'page with what was confused, how sure the device was and what it learned when; replaced if it exists'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l strangers -xka "(__fish_complete_path (commandline -ct))" -d 'folder of images of none of the classes, for the report: does the device say so?'
+complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l jobs -x -d 'threads that read image files ahead, in their order; 1: each file is read when it is its turn (default: as many as cores may be used, at most 4)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate; and test $_shtab_cbpnet_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'folder with one folder of images per class (or train/ and test/ folders of them), - for paths CLASS/IMAGE on standard input, or npz:PATH'

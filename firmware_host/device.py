@@ -18,6 +18,7 @@ from firmware_host.engines.find import find_runtime, open_backbone
 from firmware_host.engines.protocol import Array
 from firmware_host.evaluation import Seen, accuracy, check_lengths
 from firmware_host.images import ImageLike, load_image
+from firmware_host.images.ahead import Take, default_jobs, read_ahead
 from firmware_host.learning import learner
 from firmware_host.learning.camera import Camera
 from firmware_host.learning.knowledge import Knowledge
@@ -41,8 +42,9 @@ class Device(ClassNames):
 
     Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle never changes. From
     the first change on, no other process can write into the state folder until `close()`. `max_memory_mb` limits what
-    reading an image file may take the whole process to, in MiB; None: 2 GiB for one image. `unknown_rate` is the share
-    of images of known classes that may be called unknown. `knowledge`: what it knows, to look at and to carry away.
+    reading image files may take the whole process to, in MiB; None: 2 GiB for the images. `jobs` threads read the files
+    of several images ahead; 1: none does. `unknown_rate` is the share of images of known classes that may be called
+    unknown. `knowledge`: what it knows, to look at and to carry away.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Device(ClassNames):
         self.bundle = folder.bundle
         self.runtime = runtime
         self.max_memory_mb: Optional[float] = None
+        self.jobs = default_jobs()
         self.unknown_rate = UNKNOWN_RATE
         self._backbone = backbone
         self._working = working
@@ -130,7 +133,7 @@ class Device(ClassNames):
 
     def predict_many(self, images: Iterable[ImageLike]) -> list[Prediction]:
         """Return what `predict` does for each of the images, one after the other; raises DeviceError as it does."""
-        return [self.predict(image) for image in images]
+        return [self.predict(take()) for take in self._read(images)]
 
     def learn(
         self,
@@ -206,7 +209,7 @@ class Device(ClassNames):
         `seen` is called with each image, its label and its Prediction. Raises DeviceError for what is not an image, and
         for labels that the device does not know.
         """
-        return accuracy(self.classes, self.look, images, labels, progress, seen)
+        return accuracy(self.classes, self.look, self._read, images, labels, progress, seen)
 
     def look(self, image: ImageLike) -> Prediction:
         """Return what `predict` does, and remember nothing of it: neither what is unknown nor the camera."""
@@ -273,8 +276,13 @@ class Device(ClassNames):
 
     def _features(self, images: Sequence[ImageLike], progress: learner.Progress) -> Array:
         raw = np.empty((len(images), self.bundle.feature_size), self._backbone.dtype)  # (N, d)
-        for index, image in enumerate(images):
-            raw[index] = self._backbone(load_image(image, self.bundle.image_size, self.max_memory_mb)).raw[0]
+        for index, take in enumerate(self._read(images)):
+            raw[index] = self._backbone(take()).raw[0]
             if progress:
                 progress("reading", index + 1, len(images))
         return raw
+
+    def _read(self, images: Iterable[ImageLike]) -> Iterator[Take]:
+        """Yield what gives the pixels [H, W, 3] of each image."""
+        size = self.bundle.image_size
+        return (take for _, take in read_ahead(enumerate(images), size, self.max_memory_mb, self.jobs))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Optional
 
 from firmware_host.bundle import DeviceError
+from firmware_host.engines.protocol import Array
 from firmware_host.images import ImageLike
+from firmware_host.images.ahead import Take
 from firmware_host.learning.learner import Progress
 from firmware_host.prediction import Prediction
 from firmware_host.shared.names import known_name
@@ -18,13 +20,24 @@ Seen = Optional[Callable[[ImageLike, str, Prediction], None]]  # takes image, la
 
 def accuracy(
     classes: Sequence[str],
-    predict: Callable[[ImageLike], Prediction],
+    predict: Callable[[Array], Prediction],
+    read: Callable[[Sequence[ImageLike]], Iterator[Take]],
     images: Sequence[ImageLike],
     labels: Sequence[str],
     progress: Progress,
     seen: Seen,
 ) -> dict[str, Any]:
-    """Return what `Device.evaluate` returns for the classes that a device knows; raises DeviceError as it does."""
+    """Return what `Device.evaluate` returns; raises DeviceError as it does.
+
+    Args:
+        classes: that the device knows.
+        predict: pixels [H, W, 3] to what the device says of them.
+        read: images to what gives the pixels of each.
+        images: at least one.
+        labels: a class name for each image.
+        progress: as of `Device.evaluate`.
+        seen: as of `Device.evaluate`.
+    """
     check_lengths(images, labels)
     labels = [known_name(label, classes) for label in labels]
     unknown = sorted(set(labels) - set(classes))
@@ -34,8 +47,8 @@ def accuracy(
             f"{', '.join(classes) or 'none'}; teach it with learn, or leave these images out"
         )
     hits: dict[str, list[bool]] = {name: [] for name in classes}
-    for done, (image, name) in enumerate(zip(images, labels), 1):
-        found = predict(image)
+    for done, (image, name, take) in enumerate(zip(images, labels, read(images)), 1):
+        found = predict(take())
         hits[name].append(found.label == name)
         if seen:
             seen(image, name, found)

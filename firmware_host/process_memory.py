@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from firmware_host.bundle import DeviceError
 
-__all__ = ["MIB", "check_fits", "give_back_freed", "peak_memory_mb", "resident_memory_mb"]
+__all__ = ["MIB", "check_fits", "give_back_freed", "peak_memory_mb", "resident_memory_mb", "side_by_side"]
 
 MIB = 1 << 20
 
@@ -16,7 +20,8 @@ MIB = 1 << 20
 def peak_memory_mb() -> float | None:
     """Return the largest resident size of this process so far in MiB; None where the system does not say."""
     if sys.platform == "linux":  # where getrusage starts at the size of the process that started this one
-        return _linux_memory_mb("VmHWM")
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / (1 << 10)  # KiB
     try:
         import resource
     except ImportError:  # Windows
@@ -28,7 +33,8 @@ def peak_memory_mb() -> float | None:
 def resident_memory_mb() -> float:
     """Return the resident size of this process in MiB: the peak outside Linux, 0 where the system says neither."""
     if sys.platform == "linux":
-        return _linux_memory_mb("VmRSS")
+        with open("/proc/self/statm", "rb", buffering=0) as pages:  # a fifth of the time of /proc/self/status
+            return int(pages.read(100).split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
     return peak_memory_mb() or 0.0
 
 
@@ -60,6 +66,33 @@ def give_back_freed() -> bool:
     return True
 
 
-def _linux_memory_mb(entry: str) -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{entry}:")[1].split()[0]) / (1 << 10)  # KiB
+class _Taken:
+    """Bytes that threads are about to take, and may not have taken yet."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.change = threading.Condition()
+
+
+_TAKEN = _Taken()
+
+
+@contextmanager
+def side_by_side(need: int, free_mb: Callable[[], float]) -> Iterator[None]:
+    """Wait until `need` bytes fit beside what other threads take in such a context, and take them while this one lasts.
+
+    Nobody waits who is alone: whether the bytes fit at all is for `check_fits` to say, in the context.
+
+    Args:
+        need: bytes.
+        free_mb: returns how many MiB are free now.
+    """
+    with _TAKEN.change:
+        _TAKEN.change.wait_for(lambda: not _TAKEN.bytes or (_TAKEN.bytes + need) / MIB <= free_mb())
+        _TAKEN.bytes += need
+    try:
+        yield
+    finally:
+        with _TAKEN.change:
+            _TAKEN.bytes -= need
+            _TAKEN.change.notify_all()

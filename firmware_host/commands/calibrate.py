@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from firmware_host.bundle import DeviceError
-from firmware_host.commands.common import Command, Output, add_max_memory, open_device
+from firmware_host.commands.common import Command, Output, add_jobs, add_max_memory, open_device
 from firmware_host.images import ImageLike
 from firmware_host.images.labelled import STANDARD_INPUT, read_data
 from firmware_host.images.sources import good_images, named_images
@@ -77,6 +77,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "without labels",
     )
     parser.add_argument("--reset", action="store_true", help="no calibration any more, as before the first one")
+    add_jobs(parser)
     add_max_memory(parser)
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Command",
     "Output",
     "add_camera",
+    "add_jobs",
     "add_max_memory",
     "add_source",
     "add_watch",
@@ -122,11 +123,24 @@ def add_max_memory(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Add --jobs."""
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=int,
+        help="threads that read image files ahead, in their order; 1: each file is read when it is its turn (default: "
+        "as many as cores may be used, at most 4)",
+    )
+
+
 def open_device(args: argparse.Namespace) -> Device:
     """Open the bundle and the state that the command line names."""
     with without_runtime_chatter():
         device = Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed)
     device.max_memory_mb = args.max_memory
+    if getattr(args, "jobs", None) is not None:
+        device.jobs = args.jobs
     return device
 
 

@@ -16,6 +16,7 @@ from firmware_host.commands.common import (
     DATA_HELP,
     Command,
     Output,
+    add_jobs,
     add_max_memory,
     add_source,
     images_given,
@@ -255,6 +256,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the images")
     parser.add_argument("--learning-rate", type=float, help="Adam's step size (default: the bundle's)")
+    add_jobs(parser)
     add_max_memory(parser)
 
 

@@ -15,6 +15,7 @@ from firmware_host.commands.common import (
     DATA_HELP,
     Command,
     Output,
+    add_jobs,
     add_max_memory,
     add_source,
     add_watch,
@@ -22,8 +23,8 @@ from firmware_host.commands.common import (
     open_device,
 )
 from firmware_host.device import UNKNOWN_RATE
-from firmware_host.images import load_image
-from firmware_host.images.labelled import read_data
+from firmware_host.images.ahead import read_ahead
+from firmware_host.images.labelled import STANDARD_INPUT, read_data
 from firmware_host.images.sources import good_images, is_one_file, named_images
 from firmware_host.images.watch import Watch
 from firmware_host.report import Judged, write_report
@@ -46,13 +47,13 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
     device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
     if not device.classes:
         raise DeviceError(f"bundle {args.bundle} knows no class yet: teach it some with learn")
-    for name, image in images:
+    jobs = 1 if STANDARD_INPUT in args.images else device.jobs  # paths come one by one, and so do predictions
+    known = ((one, one.image) for one in images)
+    for (name, image), take in read_ahead(known, device.bundle.image_size, args.max_memory, jobs):
+        if isinstance(image, np.ndarray) and not watch.wants(image):
+            continue
         try:
-            if isinstance(image, DeviceError):
-                raise image
-            if isinstance(image, np.ndarray) and not watch.wants(image):
-                continue
-            pixels = load_image(image, device.bundle.image_size, args.max_memory)  # (H, W, 3)
+            pixels = take()  # (H, W, 3)
         except DeviceError as error:
             if args.source is None and is_one_file(args.images):
                 raise
@@ -126,6 +127,7 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         "frames in a row that must agree before a line is printed, and then only for another answer than the last "
         "(default: a line for each frame)",
     )
+    add_jobs(parser)
     add_max_memory(parser)
 
 
@@ -143,6 +145,7 @@ def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         type=data_argument,
         help="folder of images of none of the classes, for the report: does the device say so?",
     )
+    add_jobs(parser)
     add_max_memory(parser)
 
 

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from firmware_host.process_memory import MIB, check_fits
+from firmware_host.process_memory import MIB, check_fits, resident_memory_mb, side_by_side
 from firmware_host.shared.decoding import FORMATS, bytes_to_decode
 from firmware_host.shared.errors import DeviceError
 from firmware_host.shared.kinds import START, kind_of
@@ -73,8 +73,7 @@ def _read_any(
     from PIL import UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata: the image counts
+        with _NO_WARNINGS:  # of damaged metadata: the image counts
             if isinstance(source, str):
                 _check_file(source, max_memory_mb)
             try:
@@ -104,9 +103,11 @@ def _read(
 ) -> np.ndarray[Any, Any]:
     with _opened(file) as image:
         full = image.size
-        draft(image, size)
-        _check_size(f"image {name} ({_described(image, full)})", bytes_to_decode(image, full, size), max_memory_mb)
-        return upright_rgb(image, size)
+        box = draft(image, size)
+        need = bytes_to_decode(image, full, size)
+        with side_by_side(need, lambda: _free_mb(max_memory_mb)):
+            _check_size(f"image {name} ({_described(image, full)})", need, max_memory_mb)
+            return upright_rgb(image, size, box)
 
 
 def _stream(source: Union[str, bytes]) -> IO[bytes]:
@@ -146,6 +147,36 @@ def _check_size(what: str, need: int, max_memory_mb: float | None) -> None:
         check_fits(what, need, max_memory_mb)
     elif need > LARGEST:
         raise DeviceError(f"{what} needs {need / MIB:.0f} MiB, more than {LARGEST // MIB}: make it smaller")
+
+
+def _free_mb(max_memory_mb: float | None) -> float:
+    """Return how many MiB the images that are being decoded may take together."""
+    return LARGEST / MIB if max_memory_mb is None else max_memory_mb - resident_memory_mb()
+
+
+class _NoWarnings:
+    """Ignores warnings while any thread is in this context, for their filters are those of the whole process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._filters = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._threads:
+                self._filters.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._threads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                self._filters.close()
+
+
+_NO_WARNINGS = _NoWarnings()
 
 
 def _formats() -> list[str]:

@@ -6,7 +6,7 @@ Dimensions: H, W pixels.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draft", "has_alpha", "resized", "upright_rgb"]
 
-DRAFT = 4  # a JPEG is decoded at 1/2, 1/4 or 1/8 when it stays this many times as large as wanted
+DRAFT = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 when it stays this many times as large as wanted
+Box = Optional[tuple[float, float, float, float]]  # left, upper, right, lower edge of a part; None: all of the image
 EXIF_ORIENTATION = 0x0112
 TURNS = {  # Image.Transpose by EXIF orientation
     2: "FLIP_LEFT_RIGHT",
@@ -30,9 +31,18 @@ TURNS = {  # Image.Transpose by EXIF orientation
 }
 
 
-def draft(file: PillowImage, size: tuple[int, int]) -> None:
-    """Have a large JPEG decoded small; other formats stay as they are. `size` is (H, W) wanted."""
-    file.draft(None, (DRAFT * max(size), DRAFT * max(size)))
+def draft(file: PillowImage, size: tuple[int, int]) -> Box:
+    """Have a large JPEG decoded small; other formats stay as they are.
+
+    Args:
+        file: opened, not loaded.
+        size: (H, W) wanted.
+
+    Returns:
+        The part of what will be decoded that is the image: a row or column that is not full is decoded as a full one.
+    """
+    drafted = file.draft(None, (DRAFT * max(size), DRAFT * max(size)))
+    return None if drafted is None else drafted[1]
 
 
 def has_alpha(image: PillowImage) -> bool:
@@ -40,11 +50,16 @@ def has_alpha(image: PillowImage) -> bool:
     return image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
 
 
-def upright_rgb(file: PillowImage, size: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """Decode an opened image file: uint8 RGB [H, W, 3] of `size` (H, W), turned as its EXIF orientation says.
+def upright_rgb(file: PillowImage, size: tuple[int, int], box: Box) -> np.ndarray[Any, Any]:
+    """Decode an opened image file: uint8 RGB [H, W, 3], turned as its EXIF orientation says.
 
     Transparent parts come out white, 16 bits lose the lower 8. It is made small before it is turned, so that what a
     large image needs beside its pixels stays small.
+
+    Args:
+        file: opened, not loaded.
+        size: (H, W) wanted.
+        box: as `draft` returned it.
 
     Raises:
         DeviceError: for 32 bits a pixel, and what Pillow raises.
@@ -54,7 +69,7 @@ def upright_rgb(file: PillowImage, size: tuple[int, int]) -> np.ndarray[Any, Any
     file.load()  # first: what is wrong with the pixels must not be taken for damaged metadata
     turn = TURNS.get(_orientation(file))
     turned = turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
-    small = _rgb_of_size(file, size[::-1] if turned else size)
+    small = _rgb_of_size(file, size[::-1] if turned else size, box)
     if turn is not None:
         small = small.transpose(Image.Transpose[turn])
     return np.array(small, np.uint8)
@@ -75,7 +90,7 @@ def _orientation(file: PillowImage) -> Any:
     return exif.get(EXIF_ORIENTATION, 1)
 
 
-def _rgb_of_size(image: PillowImage, size: tuple[int, int]) -> PillowImage:
+def _rgb_of_size(image: PillowImage, size: tuple[int, int], box: Box) -> PillowImage:
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):  # 16 bits in either
@@ -89,15 +104,15 @@ def _rgb_of_size(image: PillowImage, size: tuple[int, int]) -> PillowImage:
         white.alpha_composite(small)
         return white.convert("RGB")
     if image.mode == "L":
-        return resized(image, size).convert("RGB")
-    return resized(image.convert("RGB") if image.mode != "RGB" else image, size)
+        return resized(image, size, box).convert("RGB")
+    return resized(image.convert("RGB") if image.mode != "RGB" else image, size, box)
 
 
-def resized(image: PillowImage, size: tuple[int, int]) -> PillowImage:
-    """Return `image` at size (H, W): bicubic, antialiased when shrinking; itself if it has that size already."""
+def resized(image: PillowImage, size: tuple[int, int], box: Box = None) -> PillowImage:
+    """Return `box` of an image at size (H, W): bicubic, antialiased when shrinking; itself if it has that size."""
     from PIL import Image
 
     height, width = size
     if image.size == (width, height):
         return image
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize((width, height), Image.Resampling.BICUBIC, box)
