@@ -64,6 +64,7 @@ def test_a_tutorial_uses_what_it_made(path):
     assert made
 
 
+@pytest.mark.slow
 def test_the_rule_of_the_tutorial(tmp_path, monkeypatch, tiny_backbone):
     rule, line, by_hand, _ = blocks(RULE_TUTORIAL, "python")
     [name, place] = re.findall(r'"(.+?)"', line)
@@ -86,6 +87,7 @@ def test_the_rule_of_the_tutorial(tmp_path, monkeypatch, tiny_backbone):
     assert np.abs(weights).max() == pytest.approx(0.25 * np.sqrt(6 / len(weights)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_python_of_an_explanation_runs():
     [code] = blocks(ROOT / "docs" / "explanations" / "continual_backpropagation.md", "python")
     rng = np.random.default_rng(0)

@@ -54,6 +54,7 @@ def test_the_service_learns_the_inbox_once(start, make, tmp_path):
     assert start() is False
 
 
+@pytest.mark.slow
 def test_what_a_power_cut_left_is_learned_at_the_next_start(start, make, tmp_path):
     make.folder_of_images(tmp_path / "inbox", names=("blue",), each=3)
     assert start(stop_before="ExecStart") is None
@@ -64,6 +65,7 @@ def test_what_a_power_cut_left_is_learned_at_the_next_start(start, make, tmp_pat
     assert seen(tmp_path) == [20, 20, 3, 2]
 
 
+@pytest.mark.slow
 def test_a_bad_image_does_not_stop_the_service(start, make, tmp_path):
     make.folder_of_images(tmp_path / "inbox", names=("blue", "red"), each=3)
     (tmp_path / "inbox" / "blue" / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")

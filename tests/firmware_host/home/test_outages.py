@@ -5,6 +5,8 @@ import socket
 import threading
 import time
 
+import pytest
+
 from firmware_host.home.said import Line
 
 from .conftest import PATIENCE_S, free_port, until
@@ -71,6 +73,7 @@ def test_the_state_at_the_end_is_the_newest_one(house, broker, watch, picture):
     assert watch(broker).state(lambda state: True)["label"] == "green"
 
 
+@pytest.mark.slow
 def test_the_attempts_become_fewer(house):
     """Counted at a port that takes connections and ends them: at most as many as the delays allow, and they go on."""
     attempts, ended = [], threading.Event()

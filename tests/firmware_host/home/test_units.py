@@ -138,6 +138,7 @@ def test_what_is_not_needed_is_denied():
     assert found == {"learn": [1, 1, 97, 97, None], "mqtt": [1, 1, None, 97, None], "serve": [1, 1, None, 97, None]}
 
 
+@pytest.mark.slow
 @needs_confinement
 def test_the_page_works_in_its_confinement(confined, picture):
     pytest.importorskip("uvicorn", reason="uvicorn is not installed")
@@ -150,6 +151,7 @@ def test_the_page_works_in_its_confinement(confined, picture):
     assert confined.images()["blue"] == 1
 
 
+@pytest.mark.slow
 @needs_confinement
 def test_the_certificate_of_the_page_is_made_in_its_confinement(confined):
     pytest.importorskip("uvicorn", reason="uvicorn is not installed")
@@ -157,6 +159,7 @@ def test_the_certificate_of_the_page_is_made_in_its_confinement(confined):
     assert json.loads(process.stdout.readline())["fingerprint"]
 
 
+@pytest.mark.slow
 @needs_confinement
 def test_telling_a_broker_works_in_its_confinement(confined, broker, watch, camera):
     watcher = watch(broker)

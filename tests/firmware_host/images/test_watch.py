@@ -32,7 +32,9 @@ def settled_watch():
     return watch
 
 
-@pytest.mark.parametrize("noise", [0.0, 4.0, 12.0])
+@pytest.mark.parametrize(
+    "noise", [0.0, pytest.param(4.0, marks=pytest.mark.slow), pytest.param(12.0, marks=pytest.mark.slow)]
+)
 def test_a_still_scene_is_predicted_once(noise):
     watch, scene = settled_watch(), Scene(noise)
     wanted = [watch.wants(scene.frame()) for _ in range(200)]
@@ -55,6 +57,7 @@ def test_what_moves_all_the_time_is_always_predicted():
         assert watch.wants(np.roll(scene.frame(), 20 * step, axis=1))
 
 
+@pytest.mark.slow
 def test_a_slow_change_is_noticed():
     watch, scene = settled_watch(), Scene(4.0)
     wanted = [watch.wants(scene.frame(0.25 * step, np.s_[:])) for step in range(160)]  # the sun rises

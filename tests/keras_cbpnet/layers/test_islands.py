@@ -81,6 +81,7 @@ def test_inside_the_islands_nothing_is_rounded(backbone, images):
     assert names == sorted(2 * ["at_scores", "at_sum1", "at_sum2", *parts] + ["sum"])
 
 
+@pytest.mark.slow
 def test_a_file_has_int8_dense_layers_between_islands(files):
     table = op_table(files("mixed"))
     types = {row["op"]: row["type"] for row in table if row["op"] not in ("QUANTIZE", "RESHAPE", "STRIDED_SLICE")}
