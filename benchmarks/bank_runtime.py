@@ -1,12 +1,12 @@
-"""The bank's prediction in NumPy, and that part of it which a .tflite file could hold, by builtin operators.
+"""The bank's prediction in NumPy, and as a .tflite file of builtin operators.
 
     python -m benchmarks.bank_runtime --json benchmarks/results/bank_runtime.json
 
 A prediction looks at all slots, which are products and sums, and then a second time at the likeliest four: a linear
-system of 64 unknowns and its determinant, for which TensorFlow Lite has no operator; `observe` needs eigenvectors as
-well. So the file holds the first look alone, with the statistics as constants; as variables they would have to be set
-again after every renewal. Processor time of a call on one x86-64 thread, the median over rounds in which all take
-turns, and instructions of an emulated Cortex-A72.
+system of 64 unknowns and its determinant, for which TensorFlow Lite has no operator; a frozen classifier eliminates
+them one by one (`keras_cbpnet.export.frozen`). Here the statistics are constants of the file, as they are there; as
+variables they would have to be set again after every renewal. Processor time of a call on one x86-64 thread, the median
+over rounds in which all take turns, and instructions of an emulated Cortex-A72.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import results
-from benchmarks.common.bank_look import DIRECTIONS, PARTS, SLOTS, D, features, full_metric, ways
+from benchmarks.common.bank_look import DIRECTIONS, PARTS, SLOTS, D, features, full_bank, ways
 from benchmarks.common.emulation import MissingError, count_between
 from benchmarks.common.stages import ROOT
 from benchmarks.common.tables import markdown
+from firmware_host.shared.bank.bank import TEMPERATURE
 from keras_cbpnet import cli
 
 CALLS, ROUNDS = 50, 41
@@ -57,14 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "instructions": {},
     }
     with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "bank.tflite"
-        file.write_bytes(first_look())
-        record["bytes"] = file.stat().st_size
-        compare(file)
+        files = written(Path(name))
+        record["bytes"] = [Path(file).stat().st_size for file in files]
+        compare(files)
         for runtime in ("ai_edge_litert", "tflite_runtime"):
-            record["microseconds"][runtime] = timed(file, runtime)
+            record["microseconds"][runtime] = timed(files, runtime)
         try:
-            record["instructions"][CPU] = counted(file)
+            record["instructions"][CPU] = counted(files)
         except MissingError as reason:
             print(f"no instructions: {reason}")
     print(render(record))
@@ -73,53 +73,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def first_look() -> bytes:
-    """Return a .tflite file of the first look at a full bank: `feature` [1, d] -> `scores` [1, K]."""
+def written(folder: Path) -> list[str]:
+    """Write files of the first look at a full bank and of both; `feature` [1, d] -> `scores` [1, K]."""
     import tensorflow as tf
 
     from keras_cbpnet.export.converter import convert_inference
+    from keras_cbpnet.export.frozen import scores
 
-    metric, sums = full_metric()
-    weighted = metric.mean * metric.precision  # (K, d)
-    shift = np.einsum("krd,kd->kr", metric.basis, metric.mean).reshape(1, -1)
-    count = np.asarray(sums.count)
-    zeros = metric.scores(np.zeros((1, D), np.float32), count, np.arange(SLOTS), near=0)[0]
-    constant = -2.0 * zeros - np.sum(np.square(shift.reshape(SLOTS, -1)) * metric.gain, axis=1)  # (1, K)
+    bank = full_bank()
+    files = []
+    for looks in (scores.first_look, scores.bank):
 
-    @tf.function(input_signature=[tf.TensorSpec([1, D], tf.float32, name="feature")])
-    def look(feature: Any) -> dict[str, Any]:
-        q = tf.matmul(feature, tf.constant(metric.whitener))  # (1, d)
-        along = tf.square(tf.matmul(q, tf.constant(metric.basis.reshape(-1, D).T)) - shift)  # (1, K r)
-        squared = tf.matmul(tf.square(q), tf.constant(metric.precision.T))
-        squared += tf.matmul(q, tf.constant(-2.0 * weighted.T)) + constant
-        squared += tf.reduce_sum(tf.reshape(along, (SLOTS, -1)) * metric.gain, axis=1)[None]
-        return {"scores": -0.5 * squared}
+        @tf.function(input_signature=[tf.TensorSpec([1, D], tf.float32, name="feature")])
+        def look(feature: Any, looks: Any = looks) -> dict[str, Any]:
+            return {"scores": looks(bank, SLOTS, feature)}
 
-    return convert_inference(look, quantized_weights=False, representative=None)
+        path = folder / f"{looks.__name__}.tflite"
+        path.write_bytes(convert_inference(look, quantized_weights=False, representative=None))
+        files.append(str(path))
+    return files
 
 
-def compare(file: Path) -> None:
-    """Raise ValueError where the file's scores are not NumPy's."""
-    numpy, interpreter, _ = ways(str(file), "ai_edge_litert")
+def compare(files: Sequence[str]) -> None:
+    """Raise ValueError where what the files say is not what NumPy says."""
+    first, first_file, both, both_file = ways(files, "ai_edge_litert")
     for row in features(5):
-        apart = float(np.abs(numpy(row) - interpreter(row)).max())
-        if apart > 1e-2:
-            raise ValueError(f"the file's scores are {apart:g} apart from NumPy's")
+        likely = np.exp(TEMPERATURE * (both(row) - both(row).max()))
+        for here, there in ((first(row), first_file(row)), (likely / likely.sum(), both_file(row))):
+            apart = float(np.abs(here - there).max())
+            if apart > 1e-2:
+                raise ValueError(f"a file's scores are {apart:g} apart from NumPy's")
 
 
-def timed(file: Path, runtime: str) -> dict[str, float]:
+def timed(files: Sequence[str], runtime: str) -> dict[str, float]:
     """Return the median microseconds of processor time of a call by each way, all taking turns in one process."""
-    command = [sys.executable, "-c", GUEST, str(ROOT), str(SCRIPT), runtime, str(file), str(CALLS), str(ROUNDS)]
+    command = [sys.executable, "-c", GUEST, str(ROOT), str(SCRIPT), runtime, str(CALLS), str(ROUNDS), *files]
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, env={**os.environ, **threads}, capture_output=True, text=True, check=True)
     rounds = [[float(value) for value in line.split()] for line in done.stdout.splitlines()]
     return {part: statistics.median(column) for part, column in zip(PARTS, zip(*rounds))}
 
 
-def counted(file: Path) -> dict[str, float]:
+def counted(files: Sequence[str]) -> dict[str, float]:
     """Return the instructions of a call by each way on the emulated processor."""
     calls = 4
-    marks = count_between(GUEST, [str(SCRIPT), "tflite_runtime", str(file), str(calls), "1"], CPU, len(PARTS) + 1)
+    marks = count_between(GUEST, [str(SCRIPT), "tflite_runtime", str(calls), "1", *files], CPU, len(PARTS) + 1)
     return {part: (later - earlier) / calls for part, earlier, later in zip(PARTS, marks, marks[1:])}
 
 

@@ -53,6 +53,9 @@ class Metric:
         self.rest = np.ones(slots, np.float32)  # and in all others
         self.precision = np.ones((slots, d), np.float32)  # of a next image, directions apart
         self.gain = np.zeros((slots, r), np.float32)  # what the directions change of it
+        self.along = np.zeros((slots, r), np.float32)  # the mean in these directions
+        self.weighted = np.zeros((slots, d), np.float32)  # the mean by its precision
+        self.length = np.zeros(slots, np.float32)  # and its square
         self.openness = np.zeros(slots, np.float32)  # log determinant of what is open
         self.determinant = np.zeros(slots, np.float32)  # log determinant of all, less what a young slot is spared
         self.excess = np.zeros((slots, r), np.float32)  # variance above the shared one, as far as it is trusted
@@ -100,6 +103,9 @@ class Metric:
         inside, outside, every = self.variance[slot] + along, self.rest[slot] + along, self.rest[slot] + self.open[slot]
         self.precision[slot] = 1.0 / every
         self.gain[slot] = used * (1.0 / inside - 1.0 / outside)
+        self.along[slot] = self.basis[slot] @ self.mean[slot]
+        self.weighted[slot] = self.mean[slot] * self.precision[slot]
+        self.length[slot] = self.weighted[slot] @ self.mean[slot]
         self.openness[slot] = np.log1p(self.open[slot]).sum()
         whole = np.log(every).sum() + np.sum(used * np.log(inside / outside))
         self.determinant[slot] = whole - BOOST * self.openness[slot]
@@ -118,10 +124,9 @@ class Metric:
         q = (feature @ self.whitener).astype(np.float32)  # (N, d)
         every, r, d = self.basis.shape
         along = (q @ self.basis.reshape(every * r, d).T).reshape(len(q), every, r)
-        along -= np.einsum("krd,kd->kr", self.basis, self.mean)
+        along -= self.along
         along *= along
-        weighted = self.mean * self.precision  # (K, d)
-        squared = (q * q) @ self.precision.T - 2.0 * q @ weighted.T + np.sum(self.mean * weighted, 1)  # (N, K)
+        squared = (q * q) @ self.precision.T - 2.0 * q @ self.weighted.T + self.length  # (N, K)
         young = np.exp(-count / SETTLED) * (count > 0)  # (K,)
         prior = -CROWD * young * np.log(1.0 + young.sum() - young)
         squared += np.einsum("nkr,kr->nk", along, self.gain)
@@ -142,10 +147,18 @@ class Metric:
         apart = q - self.mean[chosen]  # (few, d)
         base = 1.0 / (1.0 + self.open[chosen])
         squared = np.sum(apart * apart * base, axis=1)
-        along = (apart * base) @ basis.T  # (few, few r)
-        system = (basis * base[:, None]) @ basis.T + np.diag(1.0 / np.maximum(excess, 1e-6))
-        squared -= np.sum(along * np.linalg.solve(system, along[..., None])[..., 0], axis=1)  # Woodbury
-        determinant = np.linalg.slogdet(system)[1] - np.log(base).sum(axis=1) - BOOST * self.openness[chosen]
+        more = 1.0 + 1e-5 * squared  # so that rounding leaves it positive
+        # Woodbury: with the distance in the last corner, the last pivot's square is the distance in the covariance.
+        n = len(basis)
+        system = np.zeros((few, n + 1, n + 1), np.float32)
+        system[:, :n, :n] = (basis * base[:, None]) @ basis.T
+        system[:, np.arange(n), np.arange(n)] += 1.0 / np.maximum(excess, 1e-6)
+        system[:, n, :n] = (apart * base) @ basis.T
+        system[:, n, n] = squared + more
+        pivots = np.diagonal(np.linalg.cholesky(system), axis1=1, axis2=2)  # which reads the lower half alone
+        squared = np.square(pivots[:, n]) - more
+        determinant = 2.0 * np.log(pivots[:, :n]).sum(axis=1) - np.log(base).sum(axis=1)
+        determinant -= BOOST * self.openness[chosen]
         common = prior[chosen] - 0.5 * (squared + determinant)
         weight = WEIGHT + FEW / max(float(count[chosen].mean()), 1e-9)
         again = common + weight * z[best]

@@ -20,10 +20,10 @@ from keras_cbpnet.export.frozen.joined import head_graph, joined
 from keras_cbpnet.export.frozen.learned import Learned, read_learned
 from keras_cbpnet.export.frozen.metadata import described
 from keras_cbpnet.export.frozen.scores import QUANTUM, probabilities, told_apart
+from keras_cbpnet.export.order import Order
 from keras_cbpnet.export.recipes import INTEGER
 from keras_cbpnet.export.replacing import recover, replacing
 from keras_cbpnet.export.runtimes import run_classifier
-from keras_cbpnet.export.steps import Order
 from keras_cbpnet.export.tflite_file.ops import custom_ops, op_table
 
 # Dimensions: n images, C classes known, N pixels of a side.
@@ -77,7 +77,7 @@ def freeze(
         raise UserError(f"{source} is neither a bundle (it has no manifest.json) nor a run (no config.json)")
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
-        export_bundle(source, read_config(source), bundle, Order(INTEGER), progress=progress)
+        export_bundle(source, read_config(source), bundle, Order((INTEGER,)), progress=progress)
         return _frozen(read_bundle(bundle), output, wanted, progress)
 
 

@@ -31,7 +31,8 @@ from firmware_host.state import StateFolder, read_file, snapshot_for
 
 path, state, images, output = sys.argv[1:]
 try:
-    bundle, runtime = read_bundle(path), find_runtime("numpy")
+    bundle = read_bundle(path)
+    runtime = find_runtime("numpy", bundle.recipe)  # of backbone.tflite, which becomes part of the classifier
     backbone, head = open_backbone(bundle, runtime, 1), noticing(bundle, open_head(bundle, runtime, 1))
     if not state:
         learned = start_snapshot(bundle, head)

@@ -17,7 +17,7 @@ from firmware_host.shared.bank import Bank
 from firmware_host.shared.bank.bank import NONE, TEMPERATURE
 from firmware_host.shared.bank.metric import CROWD, SETTLED
 from keras_cbpnet.export.frozen.learned import Learned
-from keras_cbpnet.export.frozen.second_look import SecondLook, likeliest
+from keras_cbpnet.export.frozen.second_look import Of, SecondLook, likeliest
 from keras_cbpnet.head.equations import COSINE_EPSILON
 
 EXCLUDED = -1e9  # logit of a class of which no image was learned
@@ -72,6 +72,18 @@ def block(learned: Learned, x: Any) -> Any:
 
 def bank(known: Bank, classes: int, x: Any) -> Any:
     """Return the bank's probabilities [1, C] of C = `classes` for a standardised feature [1, d]; see `Bank.judge`."""
+    z, q, of, prior = _first_look(known, classes, x)
+    z = SecondLook.of(known.metric(), prior, known.sums.count, len(known.labels), of)(z, q)
+    return tf.nn.softmax(TEMPERATURE * z)
+
+
+def first_look(known: Bank, classes: int, x: Any) -> Any:
+    """Return the scores [1, C] before the likeliest classes are judged again; arguments as of `bank`."""
+    return _first_look(known, classes, x)[0]
+
+
+def _first_look(known: Bank, classes: int, x: Any) -> tuple[Any, Any, Of, NDArray[Any]]:
+    """Return scores [1, C], the image in the metric's space [1, d], what takes slots to classes, and priors [K]."""
     metric, count, labels = known.metric(), known.sums.count, known.labels
     slots = known.binding[labels] - 1
 
@@ -82,21 +94,17 @@ def bank(known: Bank, classes: int, x: Any) -> Any:
 
     young = np.exp(-count / SETTLED) * (count > 0)  # (K,)
     prior = -CROWD * young * np.log(1.0 + young.sum() - young)
-    weighted = metric.mean * metric.precision  # (K, d)
-    constant = of(prior - 0.5 * (metric.determinant + np.sum(metric.mean * weighted, axis=1)))
+    constant = of(prior - 0.5 * (metric.determinant + metric.length))
     constant[np.setdiff1d(np.arange(classes), labels)] = NONE
 
     q = tf.matmul(x, metric.whitener)  # (1, d)
     squared = tf.matmul(q * q, of(metric.precision), transpose_b=True)  # (1, C)
     _, r, d = metric.basis.shape
     if r:
-        centre = of(np.einsum("krd,kd->kr", metric.basis, metric.mean)).reshape(-1)
-        along = tf.matmul(q, of(metric.basis).reshape(-1, d), transpose_b=True) - centre  # (1, C r)
-        along = tf.reshape(along * along, [classes, r]) * of(metric.gain)
+        along = tf.matmul(q, of(metric.basis).reshape(-1, d), transpose_b=True) - of(metric.along).reshape(-1)
+        along = tf.reshape(along * along, [classes, r]) * of(metric.gain)  # (C, r)
         squared = squared + tf.reshape(tf.reduce_sum(along, axis=1), [1, classes])
-    z = constant + tf.matmul(q, of(weighted), transpose_b=True) - 0.5 * squared
-    z = SecondLook.of(metric, prior, count, len(labels), of)(z, q)
-    return tf.nn.softmax(TEMPERATURE * z)
+    return constant + tf.matmul(q, of(metric.weighted), transpose_b=True) - 0.5 * squared, q, of, prior
 
 
 def told_apart(found: Any) -> Any:
