@@ -12,6 +12,7 @@ from firmware_host.bundle import file_shape
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.converter import convert_stateful
 from keras_cbpnet.export.tflite_file.naming import named
+from keras_cbpnet.export.tflite_file.quick import quicken
 from keras_cbpnet.export.tflite_file.slim import slim
 from keras_cbpnet.head.equations import Head
 from keras_cbpnet.layers.cbp_head import CBPHead
@@ -104,5 +105,5 @@ def convert_head(head: CBPHead) -> bytes:
         "set_state": tf.function(module.set_state).get_concrete_function(**state),
     }
     mean, scale = (value.numpy() for value in (head.feature_mean, head.feature_scale))
-    constants = {"feature_mean": mean, "feature_scale": scale, "1 / feature_scale": 1.0 / scale}
-    return named(slim(convert_stateful(module, signatures)), constants)
+    constants = {"-feature_mean": -mean, "feature_scale": scale, "1 / feature_scale": 1.0 / scale}
+    return named(slim(quicken(convert_stateful(module, signatures))), constants)

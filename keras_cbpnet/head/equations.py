@@ -35,8 +35,8 @@ def weight_names(block: str) -> tuple[str, ...]:
 
 def one_hot(index: Any, size: int) -> Any:
     """Return float32 [N, size] with a 1 at each `index` [N]; a row of zeros for an index outside of it."""
-    distance = ops.abs(ops.cast(index, "float32")[:, None] - ops.arange(size, dtype="float32")[None, :])
-    return ops.relu(1.0 - distance)
+    distance = ops.cast(index, "float32")[:, None] - ops.arange(size, dtype="float32")[None, :]
+    return ops.relu(1.0 - distance * distance)
 
 
 def one_minus_power(beta: float, exponent: Any) -> Any:
@@ -181,7 +181,8 @@ class Head:
         n = ops.sum(member, axis=0)  # (C,)
         total = ops.matmul(ops.transpose(member), feature)  # (C, d)
         count = state["class_count"] + n
-        mean = state["class_mean"] + (total - n[:, None] * state["class_mean"]) / ops.maximum(count, 1.0)[:, None]
+        share = 1.0 / ops.maximum(count, 1.0)  # (C,)
+        mean = state["class_mean"] + (total - n[:, None] * state["class_mean"]) * share[:, None]
         return {**state, "class_count": count, "class_mean": mean}
 
     def _loss(self, logits: Any, label: Any, class_mask: Any) -> State:
@@ -216,12 +217,12 @@ class Head:
         values = self._forward(state, feature)
         found = self._loss(values["logits"], label, class_mask)
         target, share = found["target"], found["share"]
-        miss = ops.abs(
-            ops.cast(tf.argmax(found["logits"], axis=1, output_type=tf.int32), "float32") - ops.cast(label, "float32")
-        )
-        accuracy = ops.sum(share[:, 0] * ops.relu(1.0 - miss))
+        best = ops.cast(tf.argmax(found["logits"], axis=1, output_type=tf.int32), "float32")
+        miss = best[:, None] - ops.cast(label, "float32")[:, None]  # (B, 1)
+        accuracy = ops.sum(share * ops.relu(1.0 - miss * miss))
         # probability - target, but without 1 - 1e-7 at a label that is known well: Adam would blow that noise up.
-        other = ops.exp(found["log_probability"]) * (1.0 - target)
+        probability = ops.exp(found["log_probability"])  # (B, C)
+        other = probability - probability * target
         d_rows = (other - target * ops.sum(other, axis=1, keepdims=True)) * class_mask  # (B, C), the loss of each row
         gradients, feature_gradient = self._backward(state, values, d_rows * share)
 
@@ -236,15 +237,25 @@ class Head:
         return new, {**result, "feature_gradient": feature_gradient}
 
     def _adam(self, new: State, gradients: State, learning_rate: Any) -> None:
-        """Update the trained tensors and their slots in `new`; the tensors of one unit count their steps by its age."""
-        unit = [one_minus_power(beta, new["age"]) for beta in (BETA1, BETA2)]  # (h,)
-        shared = [one_minus_power(beta, new["step"]) for beta in (BETA1, BETA2)]  # ()
-        corrections = {"w1": unit, "b1": unit, "w2": [t[:, None] for t in unit]}
+        """Update the trained tensors and their slots in `new`; the tensors of one unit count their steps by its age.
+
+        With r = sqrt(1 - beta2**t), rate * (m / (1 - beta1**t)) / (sqrt(v / r**2) + eps) is
+        m / (sqrt(v) + eps * r) * (rate * r / (1 - beta1**t)): two numbers a unit, and fewer passes over the weights.
+        """
+
+        def corrected(steps: Any) -> tuple[Any, Any]:
+            root = ops.sqrt(one_minus_power(BETA2, steps))
+            return EPSILON * root, root / one_minus_power(BETA1, steps)
+
+        unit, shared = corrected(new["age"]), corrected(new["step"])  # (h,), ()
         for name, g in gradients.items():
             m = BETA1 * new[f"m_{name}"] + (1.0 - BETA1) * g
             v = BETA2 * new[f"v_{name}"] + (1.0 - BETA2) * (g * g)
-            first, second = corrections.get(name, shared)
-            new[name] = new[name] - self._rate(name, learning_rate) * (m / first) / (ops.sqrt(v / second) + EPSILON)
+            floor, factor = unit if name in ("w1", "b1", "w2") else shared
+            rate = self._rate(name, learning_rate) * factor
+            if name == "w2":  # (h, d or C)
+                floor, rate = floor[:, None], rate[:, None]
+            new[name] = new[name] - m / (ops.sqrt(v) + floor) * rate
             new[f"m_{name}"], new[f"v_{name}"] = m, v
 
     def _sgd(self, new: State, steps: State) -> None:
@@ -277,10 +288,11 @@ class Head:
         eligible = ops.cast(new["age"] > c.maturity_threshold, "float32")  # (h,)
         count = ops.sum(eligible)
         debt = new["replacement_debt"] + c.replacement_rate * count
-        due = ops.cast(debt >= 1.0, "float32") * ops.minimum(count, 1.0)
+        due = ops.cast(ops.minimum(debt, count) >= 1.0, "float32")
         score = self._score(new, utility, seen) + (1.0 - eligible) * NEVER
         unit = ops.cast(tf.argmin(score, axis=0, output_type=tf.int32), "float32")  # (), lowest index on a tie
-        chosen = ops.relu(1.0 - ops.abs(unit - ops.arange(c.units, dtype="float32"))) * due  # (h,)
+        distance = unit - ops.arange(c.units, dtype="float32")
+        chosen = ops.relu(1.0 - distance * distance) * due  # (h,)
 
         shift = chosen * (mean_activation / seen)  # (h,), what the unit gave on average goes into the bias
         new["b2"] = new["b2"] + ops.sum(new["w2"] * shift[:, None], axis=0)

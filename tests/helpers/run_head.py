@@ -18,7 +18,7 @@ from firmware_host.engines.compiled import CompiledInterpreter
 from firmware_host.shared.runtimes import RUNTIMES
 
 
-def compare(interpreter, case, start, steps=200):
+def compare(interpreter, case, start, steps=500):
     runner = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
     engine, report = case.numpy_head(start), {"signatures": sorted(runner)}
 

@@ -12,7 +12,8 @@ from keras_cbpnet.export.tflite_file.slim import slim
 
 # Dimensions: d features, h hidden units, C class slots, B rows.
 D, H, C, B = 96, 64, 10, 16  # of the shared heads
-CONSTANTS = dict(zip(("feature_mean", "feature_scale"), Case("prototype", D, H, C, B, {}).constants))
+MEAN, SCALE = Case("prototype", D, H, C, B, {}).constants
+CONSTANTS = {"-feature_mean": -MEAN, "feature_scale": SCALE}
 CALLS = ("infer", "observe", "train", "get_state", "set_state")
 
 pytestmark = pytest.mark.slow
@@ -44,7 +45,7 @@ def test_names_are_those_of_the_contract(files):
     assert state <= graphs["get_state"]
     assert state <= graphs["set_state"]
     assert {f"variable {name}" for name in state} <= graphs["start"]
-    assert {"feature", "logits", "probabilities", "w1", "class_mean", "feature_mean"} <= graphs["infer"]
+    assert {"feature", "logits", "probabilities", "w1", "class_mean", "-feature_mean"} <= graphs["infer"]
     assert {"label", "class_mask", "learning_rate", "fresh", "loss", "accuracy", "replaced"} <= graphs["train"]
     assert {"new utility", "new w2", "new step", "0.99"} <= graphs["train"]
     assert not any(
