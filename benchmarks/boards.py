@@ -151,15 +151,15 @@ def cbpnet(one: Subject) -> dict[str, Any]:
 def files(one: Subject) -> dict[str, Any]:
     """Convert a run for Linux and for TFLM; return bytes, multiply-adds of an image, and needs of a microcontroller."""
     from keras_cbpnet.export.bundle import export_bundle
-    from keras_cbpnet.export.steps import Order
+    from keras_cbpnet.export.order import Order
 
     run = one.folder / "run"
     config = one.config(min(SHOTS), tasks=1)
     runs.run(config, run)
-    report = export_bundle(run, config, one.folder / "linux", Order("int8"), True, runs.say)
+    report = export_bundle(run, config, one.folder / "linux", Order(("int8",)), True, runs.say)
     found: dict[str, Any] = {name: report[name] for name in ("bytes", "multiply_adds")}
     try:
-        order = Order("int8", "micro", 0, "sgd")
+        order = Order(("int8",), "micro", 0, "sgd")
         found["micro"] = export_bundle(run, config, one.folder / "micro", order, True, runs.say)["micro"]
     except UserError as error:
         found["micro"] = {MISSING: str(error)}

@@ -131,7 +131,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l json -d 'JSO
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using; and test $_shtab_keras_cbpnet_npos -eq 0' -a convert -d 'convert a finished run into a bundle for the device'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -s h -l help -d 'show this help message and exit'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l output -xka "(__fish_complete_directories)" -d 'bundle folder to write; default: RUN.bundle'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l recipe -xka "auto mixed int8 hybrid float32" -d 'quantization: auto, mixed for --target linux, int8 for --target micro; mixed, int8 dense layers, float attention, norms and residual sums; int8, int8 in every operator; hybrid, int8 weights, float activations; float32, no quantization'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l recipe -xka "auto mixed int8 hybrid float32" -d 'quantization: auto, int8 and hybrid for --target linux, int8 for --target micro; mixed, int8 dense layers, float attention, norms and residual sums; int8, int8 in every operator; hybrid, int8 weights, float activations; float32, no quantization'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l target -xka "linux micro" -d 'kind of device'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l slots -x -d 'class slots, for a device that ran out; 0: the run'"'"'s'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l optimizer -xka "adam sgd" -d 'optimizer on the device, with --target micro; sgd keeps no moments (default: adam)'

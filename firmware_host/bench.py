@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
-from firmware_host.engines.find import Runtime, open_backbone, open_head
+from firmware_host.engines.find import Runtime, open_backbone, open_head, recipe_of
 from firmware_host.learning.start import start_snapshot
 from firmware_host.learning.working_state import WorkingState
 from firmware_host.process_memory import peak_memory_mb
@@ -35,18 +35,20 @@ def bench(
         threads: threads of the interpreter.
         repeat: how often each thing is timed, after one call that is not.
         seed: of the random inputs.
-        others: bundles of the same run by other recipes, whose backbones are timed in turns with this one's.
+        others: bundles of the same run by other recipes, whose backbones are timed as those of this one are.
 
     Returns:
         Medians predict_ms (backbone, block and bank), backbone_ms, train_ms (one step of a full batch), and open_ms,
         peak_memory_mb (of the whole process; None where the system does not say), runtime, threads, repeat;
-            backbones: of each bundle, bundle (its folder), recipe and backbone_ms;
+            recipe: of the backbone that the runtime takes;
+            backbones: of every backbone of the bundles, in turns, bundle (its folder), recipe and backbone_ms;
             best: the one of these that took the least time.
     """
     if repeat < 1:
         raise DeviceError(f"repeat is {repeat}: use 1 or more")
     rng = np.random.default_rng(seed)
     started = time.perf_counter()
+    recipe = recipe_of(bundle, runtime)
     backbone, head = open_backbone(bundle, runtime, threads), open_head(bundle, runtime, threads)
     working = WorkingState(bundle, head, start_snapshot(bundle, head), backbone.dequantize)
     working.judge(np.zeros(bundle.feature_size, np.float32))
@@ -54,30 +56,43 @@ def bench(
 
     d, B, C = bundle.feature_size, int(bundle.head["batch"]), bundle.slots
     known = max(len(bundle.classes), 1)
-    bundles, backbones = (bundle, *others), [backbone, *(open_backbone(each, runtime, threads) for each in others)]
-    images = [rng.integers(0, 256, (*each.image_size, 3), np.uint8) for each in bundles]  # (H, W, 3)
+    image = rng.integers(0, 256, (*bundle.image_size, 3), np.uint8)  # (H, W, 3)
     mean, scale = (np.array(bundle.head[name], np.float32) for name in ("feature_mean", "feature_scale"))
     feature = mean + scale * rng.standard_normal((B, d)).astype(np.float32)  # (B, d)
     label = (np.arange(B) % known).astype(np.int32)  # (B,)
     mask = (np.arange(C) < known).astype(np.float32)  # (C,)
     fresh = np.zeros(d, np.float32)
     rate = float(bundle.head["learning_rate"])
-    times = _medians_ms([partial(each, image) for each, image in zip(backbones, images)], repeat)
-    compared = [
-        {"bundle": str(each.path), "recipe": each.recipe, "backbone_ms": time} for each, time in zip(bundles, times)
-    ]
+    compared = _compared((bundle, *others), runtime, threads, repeat, rng)
     return {
         "runtime": runtime.name,
+        "recipe": recipe,
         "threads": threads,
         "repeat": repeat,
-        "predict_ms": _medians_ms([lambda: working.judge(backbone(images[0]).value)], repeat)[0],
-        "backbone_ms": times[0],
+        "predict_ms": _medians_ms([lambda: working.judge(backbone(image).value)], repeat)[0],
+        "backbone_ms": next(each["backbone_ms"] for each in compared if each["recipe"] == recipe),
         "train_ms": _medians_ms([lambda: head.train(feature, label, mask, rate, fresh)], repeat)[0],
         "open_ms": open_ms,
         "peak_memory_mb": peak_memory_mb(),
         "backbones": compared,
-        "best": compared[int(np.argmin(times))],
+        "best": min(compared, key=lambda each: float(each["backbone_ms"])),
     }
+
+
+def _compared(
+    bundles: Sequence[Bundle], runtime: Runtime, threads: int, repeat: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Time every backbone of the bundles."""
+    found: list[dict[str, Any]] = []
+    calls = []
+    for bundle in bundles:
+        image = rng.integers(0, 256, (*bundle.image_size, 3), np.uint8)  # (H, W, 3)
+        for recipe in bundle.backbones:
+            found.append({"bundle": str(bundle.path), "recipe": recipe})
+            calls.append(partial(open_backbone(bundle, runtime._replace(recipe=recipe), threads), image))
+    for row, milliseconds in zip(found, _medians_ms(calls, repeat)):
+        row["backbone_ms"] = milliseconds
+    return found
 
 
 def _medians_ms(calls: Sequence[Callable[[], object]], repeat: int) -> list[float]:

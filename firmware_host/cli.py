@@ -112,6 +112,10 @@ def _common() -> _Parser:
     common.add_argument(
         "--runtime", choices=runtime_names(), default=AUTO, help="interpreter that computes; numpy runs the head only"
     )
+    common.add_argument(
+        "--recipe",
+        help="recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)",
+    )
     common.add_argument("--threads", type=int, default=1, help="threads of the interpreter")
     common.add_argument(
         "--seed",

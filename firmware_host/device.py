@@ -70,6 +70,7 @@ class Device(ClassNames):
         runtime: str = "auto",
         threads: int = 1,
         seed: int | None = None,
+        recipe: str | None = None,
     ) -> Device:
         """Open a bundle and what was learned with it.
 
@@ -80,6 +81,7 @@ class Device(ClassNames):
                 as in `auto`); `auto`: the first interpreter there that is installed.
             threads: threads of the interpreter.
             seed: of the random numbers used in learning; None: go on from the saved state (0 where there is none).
+            recipe: of the backbone, where the bundle has several; None: the one that suits the runtime.
 
         Raises BundleError for a damaged bundle, DeviceError for a state that is damaged or of another bundle and for
         a runtime that is not there.
@@ -87,7 +89,7 @@ class Device(ClassNames):
         opened = read_bundle(given_path(bundle, "bundle"))
         folder = StateFolder(state_path(opened.path, state), opened)
         learned = folder.read()
-        chosen = find_runtime(runtime)
+        chosen = find_runtime(runtime, recipe)
         backbone = open_backbone(opened, chosen, threads)
         head = start_head(opened, chosen, threads)
         if learned is None:

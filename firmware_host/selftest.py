@@ -15,7 +15,7 @@ import numpy as np
 
 from firmware_host.bundle import BLOCKS, Bundle, BundleError
 from firmware_host.engines.backbone import Backbone
-from firmware_host.engines.find import Runtime, open_backbone, open_head
+from firmware_host.engines.find import Runtime, open_backbone, open_head, recipe_of
 from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.engines.protocol import Array, Head, HeadState
 from firmware_host.engines.tflm import TflmHead
@@ -32,7 +32,7 @@ def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, An
     """Run the bundle on its golden inputs, from its start state; what the device has learned is not touched.
 
     Returns:
-        `ok` and `runtime`, and
+        `ok`, `runtime` and `recipe`, that of the backbone it takes, and
             reference: the recorded runtime that the backbone agrees with best, among those with all prompts equal if
                 any;
             backbone_max_quanta: largest difference of a feature from it, in steps of the integer feature; for a float32
@@ -51,7 +51,8 @@ def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, An
     Raises:
         BundleError: golden.npz lacks any of it, as that of another program does.
     """
-    golden = _Golden(bundle)
+    recipe = recipe_of(bundle, runtime)
+    golden = _Golden(bundle, recipe)
     match = _best_match(open_backbone(bundle, runtime, threads), golden, runtime.name)
     error, replaced_equal = _head_difference(open_head(bundle, runtime, threads), golden, bundle)
     features_ok = match.quanta <= MAX_QUANTA or match.error_ratio <= MAX_ERROR_RATIO
@@ -59,6 +60,7 @@ def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, An
     return {
         "ok": bool(ok),
         "runtime": runtime.name,
+        "recipe": recipe,
         "reference": match.reference,
         "backbone_max_quanta": _finite(match.quanta),
         "feature_error_ratio": _finite(match.error_ratio),
@@ -76,11 +78,19 @@ TRAIN = ("feature", "label", "class_mask", "learning_rate", "fresh", "loss", "re
 
 
 class _Golden:
-    """golden.npz, complete or refused; `references` are the runtimes whose backbone outputs it holds."""
+    """golden.npz, complete or refused; `references` are the runtimes whose outputs of a backbone it holds.
 
-    def __init__(self, bundle: Bundle) -> None:
+    What belongs to one backbone has its recipe before the name, unless that is backbone.tflite.
+    """
+
+    def __init__(self, bundle: Bundle, recipe: str) -> None:
         self._path = bundle.file("golden.npz")
         self._arrays = bundle.arrays("golden.npz")
+        if recipe != bundle.recipe:
+            own = bundle.arrays("golden.npz", prefix=f"{recipe}.")
+            others = [name for name in self._arrays if name.startswith((*(f"{kind}." for kind in KINDS), "expected"))]
+            self._arrays = {name: value for name, value in self._arrays.items() if name not in others}
+            self._arrays.update(own)
         prefix = "feature."
         self.references = sorted(name[len(prefix) :] for name in self._arrays if name.startswith(prefix))
         names = ["image", *(f"{kind}.{runtime}" for runtime in self.references or ["RUNTIME"] for kind in KINDS)]

@@ -23,7 +23,7 @@ from keras_cbpnet.data.sources import shows_photographs
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.micro.packages import PACKAGES
 from keras_cbpnet.export.recipes import AUTO as AUTO_RECIPE
-from keras_cbpnet.export.recipes import OF_TARGET, RECIPES, recipe_for
+from keras_cbpnet.export.recipes import OF_TARGET, RECIPES, recipes_for
 from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.presets import default_preset, get_preset
 from keras_cbpnet.training.check import check
@@ -152,7 +152,7 @@ def convert(
     Args:
         run: a run or its folder.
         output: bundle folder to write; None: the run folder's name with `.bundle` appended.
-        recipe: of the quantization, a name in `keras_cbpnet.export.recipes.RECIPES`; `auto`: that of the target.
+        recipe: of the quantization, a name in `keras_cbpnet.export.recipes.RECIPES`; `auto`: those of the target.
         target: kind of device, `linux` or `micro`.
         slots: class slots, for a device that ran out; 0: the run's.
         optimizer: on the device, with target `micro`: `adam` or `sgd`; None: adam.
@@ -182,9 +182,9 @@ def convert(
     folder = run.path if isinstance(run, Run) else given_path(run, "run")
     use_keras("tensorflow")
     from keras_cbpnet.export.bundle import export_bundle
-    from keras_cbpnet.export.steps import Order
+    from keras_cbpnet.export.order import Order
 
-    order = Order(recipe_for(recipe, target), target, slots, optimizer or "adam", package)
+    order = Order(recipes_for(recipe, target), target, slots, optimizer or "adam", package)
     named = folder.resolve() if folder.name in ("", "..") else folder
     bundle = named.with_name(named.name + ".bundle") if output is None else given_path(output, "output")
     export_bundle(folder, read_config(folder), bundle, order, overwrite, progress or _nothing, report)

@@ -71,10 +71,10 @@ def _tested(source: Path, data: str | None, folder: Path, progress: Callable[[st
     # Imported late: TensorFlow takes seconds, a mistyped option should not.
     use_keras("tensorflow")
     from keras_cbpnet.export.bundle import export_bundle
+    from keras_cbpnet.export.order import Order
     from keras_cbpnet.export.recipes import OF_TARGET
     from keras_cbpnet.export.samples import sample
     from keras_cbpnet.export.source import load_source
-    from keras_cbpnet.export.steps import Order
 
     config, bundle = read_config(source), folder / (source.resolve().name or "run")
     export_bundle(source, config, bundle, Order(OF_TARGET["linux"]), progress=progress)

@@ -41,7 +41,12 @@ KEYS: dict[str, Kind] = {
     "sha256": (dict,),
     "head": (dict,),
 }
-OPTIONAL_KEYS: dict[str, Kind] = {"name": (str,), "license": (str,), "source": (dict,)}  # SPDX; weights and images
+OPTIONAL_KEYS: dict[str, Kind] = {
+    "name": (str,),
+    "license": (str,),  # SPDX
+    "source": (dict,),  # of weights and images
+    "backbones": (dict,),  # files by recipe, beside backbone.tflite
+}
 CONTRACT_KEYS = ("schema_version", *OPTIONAL_KEYS, *KEYS)
 HEAD_KEYS: dict[str, Kind] = {
     "block": (str,),
@@ -130,6 +135,9 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
                 f"manifest: head.bank.slots is {head['bank']['slots']}: it must be at least head.slots, "
                 f"{head['slots']}, convert again"
             )
+    for recipe, file in manifest.get("backbones", {}).items():
+        if file not in manifest["sha256"] or recipe == manifest["recipe"]:
+            raise BundleError(f"manifest: backbones.{recipe} is {file!r}, which sha256 must name: convert again")
     _check_tensors(manifest["shapes"], manifest["dtypes"])
     _check_standardisation(head, manifest["shapes"]["feature"][-1])
     _check_classes(manifest["classes"], head["slots"])

@@ -67,8 +67,13 @@ class Bundle:
 
     @property
     def recipe(self) -> str:
-        """Quantization recipe of the backbone: `int8`, `hybrid` or `float32`."""
+        """Quantization recipe of backbone.tflite: `mixed`, `int8`, `hybrid` or `float32`."""
         return str(self.manifest["recipe"])
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        """Names of the backbone's files by recipe, backbone.tflite first; their features are stored alike."""
+        return {self.recipe: "backbone.tflite", **self.manifest.get("backbones", {})}
 
     @property
     def head(self) -> dict[str, Any]:

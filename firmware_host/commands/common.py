@@ -137,7 +137,7 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
 def open_device(args: argparse.Namespace) -> Device:
     """Open the bundle and the state that the command line names."""
     with without_runtime_chatter():
-        device = Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed)
+        device = Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed, args.recipe)
     device.max_memory_mb = args.max_memory
     if getattr(args, "jobs", None) is not None:
         device.jobs = args.jobs

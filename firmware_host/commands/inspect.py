@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from firmware_host.bench import bench
 from firmware_host.bundle import Bundle, read_bundle
 from firmware_host.commands.common import Command, Output
 from firmware_host.commands.state import state_record
-from firmware_host.engines.find import find_runtime
+from firmware_host.engines.find import Runtime, find_runtime, recipe_of
 from firmware_host.selftest import selftest
 from firmware_host.shared.arguments import path_argument
+from firmware_host.shared.runtimes import RUNTIMES
 from firmware_host.state import Snapshot, StateFolder, state_path
 from firmware_host.terminal import without_runtime_chatter
 
@@ -24,17 +26,17 @@ def _info(args: argparse.Namespace) -> Iterator[Output]:
     folder = StateFolder(state_path(bundle.path, args.state), bundle)
     learned = folder.read()
     state = None if learned is None else state_record(folder, learned)
-    record = {**bundle.manifest, "changed_papers": bundle.changed_papers, "state": state}
+    record = {**bundle.manifest, "taken": _taken(bundle), "changed_papers": bundle.changed_papers, "state": state}
     yield Output(record, _info_text(bundle, folder, learned))
 
 
 def _selftest(args: argparse.Namespace) -> Iterator[Output]:
     """Yield whether this machine computes what the bundle was verified with."""
-    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
+    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime, args.recipe)
     with without_runtime_chatter():
         record = selftest(bundle, runtime, args.threads)
     text = (
-        f"{'ok' if record['ok'] else 'FAILED'} ({record['runtime']}): backbone within "
+        f"{'ok' if record['ok'] else 'FAILED'} ({_computed_by(bundle, record)}): backbone within "
         f"{record['backbone_max_quanta']} quanta of {record['reference']} over {record['images']} images, head within "
         f"{record['head_max_error']} over {record['steps']} training steps"
     )
@@ -48,17 +50,17 @@ def _selftest(args: argparse.Namespace) -> Iterator[Output]:
 
 def _bench(args: argparse.Namespace) -> Iterator[Output]:
     """Yield milliseconds and memory, in the bundle's start state."""
-    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime)
+    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime, args.recipe)
     others = [read_bundle(path) for path in args.against]
     with without_runtime_chatter():
         record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0, others)
     memory = "unknown" if record["peak_memory_mb"] is None else f"{record['peak_memory_mb']:.0f} MiB"
     text = (
-        f"{record['runtime']}, {record['threads']} thread(s), median of {record['repeat']}: "
+        f"{_computed_by(bundle, record)}, {record['threads']} thread(s), median of {record['repeat']}: "
         f"predict {record['predict_ms']:.2f} ms (backbone {record['backbone_ms']:.2f} ms), "
         f"training step {record['train_ms']:.2f} ms; peak memory {memory}"
     )
-    if others:
+    if len(record["backbones"]) > 1:
         times = ", ".join(f"{each['recipe']} {each['backbone_ms']:.2f} ms" for each in record["backbones"])
         text += f"\nbackbones: {times}; fastest here: {record['best']['recipe']} ({record['best']['bundle']})"
     yield Output(record, text)
@@ -71,6 +73,7 @@ def _info_text(bundle: Bundle, folder: StateFolder, learned: Snapshot | None) ->
         f"{bundle.name} ({bundle.recipe}), identity {bundle.identity[:12]}, schema version "
         f"{bundle.manifest['schema_version']}, made by {versions or 'unknown versions'}",
         f"classes: {len(bundle.classes)} of {bundle.slots} slots: {', '.join(bundle.classes)}",
+        *_backbone_lines(bundle),
         *(f"{name}: {dtypes[name]} {shapes[name]}" for name in ("image", "feature", "prompt")),
         f"head: {head['block']}, {head['units']} units, batch {head['batch']}, learning rate {head['learning_rate']}",
         f"continual backpropagation: decay {head['decay_rate']}, replacement rate {head['replacement_rate']}, "
@@ -88,6 +91,23 @@ def _info_text(bundle: Bundle, folder: StateFolder, learned: Snapshot | None) ->
             f"new classes: {', '.join(new) or 'none'}"
         )
     return "\n".join(lines)
+
+
+def _computed_by(bundle: Bundle, record: Mapping[str, Any]) -> str:
+    return f"{record['runtime']}, {record['recipe']}" if len(bundle.backbones) > 1 else str(record["runtime"])
+
+
+def _backbone_lines(bundle: Bundle) -> list[str]:
+    if len(bundle.backbones) == 1:
+        return []
+    taken = ", ".join(f"{name} takes {recipe}" for name, recipe in _taken(bundle).items())
+    return [f"backbones: {', '.join(f'{file} ({recipe})' for recipe, file in bundle.backbones.items())}; {taken}"]
+
+
+def _taken(bundle: Bundle) -> dict[str, str]:
+    """Return the recipe of the backbone that each interpreter takes."""
+    found = {name: entry for name, entry in RUNTIMES.items() if entry.module is not None}
+    return {name: recipe_of(bundle, Runtime(name, None, entry, entry.recipe)) for name, entry in found.items()}
 
 
 def _papers_lines(bundle: Bundle) -> list[str]:

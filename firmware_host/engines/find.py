@@ -17,19 +17,33 @@ from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.engines.protocol import Head, HeadState
 from firmware_host.shared.runtimes import AUTO, RUNTIMES, RuntimeEntry, interpreters, runtime_names
 
-__all__ = ["Runtime", "find_runtime", "open_backbone", "open_head"]
+__all__ = ["Runtime", "find_runtime", "open_backbone", "open_head", "recipe_of"]
 
 
 class Runtime(NamedTuple):
-    """The runtime in use: the name the user sees, the class that loads a file, and the table's entry."""
+    """The runtime in use.
+
+    Args:
+        name: that the user sees.
+        interpreter: the class that loads a file.
+        entry: of the table.
+        preferred: recipe of the backbone that it takes where a bundle has it; None: the bundle's first.
+        recipe: the one that it must take; None: it may choose.
+    """
 
     name: str
     interpreter: Any
     entry: RuntimeEntry
+    preferred: str | None = None
+    recipe: str | None = None
 
 
-def find_runtime(name: str = AUTO) -> Runtime:
+def find_runtime(name: str = AUTO, recipe: str | None = None) -> Runtime:
     """Return the runtime called `name`; `auto` and `numpy` (head only) take the first interpreter that imports.
+
+    Args:
+        name: in the table, or `auto`.
+        recipe: of the backbone that it shall take; None: the one that suits it.
 
     Raises:
         DeviceError: it is unknown, not installed or cannot be loaded.
@@ -50,15 +64,21 @@ def find_runtime(name: str = AUTO) -> Runtime:
         except Exception as error:  # a wheel for another NumPy or processor fails with any kind of error
             reasons.append(_reason(candidate, entry, error))
             continue
-        return Runtime(candidate, interpreter, entry) if name == AUTO else Runtime(name, interpreter, RUNTIMES[name])
+        shown = candidate if name == AUTO else name
+        return Runtime(shown, interpreter, RUNTIMES[shown], entry.recipe, recipe)
     raise DeviceError(
         f"no interpreter for runtime {name!r}: {'; '.join(reasons)}; {_install(wanted)}, or choose another --runtime"
     )
 
 
 def open_backbone(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Backbone:
-    """Open the bundle's backbone; raises DeviceError when its tensors are not those the manifest names."""
-    backbone: Backbone = _engine(runtime).open_backbone(bundle, runtime, threads)
+    """Open the bundle's backbone, the file that `recipe_of` names.
+
+    Raises:
+        DeviceError: it is not there, or its tensors are not those that the manifest names.
+    """
+    file = bundle.backbones[recipe_of(bundle, runtime)]
+    backbone: Backbone = _engine(runtime).open_backbone(bundle, runtime, threads, file)
     return backbone
 
 
@@ -78,6 +98,17 @@ def open_head(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Head:
     if not state.keys() >= bundle.state_shapes.keys():
         state = engine.open_head(bundle, runtime, threads).get_state()
     return NumpyHead(bundle.head, state)
+
+
+def recipe_of(bundle: Bundle, runtime: Runtime) -> str:
+    """Return the recipe of that one of the bundle's backbones which the runtime takes; DeviceError for none."""
+    recipe = runtime.recipe or runtime.preferred
+    if recipe in bundle.backbones:
+        return str(recipe)
+    if runtime.recipe is not None:
+        has = " and ".join(bundle.backbones)
+        raise DeviceError(f"{bundle.path} has no backbone by recipe {recipe!r}, it has {has}: use one of these")
+    return bundle.recipe
 
 
 def _engine(runtime: Runtime) -> Any:

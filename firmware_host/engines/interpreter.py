@@ -75,15 +75,15 @@ class InterpreterHead:
         self._set_state(**{name: np.array(state[name], np.float32).reshape(self._taken[name]) for name in self._shapes})
 
 
-def open_backbone(bundle: Bundle, runtime: Runtime, threads: int) -> Backbone:
-    """Open backbone.tflite; raises DeviceError when its tensors are not those the manifest names."""
+def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str) -> Backbone:
+    """Open a backbone's `file`; raises DeviceError when its tensors are not those the manifest names."""
     shapes, dtypes = bundle.manifest["shapes"], bundle.manifest["dtypes"]
-    interpreter = _open(bundle, "backbone.tflite", runtime, threads)
+    interpreter = _open(bundle, file, runtime, threads)
     tensors = {key: (tuple(shapes[key]), str(dtypes[key])) for key in ("image", "feature", "prompt")}
     inputs, outputs = {"image": tensors.pop("image")}, tensors
     if not hasattr(interpreter, "get_signature_runner"):
         return Backbone(PlainRunner(interpreter, inputs, outputs))
-    _check_signature(bundle, "backbone.tflite", interpreter, "serving_default", inputs, outputs)
+    _check_signature(bundle, file, interpreter, "serving_default", inputs, outputs)
     return Backbone(interpreter.get_signature_runner("serving_default"))
 
 

@@ -36,10 +36,10 @@ def _open(interpreter: Any, path: str, content: bytes) -> Any:
 
 
 class BackboneRunner:
-    """backbone.tflite with the calls of a signature runner; `interpreter` is TFLM's class."""
+    """A backbone's `file` with the calls of a signature runner; `interpreter` is TFLM's class."""
 
-    def __init__(self, bundle: Bundle, interpreter: Any) -> None:
-        path = bundle.file("backbone.tflite")
+    def __init__(self, bundle: Bundle, interpreter: Any, file: str) -> None:
+        path = bundle.file(file)
         content = path.read_bytes()
         self._interpreter = _open(interpreter, str(path), content)
         d = bundle.feature_size
@@ -189,9 +189,9 @@ class TflmHead:
         ]
 
 
-def open_backbone(bundle: Bundle, runtime: Runtime, threads: int) -> Backbone:
-    """Open backbone.tflite; TFLM has one thread. Raises DeviceError when its outputs are not those of the contract."""
-    return Backbone(BackboneRunner(bundle, runtime.interpreter))
+def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str) -> Backbone:
+    """Open a backbone's `file` on one thread; raises DeviceError when its outputs are not those of the contract."""
+    return Backbone(BackboneRunner(bundle, runtime.interpreter, file))
 
 
 def open_head(bundle: Bundle, runtime: Runtime, threads: int) -> TflmHead:

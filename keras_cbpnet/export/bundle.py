@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from firmware_host.bundle import ACCELERATOR_FILES, SCHEMA_VERSION, write_manifest
 from firmware_host.shared.runtimes import RUNTIMES, installed_interpreters, interpreters
@@ -22,11 +23,12 @@ from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.bank import DIRECTIONS, small_bank
 from keras_cbpnet.export.micro.packages import write_package
 from keras_cbpnet.export.micro.project import Learner
+from keras_cbpnet.export.order import Converted, Order
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.replacing import recover, replacing
-from keras_cbpnet.export.runtimes import run_backbone
+from keras_cbpnet.export.runtimes import BackboneOutput, run_backbone
 from keras_cbpnet.export.source import Source, load_source
-from keras_cbpnet.export.steps import Converted, Measured, Order, Progress, convert, measure, verify_files
+from keras_cbpnet.export.steps import Measured, Progress, convert, measure, verify_files
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.mixed_head import MixedHead, bank_sizes
 from keras_cbpnet.methods.method import block_head
@@ -132,9 +134,12 @@ def _write(
     order, learner, report = converted.order, converted.learner, measured.report
     sample = np.random.default_rng(0).permutation(len(converted.images))[:GOLDEN]
     images = converted.images[sample]
-    outputs = {name: run_backbone(converted.backbone, images, name) for name in runtimes}
-    golden = golden_vectors(images, outputs, converted.expected[sample], learner)
-    (folder / "backbone.tflite").write_bytes(converted.backbone)
+    forms: dict[str, tuple[dict[str, BackboneOutput], NDArray[np.float32]]] = {}
+    for form in converted.forms:
+        outputs = {name: run_backbone(form.content, images, name) for name in runtimes}
+        forms[f"{form.recipe}." if forms else ""] = outputs, form.expected[sample]
+        (folder / form.file).write_bytes(form.content)
+    golden = golden_vectors(images, forms, learner)
     (folder / "head.tflite").write_bytes(converted.head)
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in source.names), encoding="utf-8")
     if measured.edge_tpu is not None:
@@ -144,7 +149,7 @@ def _write(
     bank = _bank(block_head(source.model), learner.slots, order.target)
     statistics.update({f"bank.{name}": value for name, value in bank.items()})
     np.savez_compressed(folder / "statistics.npz", **statistics)
-    extra: tuple[str, ...] = ()
+    extra = tuple(form.file for form in converted.forms[1:])
     if order.target == "micro":
         progress("converting for microcontrollers")
         weight = getattr(block_head(source.model), "block_weight", 1.0)
@@ -152,7 +157,7 @@ def _write(
         report["micro"] = micro.write_micro(folder, converted.backbone, taught, report["targets"])
         extra = tuple(micro.files(learner.config))
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    manifest = _manifest(source, converted, str(outputs[runtimes[0]].raw.dtype))
+    manifest = _manifest(source, converted, str(forms[""][0][runtimes[0]].raw.dtype))
     for name, text in card.papers(manifest, report, source.config).items():
         (folder / name).write_text(text, encoding="utf-8")
     write_manifest(folder, manifest, extra)
@@ -161,6 +166,7 @@ def _write(
 def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, Any]:
     """Return the manifest; `feature` is the type of the backbone's feature."""
     backbone, recipe = source.model.backbone.config, converted.order.recipe
+    beside = {form.recipe: form.file for form in converted.forms[1:]}
     return {
         "schema_version": SCHEMA_VERSION,
         "name": source.config.preset,
@@ -168,6 +174,7 @@ def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, A
         "source": card.source_entry(source.config, sum(len(task.train_rows) for task in source.tasks)),
         "recipe": recipe,
         "quantization": RECIPES[recipe].describe(),
+        **({"backbones": beside} if beside else {}),
         "classes": source.names,
         "shapes": {
             "image": [1, backbone.image_size, backbone.image_size, 3],

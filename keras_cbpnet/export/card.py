@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from firmware_host.shared.runtimes import RUNTIMES
 from keras_cbpnet.boards import BOARDS, measured, obstacle
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.export.apache import APACHE, APACHE_2_0
-from keras_cbpnet.export.recipes import INTEGER, OF_TARGET
+from keras_cbpnet.export.recipes import INTEGER
 from keras_cbpnet.models.hub import is_address
 from keras_cbpnet.presets import get_preset
 
@@ -109,11 +110,13 @@ def _front_matter(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _body(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
     head, source, classes = manifest["head"], manifest["source"], manifest["classes"]
+    beside = manifest.get("backbones", {})
+    others = "".join(f"; `{file}`: the same by recipe `{recipe}`" for recipe, file in beside.items())
     yield from (f"# {plain(manifest.get('name', 'Bundle'))}, {len(classes)} classes", "")
     yield (
         f"An image classifier that goes on learning on the device: a frozen vision transformer (`backbone.tflite`, "
-        f"quantized by recipe `{manifest['recipe']}`) and a small float head (`head.tflite`, block `{head['block']}`, "
-        f"{head['units']} units) for TensorFlow Lite."
+        f"quantized by recipe `{manifest['recipe']}`{others}) and a small float head (`head.tflite`, block "
+        f"`{head['block']}`, {head['units']} units) for TensorFlow Lite."
     )
     yield from ("", "## Classes", "", ", ".join(map(plain, classes)) or "none yet", "")
     spare = head["slots"] - len(classes)
@@ -130,7 +133,10 @@ def _body(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[st
 def _accuracy(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
     runtimes = {name: value for name, value in report["accuracy"].items() if name != "float32"}
     rows = [("the trained model, float32", report["accuracy"]["float32"])]
-    rows += [(f"this bundle, {manifest['recipe']}, under {name}", value) for name, value in runtimes.items()]
+    beside = manifest.get("backbones", {})
+    for name, value in runtimes.items():
+        recipe = RUNTIMES[name].recipe if RUNTIMES[name].recipe in beside else manifest["recipe"]
+        rows.append((f"this bundle, {recipe}, under {name}", value))
     yield from _table(("", "accuracy"), [(what, f"{value:.1%}") for what, value in rows])
     yield from ("", f"On {report['held_out_images']} images of the same data that were not trained on.")
 
@@ -147,7 +153,7 @@ def _sizes(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _boards(manifest: Mapping[str, Any]) -> Iterator[str]:
     row = measured().get(str(manifest.get("name", "")))
-    if row is None or manifest["recipe"] not in OF_TARGET.values():
+    if row is None or manifest["recipe"] != INTEGER:
         yield "Nothing is known of how it does on boards: `cbpnet bench BUNDLE` measures it on yours."
         return
     rows = []
@@ -155,8 +161,7 @@ def _boards(manifest: Mapping[str, Any]) -> Iterator[str]:
         time = board.milliseconds(row)
         rows.append((board.title, "-" if time is None else f"{time:,.0f} ms", obstacle(board, row) or "suits"))
     yield from _table(("board", "an image", ""), rows)
-    of = "" if manifest["recipe"] == INTEGER else f" of the {INTEGER} form, which has a few more"
-    yield from ("", f"Times are estimates from counted instructions and operations{of}, for no board was measured.")
+    yield from ("", "Times are estimates from counted instructions and operations, for no board was measured.")
 
 
 def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,7 @@ ROWS = 4
 
 def golden_vectors(
     images: NDArray[np.uint8],
-    outputs: dict[str, BackboneOutput],
-    expected: NDArray[np.float32],
+    forms: Mapping[str, tuple[Mapping[str, BackboneOutput], NDArray[np.float32]]],
     head: CBPHead,
     seed: int = 0,
 ) -> dict[str, NDArray[Any]]:
@@ -25,15 +25,18 @@ def golden_vectors(
 
     Args:
         images: uint8 [n, H, W, 3].
-        outputs: the backbone's for these images, by runtime: integer kernels round differently.
-        expected: float32 [n, d], the model's features, by which another processor's rounding is judged.
+        forms: of the backbone, by what their names begin with, "" for backbone.tflite: the outputs for these images by
+            runtime, for integer kernels round differently; and the model's features, float32 [n, d], by which another
+            processor's rounding is judged.
         head: in the state that is shipped; it is not changed.
         seed: of the training steps' inputs.
     """
-    arrays: dict[str, NDArray[Any]] = {"image": images, "expected": expected}
-    for runtime, output in outputs.items():
-        arrays[f"feature.{runtime}"] = output.raw
-        arrays[f"prompt.{runtime}"] = output.prompt
+    arrays: dict[str, NDArray[Any]] = {"image": images}
+    for prefix, (outputs, expected) in forms.items():
+        arrays[f"{prefix}expected"] = expected
+        for runtime, output in outputs.items():
+            arrays[f"{prefix}feature.{runtime}"] = output.raw
+            arrays[f"{prefix}prompt.{runtime}"] = output.prompt
     state = {name: np.asarray(value) for name, value in head.values().items()}
     arrays.update({f"state.{name}": value for name, value in state.items()})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["AUTO", "INTEGER", "OF_TARGET", "RECIPES", "Recipe", "recipe_for", "recipes_help"]
+__all__ = ["AUTO", "INTEGER", "OF_TARGET", "RECIPES", "Recipe", "recipes_for", "recipes_help"]
 
 
 class Recipe(NamedTuple):
@@ -53,16 +53,17 @@ RECIPES = {
     "float32": Recipe("no quantization", False, False),
 }
 AUTO = "auto"
-OF_TARGET = {"linux": "mixed", "micro": "int8"}  # what AUTO stands for
+# What AUTO stands for: backbone.tflite, and files beside it for runtimes that prefer them (`shared.runtimes`).
+OF_TARGET: dict[str, tuple[str, ...]] = {"linux": ("int8", "hybrid"), "micro": ("int8",)}
 INTEGER = "int8"  # what accelerators take
 
 
-def recipe_for(name: str, target: str) -> str:
-    """Return the name of a recipe: that of `target` for AUTO."""
-    return OF_TARGET[target] if name == AUTO else name
+def recipes_for(name: str, target: str) -> tuple[str, ...]:
+    """Return the recipe of that name; for AUTO those of `target`."""
+    return OF_TARGET[target] if name == AUTO else (name,)
 
 
 def recipes_help() -> str:
     """Return the help text of `--recipe`."""
-    chosen = ", ".join(f"{name} for --target {target}" for target, name in OF_TARGET.items())
+    chosen = ", ".join(f"{' and '.join(names)} for --target {target}" for target, names in OF_TARGET.items())
     return f"quantization: {AUTO}, {chosen}; " + "; ".join(f"{name}, {each.summary}" for name, each in RECIPES.items())

@@ -24,6 +24,9 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
         yield "signal to noise of the fake quantizers, dB (this rounding alone), worst first:"
         for row in report["signal_to_noise"][:NOISIEST]:
             yield f"  {row['place']}: {row['ratio_db']} ({row['own_db']})"
+    for file, row in report["backbones"].items():
+        times = ", ".join(f"{milliseconds:.2f} ms under {name}" for name, milliseconds in row["milliseconds"].items())
+        yield f"{file} ({row['recipe']}): {times}"
     yield from selection_lines(report["prompt_selection"])
     accuracy = report["accuracy"]
     runtime = next(name for name in accuracy if name != "float32")

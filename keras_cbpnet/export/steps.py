@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,86 +14,23 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import prompt_selection, samples, verify
 from keras_cbpnet.export.accelerators import compile_edge_tpu, edge_tpu_compiler, target_rows
 from keras_cbpnet.export.analysis import signal_to_noise, worst_places
-from keras_cbpnet.export.backbone import computed_by, convert_backbone
+from keras_cbpnet.export.backbone import convert_backbone
 from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
-from keras_cbpnet.export.micro.bank import predictor
+from keras_cbpnet.export.order import Converted, Form, Order
 from keras_cbpnet.export.recipes import INTEGER, RECIPES
-from keras_cbpnet.export.runtimes import BackboneOutput, run_backbone
+from keras_cbpnet.export.runtimes import run_backbone, time_backbones
 from keras_cbpnet.export.source import Source
+from keras_cbpnet.export.tflite_file.feature import feature_as_in
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.export.tflite_file.ops import op_table
-from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
-from keras_cbpnet.layers.mixed_head import MixedHead
 from keras_cbpnet.methods.method import block_head
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 Progress = Callable[[str], None]
-
-
-class Order(NamedTuple):
-    """What kind of bundle is wanted.
-
-    Args:
-        recipe: a name in `RECIPES`.
-        target: `linux`, or `micro`, which adds what a microcontroller needs.
-        slots: class slots of the head, for a device that ran out of them; 0: the run's.
-        optimizer: of the learning on the device, `adam` or `sgd`.
-        package: also written, for target `micro`: a name in `keras_cbpnet.export.micro.packages.PACKAGES`; None: none.
-    """
-
-    recipe: str
-    target: str = "linux"
-    slots: int = 0
-    optimizer: str = "adam"
-    package: str | None = None
-
-    def predicts(self, model: PromptedClassifier, learner: CBPHead) -> Any:
-        """Return what predicts as a device does: the model's head, or with its block `learner` the smaller bank."""
-        head = block_head(model)
-        return predictor(head, learner) if self.target == "micro" and isinstance(head, MixedHead) else head
-
-    @property
-    def rounds_activations(self) -> bool:
-        """Whether activations of the backbone are int8, by ranges that the model knows."""
-        return RECIPES[self.recipe].quantized_activations
-
-    @contextlib.contextmanager
-    def rounding(self, model: PromptedClassifier) -> Iterator[None]:
-        """Within this context `model` computes as the recipe takes it: through its fake quantizers, or not."""
-        plain = contextlib.nullcontext() if self.rounds_activations else float32(model)
-        with plain, computed_by(self.recipe, model.backbone):
-            yield
-
-
-class Converted(NamedTuple):
-    """The two files, and the images that they are judged by.
-
-    Args:
-        order: what they were made for.
-        backbone: backbone.tflite.
-        head: head.tflite.
-        learner: the head as a layer, in the state that is shipped.
-        multiply_adds: of the backbone, an image.
-        representative: training images, uint8 [M, H, W, 3].
-        images: held out, uint8 [N, H, W, 3].
-        labels: their slots, int32 [N].
-        expected: the model's features of them, [N, d], as the recipe takes it.
-        plain: the same in float32.
-    """
-
-    order: Order
-    backbone: bytes
-    head: bytes
-    learner: CBPHead
-    multiply_adds: int
-    representative: NDArray[np.uint8]
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int32]
-    expected: NDArray[np.float32]
-    plain: NDArray[np.float32]
+TIMED = 20  # calls, of which the best is reported
 
 
 class Verified(NamedTuple):
@@ -103,16 +39,16 @@ class Verified(NamedTuple):
     Args:
         operators: of each file, as `op_table`.
         head_error: of the head against Keras.
-        outputs: of the backbone for the held-out images, by runtime.
-        hits: whether each held-out image is recognised, bool [N], by runtime and as `float32` model.
-        cosine: least mean cosine of the features to the model's.
+        accuracy: of the model in float32 on the held-out images.
+        accuracies: of each form of the backbone by file and runtime.
+        cosines: of each by file, the least mean cosine of its features to the model's.
     """
 
     operators: dict[str, list[dict[str, Any]]]
     head_error: float
-    outputs: dict[str, BackboneOutput]
-    hits: dict[str, NDArray[np.bool_]]
-    cosine: float
+    accuracy: float
+    accuracies: dict[str, dict[str, float]]
+    cosines: dict[str, float]
 
 
 class Measured(NamedTuple):
@@ -128,7 +64,7 @@ class Measured(NamedTuple):
 
 
 def convert(source: Source, order: Order, progress: Progress) -> Converted:
-    """Make the two files of a bundle.
+    """Make the files of a bundle.
 
     Raises:
         UserError: a part of the order does not fit the run.
@@ -143,12 +79,18 @@ def convert(source: Source, order: Order, progress: Progress) -> Converted:
             backbone = lean_backbone(backbone)
         cost = multiply_adds(backbone)
         images, labels = samples.held_out(source.tasks, seed, cost)
-        expected = _features(model, images)
+        forms = [Form("backbone.tflite", order.recipe, backbone, _features(model, images))]
     with float32(model):
         plain = _features(model, images)
+    for recipe in order.recipes[1:]:
+        other = order._replace(recipes=(recipe,))
+        with other.rounding(model):
+            progress(f"converting the backbone ({recipe})")
+            content = feature_as_in(convert_backbone(model, recipe, train), backbone)
+            forms.append(Form(f"backbone_{recipe}.tflite", recipe, content, _features(model, images)))
     progress("converting the head")
     head = convert_head(learner)
-    return Converted(order, backbone, head, learner, cost, train, images, labels, expected, plain)
+    return Converted(order, tuple(forms), head, learner, cost, train, images, labels, plain)
 
 
 def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], progress: Progress) -> Verified:
@@ -164,27 +106,31 @@ def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], 
         UserError: what is wrong.
     """
     progress("verifying")
-    model, recipe = source.model, converted.order.recipe
-    files = {"backbone.tflite": converted.backbone, "head.tflite": converted.head}
+    files = {form.file: form.content for form in converted.forms} | {"head.tflite": converted.head}
     operators = {name: op_table(content) for name, content in files.items()}
-    verify.check_ops(operators, recipe)
-    verify.check_weights(files, recipe)
+    recipes = {form.file: form.recipe for form in converted.forms}
+    verify.check_ops(operators, recipes)
+    verify.check_weights(files, recipes)
     head_error = verify.check_head(converted.head, converted.learner, runtimes[0])
-    outputs = {name: run_backbone(converted.backbone, converted.images, name) for name in runtimes}
-    features = {"float32": converted.plain, **{name: output.feature for name, output in outputs.items()}}
-    head = converted.order.predicts(model, converted.learner)
-    hits = {name: _hits(head, rows, converted.labels) for name, rows in features.items()}
-    try:
-        cosine = min(
-            verify.check_features(output.feature, converted.expected, converted.plain) for output in outputs.values()
-        )
-        for name in runtimes:
-            verify.check_accuracy(hits[name], hits["float32"])
-    except UserError as error:
-        order = converted.order
-        places = worst_places(model, converted.images, order.recipe) if order.rounds_activations else ""
-        raise UserError(f"{error}{places}{verify.remedy(order.recipe, source.config.qat)}") from error
-    return Verified(operators, head_error, outputs, hits, cosine)
+    head = converted.order.predicts(source.model, converted.learner)
+    plain = _hits(head, converted.plain, converted.labels)
+    accuracies: dict[str, dict[str, float]] = {}
+    cosines: dict[str, float] = {}
+    for form in converted.forms:
+        found = {name: run_backbone(form.content, converted.images, name).feature for name in runtimes}
+        hits = {name: _hits(head, feature, converted.labels) for name, feature in found.items()}
+        try:
+            checked = [verify.check_features(each, form.expected, converted.plain) for each in found.values()]
+            for each in hits.values():
+                verify.check_accuracy(each, plain)
+        except UserError as error:
+            rounds = RECIPES[form.recipe].quantized_activations
+            places = worst_places(source.model, converted.images, form.recipe) if rounds else ""
+            remedy = verify.remedy(form.recipe, source.config.qat)
+            raise UserError(f"{form.file}: {error}{places}{remedy}") from error
+        accuracies[form.file] = {name: float(each.mean()) for name, each in hits.items()}
+        cosines[form.file] = min(checked)
+    return Verified(operators, head_error, float(plain.mean()), accuracies, cosines)
 
 
 def measure(
@@ -201,14 +147,24 @@ def measure(
         progress: called with a line at every step.
     """
     order, backbone = converted.order, converted.backbone
+    sizes = {form.file: len(form.content) for form in converted.forms} | {"head.tflite": len(converted.head)}
+    taken = {name: verified.accuracies[converted.taken(name).file][name] for name in runtimes}
     report: dict[str, Any] = {
         "recipe": order.recipe,
         "operators": verified.operators,
-        "bytes": {"backbone.tflite": len(backbone), "head.tflite": len(converted.head)},
+        "bytes": sizes,
         "multiply_adds": converted.multiply_adds,
         "held_out_images": len(converted.labels),
-        "accuracy": {name: float(each.mean()) for name, each in verified.hits.items()},
-        "backbone_mean_cosine": verified.cosine,
+        "accuracy": {"float32": verified.accuracy, **taken},
+        "backbone_mean_cosine": verified.cosines["backbone.tflite"],
+        "backbones": {
+            form.file: {
+                "recipe": form.recipe,
+                "accuracy": verified.accuracies[form.file],
+                "mean_cosine": verified.cosines[form.file],
+            }
+            for form in converted.forms
+        },
         "head_max_error_200_steps": verified.head_error,
         "targets": target_rows(backbone, order.recipe),
     }
@@ -219,6 +175,10 @@ def measure(
     if analyse:
         progress("analysing the quantization")
         report.update(_analysis(source, converted, runtimes, progress))
+        contents = {form.file: form.content for form in converted.forms}
+        times = {name: time_backbones(contents, converted.images[0], name, TIMED) for name in runtimes}
+        for file, row in report["backbones"].items():
+            row["milliseconds"] = {name: times[name][file] for name in runtimes}
     return Measured(report, compiled)
 
 

@@ -26,29 +26,31 @@ ACCURACY_LOSS = 0.01
 SMALL_WEIGHTS = 1000  # entries that quantized weights may leave in floating point
 
 
-def check_ops(tables: dict[str, list[dict[str, Any]]], recipe: str) -> None:
-    """Refuse custom and Flex operators anywhere, and floating point where the recipe has int8."""
+def check_ops(tables: dict[str, list[dict[str, Any]]], recipes: dict[str, str]) -> None:
+    """Refuse custom and Flex operators anywhere, and floating point where the recipe of a file has int8."""
     for file, table in tables.items():
         if custom := custom_ops(table):
             raise UserError(f"{file} needs operators that are not TFLite builtins: {', '.join(custom)}")
-    allowed = islands.OPERATORS if RECIPES[recipe].islands else frozenset()
-    floating = [name for name in float_ops(tables["backbone.tflite"]) if name not in allowed]
-    if RECIPES[recipe].quantized_activations and floating:
-        raise UserError(f"recipe {recipe} left floating-point operators in backbone.tflite: {', '.join(floating)}")
+    for file, recipe in recipes.items():
+        allowed = islands.OPERATORS if RECIPES[recipe].islands else frozenset()
+        floating = [name for name in float_ops(tables[file]) if name not in allowed]
+        if RECIPES[recipe].quantized_activations and floating:
+            raise UserError(f"recipe {recipe} left floating-point operators in {file}: {', '.join(floating)}")
 
 
-def check_weights(models: dict[str, bytes], recipe: str) -> None:
-    """Refuse per-channel int8 dense weights anywhere, and large float weights in a backbone of quantized ones."""
+def check_weights(models: dict[str, bytes], recipes: dict[str, str]) -> None:
+    """Refuse per-channel int8 dense weights anywhere, and large float weights where the recipe of a file has int8."""
     for file, model in models.items():
         if count := per_channel_dense(model):
             raise UserError(
                 f"{file} has {count} FULLY_CONNECTED operator(s) with per-channel int8 weights, on which "
                 "tflite-runtime 2.14 crashes on aarch64; convert dense layers with one scale per tensor"
             )
-    if RECIPES[recipe].quantized_weights and (floating := float_weights(models["backbone.tflite"], SMALL_WEIGHTS)):
-        raise UserError(
-            f"recipe {recipe} left float weights in backbone.tflite: {', '.join(floating[:5])}; use --recipe {INTEGER}"
-        )
+    for file, recipe in recipes.items():
+        if RECIPES[recipe].quantized_weights and (floating := float_weights(models[file], SMALL_WEIGHTS)):
+            raise UserError(
+                f"recipe {recipe} left float weights in {file}: {', '.join(floating[:5])}; use --recipe {INTEGER}"
+            )
 
 
 def check_head(model: bytes, head: CBPHead, runtime: str) -> float:
@@ -112,9 +114,7 @@ def check_features(found: NDArray[np.float32], expected: NDArray[np.float32], pl
     cosine = mean_cosine(found, expected)
     needed = max(LEAST_COSINE, min(COSINE, mean_cosine(expected, plain)))
     if not cosine >= needed:
-        raise UserError(
-            f"backbone.tflite's features have a mean cosine of {cosine:.4f} to the model's, needed {needed:.4f}"
-        )
+        raise UserError(f"the features have a mean cosine of {cosine:.4f} to the model's, needed {needed:.4f}")
     return cosine
 
 

@@ -8,7 +8,7 @@ import pytest
 from firmware_host.bench import bench
 from firmware_host.bundle import BundleError, DeviceError, read_bundle, write_manifest
 from firmware_host.engines.backbone import Backbone, Feature
-from firmware_host.engines.find import Runtime, find_runtime, open_backbone
+from firmware_host.engines.find import Runtime, find_runtime, open_backbone, recipe_of
 from firmware_host.selftest import MAX_ERROR_RATIO, MAX_QUANTA, _best_match, _Golden, selftest
 from firmware_host.shared.runtimes import RUNTIMES, interpreters
 
@@ -31,6 +31,7 @@ def test_an_unchanged_bundle_passes(bundle, runtime):
     assert selftest(read_bundle(bundle), runtime) == {
         "ok": True,
         "runtime": "numpy",
+        "recipe": "int8",
         "reference": "ai_edge_litert",
         "backbone_max_quanta": 0.0,
         "feature_error_ratio": None,
@@ -100,7 +101,7 @@ def test_the_backbone_is_compared_with_the_runtime_it_agrees_with(
 def test_of_equal_references_the_runtimes_own_is_named(bundle):
     opened = read_bundle(bundle)
     backbone = open_backbone(opened, find_runtime("auto"))
-    golden = _Golden(opened)
+    golden = _Golden(opened, "int8")
     assert [_best_match(backbone, golden, name).reference for name in sorted(REFERENCES)] == sorted(REFERENCES)
 
 
@@ -161,7 +162,7 @@ def rounded(golden, dtype, **arrays):
 def test_a_machine_that_rounds_as_well_as_the_recorded_one_passes(bundle, departure, error, quanta, ratio, ok):
     arrays = rounded(read_bundle(bundle).arrays("golden.npz"), np.int8)
     arrays["expected"] = 0.5 * (arrays["feature.ai_edge_litert"].astype(np.float32) - departure)
-    golden = _Golden(changed(bundle, **arrays))
+    golden = _Golden(changed(bundle, **arrays), "int8")
     match = _best_match(Rounding(arrays, np.int8(error), 0.5), golden, "ai_edge_litert")
     assert (match.quanta, match.error_ratio) == (quanta, pytest.approx(ratio, rel=1e-3))
     assert (match.quanta <= MAX_QUANTA or match.error_ratio <= MAX_ERROR_RATIO) is ok
@@ -171,14 +172,15 @@ def test_a_machine_that_rounds_as_well_as_the_recorded_one_passes(bundle, depart
 def test_a_float_feature_is_measured_by_what_int8_weights_moved(bundle, departure, quanta):
     arrays = rounded(read_bundle(bundle).arrays("golden.npz"), np.float32)
     arrays["expected"] = arrays["feature.ai_edge_litert"] - np.float32(departure)
-    golden = _Golden(changed(bundle, **arrays))
+    golden = _Golden(changed(bundle, **arrays), "int8")
     match = _best_match(Rounding(arrays, 0.05), golden, "ai_edge_litert")
     assert match.quanta == pytest.approx(quanta, rel=1e-3)
 
 
 def test_a_feature_that_is_no_number_fails(bundle, runtime):
     arrays = rounded(read_bundle(bundle).arrays("golden.npz"), np.float32)
-    golden = _Golden(changed(bundle, **arrays, expected=arrays["feature.ai_edge_litert"] - np.float32(0.2)))
+    arrays["expected"] = arrays["feature.ai_edge_litert"] - np.float32(0.2)
+    golden = _Golden(changed(bundle, **arrays), "int8")
     match = _best_match(Rounding(arrays, np.nan), golden, "ai_edge_litert")
     assert (match.quanta, match.error_ratio) == (np.inf, np.inf)
 
@@ -199,24 +201,52 @@ def test_bench_measures(bundle, runtime):
         bench(read_bundle(bundle), runtime, repeat=0)
 
 
-def test_bench_names_the_backbone_that_is_fastest_here(make, bundle, runtime, monkeypatch):
+@pytest.fixture
+def two_backbones(make, bundle):
+    """A bundle with a second backbone, `hybrid`; its features are all one more than those of the first."""
+    content = bytearray((bundle / "backbone.tflite").read_bytes())
+    (bundle / "backbone_hybrid.tflite").write_bytes(content)
+    opened = read_bundle(bundle)
+    arrays = opened.arrays("golden.npz")
+    for name in REFERENCES:
+        arrays[f"hybrid.feature.{name}"] = arrays[f"feature.{name}"] + np.int8(1)
+        arrays[f"hybrid.prompt.{name}"] = arrays[f"prompt.{name}"]
+    np.savez(bundle / "golden.npz", **arrays)
+    write_manifest(
+        bundle, {**opened.manifest, "backbones": {"hybrid": "backbone_hybrid.tflite"}}, ["backbone_hybrid.tflite"]
+    )
+    return read_bundle(bundle)
+
+
+def test_each_backbone_is_held_to_its_own_outputs(two_backbones):
+    for recipe, quanta in (("int8", 0.0), ("hybrid", 1.0)):
+        found = selftest(two_backbones, find_runtime("numpy", recipe))
+        assert (found["ok"], found["recipe"], found["backbone_max_quanta"]) == (True, recipe, quanta)
+    preferred = {name: RUNTIMES[name].recipe for name in REFERENCES}
+    assert preferred == {"ai_edge_litert": "hybrid", "tflite_runtime": None}
+    found = find_runtime("numpy")
+    assert selftest(two_backbones, found)["recipe"] == (found.preferred or "int8")
+
+
+def test_bench_names_the_backbone_that_is_fastest_here(make, two_backbones, runtime, monkeypatch):
     class Slow(Backbone):
         def __call__(self, image):
             time.sleep(0.05)
             return super().__call__(image)
 
-    def opening(opened, *arguments):
-        backbone = open_backbone(opened, *arguments)
-        if opened.recipe == "int8":
+    def opening(opened, chosen, *arguments):
+        backbone = open_backbone(opened, chosen, *arguments)
+        if recipe_of(opened, chosen) != "hybrid":
             backbone.__class__ = Slow
         return backbone
 
-    other = make.write_bundle(bundle.with_name("other"))
-    make.rewrite_manifest(other, lambda manifest: manifest.update(recipe="mixed"))
     monkeypatch.setattr("firmware_host.bench.open_backbone", opening)
-    assert bench(read_bundle(bundle), runtime, repeat=1)["best"]["bundle"] == str(bundle)
-    found = bench(read_bundle(bundle), runtime, repeat=1, others=[read_bundle(other)])
-    assert [each["recipe"] for each in found["backbones"]] == ["int8", "mixed"]
+    found = bench(two_backbones, runtime._replace(recipe="int8"), repeat=1)
+    assert [each["recipe"] for each in found["backbones"]] == ["int8", "hybrid"]
+    assert found["recipe"] == "int8"
     assert found["backbone_ms"] == found["backbones"][0]["backbone_ms"] >= 50
     assert found["best"] == found["backbones"][1] != found["backbones"][0]
-    assert found["best"]["bundle"] == str(other)
+    other = make.write_bundle(two_backbones.path.with_name("other"))
+    make.rewrite_manifest(other, lambda manifest: manifest.update(recipe="hybrid"))
+    found = bench(two_backbones, runtime, repeat=1, others=[read_bundle(other)])
+    assert [each["bundle"] for each in found["backbones"]] == [*2 * [str(two_backbones.path)], str(other)]

@@ -160,29 +160,28 @@ def convert():
 def bundles(once, road, convert):
     """bundles(recipe): the bundle, converted when it is first asked for."""
 
-    from keras_cbpnet.export.recipes import recipe_for
-
     def bundle(recipe):
         def make(folder):
             arguments = ["--output", str(folder / "bundle"), "--recipe", recipe]
             with contextlib.redirect_stdout(io.StringIO()):
                 assert convert.main([str(road.run), *arguments]) == 0
 
-        return once(recipe_for(recipe, "linux"), make) / "bundle"
+        return once(recipe, make) / "bundle"
 
     return bundle
 
 
 @pytest.fixture(
-    params=["mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("int8", "hybrid", "float32"))]
+    params=["auto", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mixed", "hybrid", "float32"))]
 )
-def recipe(request):
-    return request.param
+def bundle(request, bundles):
+    return bundles(request.param)
 
 
 @pytest.fixture
-def bundle(bundles, recipe):
-    return bundles(recipe)
+def recipe(bundle):
+    """Of backbone.tflite."""
+    return json.loads((bundle / "manifest.json").read_text())["recipe"]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from helpers.paths import ROOT
 
-from firmware_host.bundle import PAPERS, state_shapes
+from firmware_host.bundle import PAPERS, SCHEMA_VERSION, state_shapes
+from firmware_host.bundle.contract import file_shape
 from firmware_host.shared.runtimes import interpreters
 from keras_cbpnet.errors import UserError
 
@@ -63,8 +64,9 @@ def operators(path):
 
 
 def test_manifest(bundle, manifest, recipe, road):
-    assert sorted(path.name for path in bundle.iterdir()) == sorted([*FILES, *PAPERS])
-    assert manifest["schema_version"] == 1
+    files = [*FILES, *PAPERS, *manifest.get("backbones", {}).values()]
+    assert sorted(path.name for path in bundle.iterdir()) == sorted(files)
+    assert manifest["schema_version"] == SCHEMA_VERSION
     assert manifest["recipe"] == recipe
     assert manifest["quantization"]["weights"] == ("float32" if recipe == "float32" else "int8")
     assert manifest["quantization"]["activations"] == ("int8" if FEATURE[recipe] == "int8" else "float32")
@@ -73,7 +75,7 @@ def test_manifest(bundle, manifest, recipe, road):
     assert manifest["shapes"] == {"image": [1, SIDE, SIDE, 3], "feature": [1, D], "prompt": [1]}
     assert manifest["dtypes"] == {"image": "uint8", "feature": FEATURE[recipe], "prompt": "int32"}
     assert {"keras_cbpnet", "keras", "tensorflow"} <= set(manifest["versions"])
-    digests = {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in (*FILES, *PAPERS)}
+    digests = {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in files}
     assert manifest["sha256"] == {name: digest for name, digest in digests.items() if name != "manifest.json"}
 
 
@@ -84,7 +86,8 @@ def test_people_can_read_where_the_bundle_comes_from_and_its_graphs(bundle, mani
     readme, report = (bundle / "README.md").read_text(), json.loads((bundle / "report.json").read_text())
     assert all(name in readme for name in road.known)
     for name, value in report["accuracy"].items():
-        assert f"{name if name == 'float32' else f'{recipe}, under {name}'} | {value:.1%} |" in readme
+        taken = "hybrid" if name == "ai_edge_litert" and "hybrid" in manifest.get("backbones", {}) else recipe
+        assert f"{name if name == 'float32' else f'{taken}, under {name}'} | {value:.1%} |" in readme
     assert str(road.npz.parent) not in readme
     graphs = graph(bundle / "head.tflite")[0].subgraphs
     assert {b"infer", b"train"} <= {each.name for each in graphs}
@@ -108,7 +111,12 @@ def test_manifest_describes_the_head(manifest, road):
 def test_report(bundle, recipe, road):
     report = json.loads((bundle / "report.json").read_text())
     assert report["recipe"] == recipe
-    assert report["bytes"] == {name: (bundle / name).stat().st_size for name in ("backbone.tflite", "head.tflite")}
+    assert list(report["bytes"]) == [*report["backbones"], "head.tflite"]
+    assert report["bytes"] == {name: (bundle / name).stat().st_size for name in report["bytes"]}
+    for row in report["backbones"].values():
+        assert row["mean_cosine"] >= 0.99
+        assert set(row["accuracy"]) == set(interpreters())
+        assert all(abs(value - report["accuracy"]["float32"]) <= 0.03 for value in row["accuracy"].values())
     for name, table in report["operators"].items():
         found = [operator for operator, _ in operators(bundle / name)]
         counts = {op: sum(row["count"] for row in table if row["op"] == op) for op in set(found)}
@@ -157,7 +165,7 @@ def test_every_shape_is_static(bundle):
 
 
 @pytest.mark.parametrize("runtime", interpreters())
-def test_signatures(bundle, recipe, runtime):
+def test_signatures(bundle, manifest, recipe, runtime):
     def describe(name):
         command = [sys.executable, "-c", DESCRIBE, runtime, bundle / name]
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -166,8 +174,10 @@ def test_signatures(bundle, recipe, runtime):
         {"image": [[1, SIDE, SIDE, 3], "uint8"]},
         {"feature": [[1, D], FEATURE[recipe]], "prompt": [[1], "int32"]},
     ]
-    assert describe("backbone.tflite") == {"serving_default": backbone}
-    state = {name: [list(shape), "float32"] for name, shape in state_shapes("prototype", D, UNITS, C).items()}
+    for file in ("backbone.tflite", *manifest.get("backbones", {}).values()):
+        assert describe(file) == {"serving_default": backbone}
+    shapes = state_shapes("prototype", D, UNITS, C)
+    state = {name: [list(file_shape(shape)), "float32"] for name, shape in shapes.items()}
     rows = {"feature": [[B, D], "float32"], "label": [[B], "int32"]}
     step = {"class_mask": [[C], "float32"], "learning_rate": [[], "float32"], "fresh": [[D], "float32"]}
     scores = {"logits": [[1, C], "float32"], "probabilities": [[1, C], "float32"]}
@@ -186,13 +196,13 @@ def test_the_backbone_is_the_model(bundle, recipe, road):
     """One invocation does the query pass, the choice of the prompt and the prompted pass as the model does."""
     import keras
 
+    from keras_cbpnet.export.order import Order
     from keras_cbpnet.export.runtimes import run_backbone
-    from keras_cbpnet.export.steps import Order
 
     with np.load(road.npz) as file:
         images = file["x_test"][::5]
     model = keras.models.load_model(road.run / "model.keras")
-    with Order(recipe).rounding(model):
+    with Order((recipe,)).rounding(model):
         feature, prompt = (np.asarray(value) for value in model.features(images))
     found = run_backbone((bundle / "backbone.tflite").read_bytes(), images, "ai_edge_litert")
     assert set(prompt) == {0, 1}
@@ -228,7 +238,7 @@ def test_the_script_from_another_folder_writes_the_same_bytes(shipped, road, tmp
     )
     assert done.returncode == 0, done.stderr
     assert f"next: python -m firmware_host selftest {Path('again')}" in done.stdout
-    files = (*FILES, *PAPERS)
+    files = (*FILES, *PAPERS, "backbone_hybrid.tflite")
     different = [name for name in files if (tmp_path / "again" / name).read_bytes() != (shipped / name).read_bytes()]
     assert different == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
@@ -288,20 +298,23 @@ def test_a_backbone_with_other_weights_is_refused(refused, shipped, monkeypatch)
 def test_operators_that_are_no_builtins_are_refused(refused, monkeypatch):
     from keras_cbpnet.export.verify import check_ops
 
+    def of(recipe):
+        return {"backbone.tflite": recipe}
+
     erf = {"op": "CUSTOM:FlexErf", "type": "FLOAT32", "count": 1}
     floating = {"op": "MUL", "type": "FLOAT32", "count": 2}
     add = {"op": "ADD", "type": "INT8", "count": 1}
     for file in ("backbone.tflite", "head.tflite"):
         tables = {"backbone.tflite": [add], "head.tflite": [floating]}
-        check_ops(tables, "int8")
+        check_ops(tables, of("int8"))
         with pytest.raises(UserError, match=f"{file} needs .*FlexErf"):
-            check_ops({**tables, file: [*tables[file], erf]}, "float32")
+            check_ops({**tables, file: [*tables[file], erf]}, of("float32"))
     with pytest.raises(UserError, match=r"int8 left floating-point operators in .*: MUL"):
-        check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, "int8")
-    check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, "mixed")
+        check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, of("int8"))
+    check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, of("mixed"))
     dense = {"op": "FULLY_CONNECTED", "type": "FLOAT32", "count": 2}
     with pytest.raises(UserError, match=r"mixed left floating-point operators in .*: FULLY_CONNECTED"):
-        check_ops({"backbone.tflite": [add, floating, dense], "head.tflite": []}, "mixed")
-    check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, "float32")
+        check_ops({"backbone.tflite": [add, floating, dense], "head.tflite": []}, of("mixed"))
+    check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, of("float32"))
     monkeypatch.setattr("keras_cbpnet.export.steps.op_table", lambda model: [erf])
     assert "FlexErf" in refused()

@@ -24,7 +24,7 @@ from firmware_host.shared.runtimes import RUNTIMES
 name, bundle, state, model, images, output = sys.argv[1:]
 run = importlib.import_module(RUNTIMES[name].module).Interpreter(model_path=model).get_signature_runner()
 images = np.load(images)
-with Device.open(bundle, state, runtime=name) as device:
+with Device.open(bundle, state, runtime=name, recipe="int8") as device:
     said = [device.predict(image) for image in images]
     scores = np.concatenate([run(image=image[None])["scores"] for image in images])
     np.savez(output, scores=scores, classes=device.classes, label=[each.label for each in said],

@@ -12,7 +12,7 @@ import pytest
 from helpers.paths import ROOT, TESTS
 
 from firmware_host.bundle import DeviceError, read_bundle, state_shapes
-from firmware_host.engines.find import Runtime, find_runtime, open_backbone, open_head
+from firmware_host.engines.find import Runtime, find_runtime, open_backbone, open_head, recipe_of
 from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.shared.runtimes import RUNTIMES, interpreters
 
@@ -22,7 +22,7 @@ STEP = """
 import sys
 import numpy as np
 from firmware_host.bundle import read_bundle
-from firmware_host.engines.find import find_runtime, open_head
+from firmware_host.engines.find import find_runtime, open_head, recipe_of
 head = open_head(read_bundle(sys.argv[1]), find_runtime(sys.argv[2]))
 head.set_state({**head.get_state(), "step": np.float32(2)})
 head.train(np.zeros((4, 6)), np.array([0, 1, -1, 1]), np.ones(4), 1e-3, np.zeros(6))
@@ -209,7 +209,22 @@ def test_a_file_that_is_no_model_is_refused(bundle):
 def test_auto_and_numpy_take_the_first_interpreter_that_imports():
     first = find_runtime("auto")
     assert first.name in interpreters()
-    assert find_runtime("numpy") == ("numpy", first.interpreter, NUMPY)
+    assert find_runtime("numpy") == ("numpy", first.interpreter, NUMPY, RUNTIMES[first.name].recipe, None)
+    assert find_runtime("auto", "mixed").recipe == "mixed"
+
+
+def test_a_backbone_is_chosen_by_the_table_or_by_name(bundle):
+    opened = read_bundle(bundle)
+    lite = Runtime("fake", FakeInterpreter, LITE, preferred="hybrid")
+    assert recipe_of(opened, lite) == "int8"
+    opened.manifest["backbones"] = {"hybrid": "backbone_hybrid.tflite"}
+    assert recipe_of(opened, lite) == "hybrid"
+    assert recipe_of(opened, lite._replace(recipe="int8")) == "int8"
+    assert recipe_of(opened, lite._replace(preferred=None)) == "int8"
+    with pytest.raises(
+        DeviceError, match="no backbone by recipe 'mixed', it has int8 and hybrid: use one of"
+    ):
+        recipe_of(opened, lite._replace(recipe="mixed"))
 
 
 def test_a_runtime_that_is_not_there_is_refused(monkeypatch):

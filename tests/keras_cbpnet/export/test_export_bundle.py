@@ -5,7 +5,7 @@ import pytest
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import bundle
-from keras_cbpnet.export.steps import Order
+from keras_cbpnet.export.order import Order
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def run(tmp_path):
 
 def refused(run, output, **changes):
     with pytest.raises(UserError) as error:
-        bundle.export_bundle(run, TrainConfig(), output, Order("float32"), **changes)
+        bundle.export_bundle(run, TrainConfig(), output, Order(("float32",)), **changes)
     assert "\n" not in str(error.value)
     return str(error.value)
 

@@ -8,7 +8,7 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.accelerators import target_rows
 from keras_cbpnet.export.backbone import convert
-from keras_cbpnet.export.recipes import INTEGER, OF_TARGET, RECIPES, Recipe, recipe_for, recipes_help
+from keras_cbpnet.export.recipes import INTEGER, OF_TARGET, RECIPES, Recipe, recipes_for, recipes_help
 from keras_cbpnet.export.tflite_file.ops import op_table
 
 DESCRIBED = {  # of the manifest of every bundle so far
@@ -57,9 +57,12 @@ def test_the_manifest_says_what_it_always_said():
 
 
 def test_auto_is_what_the_target_runs():
-    assert {target: recipe_for("auto", target) for target in OF_TARGET} == {"linux": "mixed", "micro": "int8"}
-    assert recipe_for("hybrid", "linux") == "hybrid"
-    assert "auto, mixed for --target linux, int8 for --target micro; " in recipes_help()
+    assert {target: recipes_for("auto", target) for target in OF_TARGET} == {
+        "linux": ("int8", "hybrid"),
+        "micro": ("int8",),
+    }
+    assert recipes_for("hybrid", "linux") == ("hybrid",)
+    assert "auto, int8 and hybrid for --target linux, int8 for --target micro; " in recipes_help()
 
 
 @pytest.mark.parametrize(
@@ -75,8 +78,8 @@ def test_a_file_is_what_the_flags_say(name, weights, kind, images):
     file = convert(Dense(), 4, name, images)
     [dense] = [row for row in op_table(file) if row["op"] == "FULLY_CONNECTED"]
     assert (dense["weights"], dense["type"]) == (weights, kind)
-    verify.check_ops({"backbone.tflite": op_table(file)}, name)
-    verify.check_weights({"backbone.tflite": file}, name)
+    verify.check_ops({"backbone.tflite": op_table(file)}, {"backbone.tflite": name})
+    verify.check_weights({"backbone.tflite": file}, {"backbone.tflite": name})
 
 
 def test_a_new_recipe_is_one_line(monkeypatch, images):
@@ -88,7 +91,7 @@ def test_a_new_recipe_is_one_line(monkeypatch, images):
     assert target_rows(file, "halved")["edge_tpu"]["source"] == f"takes recipe {INTEGER}, not halved"
     plain = convert(Dense(), 4, "float32", images)
     with pytest.raises(UserError, match=f"recipe halved left float weights in .* of 1,920; use --recipe {INTEGER}"):
-        verify.check_weights({"backbone.tflite": plain}, "halved")
+        verify.check_weights({"backbone.tflite": plain}, {"backbone.tflite": "halved"})
     monkeypatch.setitem(RECIPES, "halved", Recipe("a test's own", quantized_weights=True, quantized_activations=True))
     with pytest.raises(UserError, match=r"recipe halved left floating-point operators in backbone.tflite: "):
-        verify.check_ops({"backbone.tflite": op_table(file)}, "halved")
+        verify.check_ops({"backbone.tflite": op_table(file)}, {"backbone.tflite": "halved"})
