@@ -6,9 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
 from typing import Optional, TypeVar, Union
 
@@ -74,9 +73,6 @@ def read_ahead(
         while waiting:
             yield waiting.popleft()
     finally:
-        with suppress(Empty):
-            while True:
-                work.get_nowait()
         for _ in threads:
             work.put(None)
 

@@ -14,12 +14,12 @@ from firmware_host.shared.pixels import has_alpha
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["FORMATS", "bytes_to_decode"]
+__all__ = ["FORMATS", "HEADROOM", "bytes_to_decode"]
 
 # Not all that Pillow knows: EPS would start Ghostscript, ICO and ICNS hold images larger than their headers say.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 
-HEADROOM = 8 * MIB  # decoders, buffers of rows, Pillow's plugins at the first image
+HEADROOM = 8 * MIB  # a file that is read at once, decoders, buffers of rows, Pillow's plugins at the first image
 EDGE = 64  # bytes for each row and column: addresses of the rows, coefficients of the resizing
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # bytes a pixel in memory, else 4
 CONVERTED = 4  # a second image of 4 bytes a pixel

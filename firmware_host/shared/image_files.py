@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Union
 import numpy as np
 
 from firmware_host.process_memory import MIB, check_fits, resident_memory_mb, side_by_side
-from firmware_host.shared.decoding import FORMATS, bytes_to_decode
+from firmware_host.shared.decoding import FORMATS, HEADROOM, bytes_to_decode
 from firmware_host.shared.errors import DeviceError
 from firmware_host.shared.kinds import START, kind_of
 from firmware_host.shared.packages import need_pillow
@@ -133,13 +133,17 @@ def _not_an_image(name: str, source: Union[str, bytes]) -> str:
 
 
 def _check_file(name: str, max_memory_mb: float | None) -> None:
-    """Refuse what would block when opened, and a file too large to be read at once, as some decoders do."""
+    """Refuse what would block when opened, and a file too large to be read at once, as some decoders do.
+
+    A small file needs no look at the memory of its own: `bytes_to_decode` counts it.
+    """
     status = os.stat(name)
     if stat.S_ISDIR(status.st_mode):
         raise DeviceError(f"{name} is not an image but a folder: give a file")
     if not stat.S_ISREG(status.st_mode):
         raise DeviceError(f"{name} is not an image but a device, pipe or socket: give a file")
-    _check_size(f"file {name}", status.st_size, max_memory_mb)
+    if status.st_size > HEADROOM:
+        _check_size(f"file {name}", status.st_size, max_memory_mb)
 
 
 def _check_size(what: str, need: int, max_memory_mb: float | None) -> None:

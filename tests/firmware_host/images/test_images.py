@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from firmware_host.bundle import DeviceError
 from firmware_host.images import load_image
@@ -123,14 +124,29 @@ def test_exif_orientation_is_applied(orientation, name, tmp_path):
     np.testing.assert_allclose(load_image(tmp_path / name, SIZE).astype(int), np.array(expected), rtol=0, atol=1)
 
 
-def test_a_jpeg_decoded_small_looks_the_same(tmp_path):
-    small = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
-    Image.fromarray(small).resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg", quality=95)
+@pytest.mark.parametrize("full", [(1600, 1200), (1601, 1207), (639, 427)])
+@pytest.mark.parametrize("turned", [1, 6])
+def test_a_jpeg_decoded_small_looks_the_same(full, turned, tmp_path):
+    small = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    Image.fromarray(small).resize(full, Image.Resampling.BICUBIC).save(tmp_path / "a.jpg", quality=95, exif=exif)
     with Image.open(tmp_path / "a.jpg") as file:
         expected = np.array(file.convert("RGB").resize((32, 24), Image.Resampling.BICUBIC)).astype(int)
-    difference = np.abs(load_image(tmp_path / "a.jpg", (24, 32)) - expected)
-    assert difference.mean() < 0.5
-    assert difference.max() <= 4
+    loaded = load_image(tmp_path / "a.jpg", (24, 32) if turned == 1 else (32, 24))
+    assert np.abs((loaded if turned == 1 else np.rot90(loaded)) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("side", [32, 64, 96])
+def test_a_photo_decoded_small_looks_the_same(side):
+    """At 1/4, 1/2 and 1/2 of 640 x 427 pixels; the rows that are left are not a whole number."""
+    for path in load_sample_images().filenames:
+        with Image.open(path) as file:
+            assert file.size == (640, 427)
+            expected = np.array(file.resize((side, side), Image.Resampling.BICUBIC)).astype(int)
+        difference = np.abs(load_image(path, (side, side)) - expected)
+        assert 0 < difference.mean() < 0.6
+        assert (difference <= 2).mean() > 0.97
 
 
 def test_damaged_metadata_does_not_cost_the_image(pixels, tmp_path, capfd, recwarn):
