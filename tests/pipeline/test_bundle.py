@@ -257,7 +257,7 @@ def refused(convert, road, shipped, tmp_path, monkeypatch):
         for name, content in {**right, **wrong}.items():
             monkeypatch.setattr(steps, name, lambda *_, content=content: content)
         with pytest.raises(UserError) as error:
-            convert.main([str(road.run), "--output", str(tmp_path / "bundle")])
+            convert.main([str(road.run), "--output", str(tmp_path / "bundle"), "--recipe", "int8"])
         assert list(tmp_path.iterdir()) == []
         return str(error.value)
 
