@@ -21,6 +21,7 @@ from benchmarks import (
     micro_bank,
     moved_camera,
     photos,
+    reading,
     recipes,
     serve,
     unattended,
@@ -135,6 +136,14 @@ which TensorFlow Lite has no operators.""",
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),
     Section("endurance.json", "A device that never restarts", alone(endurance.render)),
+    Section(
+        "reading.json",
+        "Reading photos",
+        alone(reading.render),
+        words="""\
+The commands on a folder of photos, now divided by before: `cpu` in processor time, `wall` by the clock. Threads decode
+files ahead of the predictions, at 1/2, 1/4 or 1/8 where that leaves twice the pixels that are wanted.""",
+    ),
     Section("recipes_*.json", "What the conversion recipes lose", alone(recipes.render)),
     Section("digits.json", "From training to device, on digits", alone(tables.render)),
     Section("micro.json", "On a microcontroller", alone(micro.render)),

@@ -109,7 +109,7 @@ class DeviceClassifier:
         """Return the probability of each class for each image, float64 [N, C] in the order of `classes_`."""
         device = self._open()
         names = [self._name(label) for label in self.classes_.tolist()]
-        found = [device.look(image).probabilities for image in self._images(X)]
+        found = [each.probabilities for each in device.look_many(self._images(X))]
         return np.array([[each[name] for name in names] for each in found]).reshape(-1, len(names))
 
     def score(self, X: Images, y: Sequence[Any], sample_weight: Optional[Sequence[float]] = None) -> float:

@@ -217,6 +217,10 @@ class Device(ClassNames):
         """Return what `predict` does, and remember nothing of it: neither what is unknown nor the camera."""
         return self._predict(image, False)
 
+    def look_many(self, images: Iterable[ImageLike]) -> list[Prediction]:
+        """Return what `look` does for each of the images; raises DeviceError as it does."""
+        return [self.look(take()) for take in self._read(images)]
+
     @property
     def taught(self) -> frozenset[int]:
         """Which images of an inbox were learned, by their `lesson_key`; it is saved, and for the caller's use."""

@@ -86,10 +86,8 @@ def _evaluate(args: argparse.Namespace) -> Iterator[Output]:
         progress.close()
     rows = [f"  {name}: {accuracy:.1%}" for name, accuracy in record["per_class"].items()]
     if args.report is not None:
-        judged += [
-            Judged(image, None, device.look(image))
-            for image in good_images(named_images([args.strangers] if args.strangers else []))
-        ]
+        strangers = list(good_images(named_images([args.strangers] if args.strangers else [])))
+        judged += [Judged(image, None, found) for image, found in zip(strangers, device.look_many(strangers))]
         write_report(args.report, f"{Path(args.bundle).name} on {Path(args.data).name}", device, judged)
         record["report"] = str(args.report)
         rows.append(f"report: {args.report}")

@@ -216,11 +216,13 @@ def test_a_device_reads_ahead_by_default(bundle, files, monkeypatch):
     monkeypatch.setattr(ahead, "load_image", lambda *given: threads.add(threading.current_thread()) or real(*given))
     device.jobs = 2
     good = [file for index, file in enumerate(files) if index not in (3, 5)]
-    alone = [device.look(file).probabilities for file in good]
-    assert [one.probabilities for one in device.predict_many(good)] == alone
-    assert threading.main_thread() not in threads
+    alone = [device.look(file).probabilities for file in good]  # these are not read by `ahead`
+    for many in (device.predict_many, device.look_many):
+        assert [one.probabilities for one in many(good)] == alone
     with pytest.raises(DeviceError, match="does not exist"):
         device.predict_many([*good, files[5], files[3]])
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_jobs_are_at_least_one(bundle, files, capfd):
