@@ -82,7 +82,7 @@ def build_parser() -> cli.ArgumentParser:
     add("bundle", type=Path, metavar="BUNDLE", help="bundle that both checkouts read")
     add("--before", type=Path, required=True, metavar="FOLDER", help="checkout to compare with")
     add("--jobs", type=int, default=2, metavar="N", help="threads that read ahead")
-    add("--images", type=int, default=200, metavar="N", help="VGA photos")
+    add("--images", type=int, default=500, metavar="N", help="VGA photos")
     add("--rounds", type=int, default=7, metavar="N", help="turns of each")
     add("--peer", type=Path, metavar="PYTHON", help="interpreter of an environment with Pillow and ONNX Runtime")
     add("--onnx", type=Path, metavar="FILE", help="backbone for --peer, of the bundle's image size")
@@ -137,10 +137,12 @@ def prepare(args: argparse.Namespace, folder: Path) -> dict[str, tuple[Path, lis
             command = [name, str(args.bundle.resolve()), str(folder / "vga"), *options]
             command += ["--state", str(folder / f"{name}-{state}"), "--seed", "0"]
             cases[f"{name}, {what}"] = (where, [sys.executable, "-c", COMMAND, *command])
+    side, files = str(bundle.image_size[0]), str(folder / "vga")
+    small = [str(path) for path in sorted((folder / "vga").glob("*/*"))]
     for what, where in (("before", before), ("now", here)):
+        cases[f"load VGA, {what}"] = (where, [sys.executable, "-c", LOAD, side, *small])
         cases[f"load 12 MP, {what}"] = (where, [sys.executable, "-c", LOAD, str(LARGE_TO), *map(str, large)])
     if args.peer:
-        side, files = str(bundle.image_size[0]), str(folder / "vga")
         cases["Pillow and ONNX Runtime"] = (folder, [str(args.peer), "-c", PEER, str(args.onnx.resolve()), side, files])
     return cases
 
@@ -171,7 +173,7 @@ def ratios(record: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return the ratio of now to before of every round, by what is compared and measured."""
     seconds = record["seconds"]
     pairs = {f"{name}{job}": (f"{name}, now{job}", f"{name}, before") for name in COMMANDS for job in (", 1 job", "")}
-    pairs["load 12 MP"] = ("load 12 MP, now", "load 12 MP, before")
+    pairs |= {f"load {size}": (f"load {size}, now", f"load {size}, before") for size in ("VGA", "12 MP")}
     pairs["predict to Pillow and ONNX Runtime"] = ("predict, now", "Pillow and ONNX Runtime")
     return {
         f"{name}, {unit}": [a / b for a, b in zip(seconds[now][unit], seconds[before][unit])]

@@ -14,7 +14,8 @@ CHEAP, DEAR = {"cpu": [1.0, 3.0, 1.0], "wall": [1.0, 1.5, 1.0]}, {"cpu": [2.0, 4
 def record(load):
     seconds = {f"{name}, {what}": CHEAP for name in reading.COMMANDS for what in ("now", "now, 1 job")}
     seconds |= {f"{name}, before": DEAR for name in reading.COMMANDS}
-    seconds |= {"load 12 MP, now": CHEAP, "load 12 MP, before": DEAR}
+    seconds |= {f"load {size}, now": CHEAP for size in ("VGA", "12 MP")}
+    seconds |= {f"load {size}, before": DEAR for size in ("VGA", "12 MP")}
     common = {"images": 200, "rounds": 3, "jobs": 2, "before": "0123456789", "machine": {"cores": 2}}
     return {**common, "load": load, "seconds": seconds}
 
