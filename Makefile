@@ -19,7 +19,7 @@ EXTRAS := train,device,device-legacy,micro,mqtt,serve,video,dev
 help:
 	@echo "make demo    train on real digits, convert, learn on the device, print the table"
 	@echo "make test    lint, type checks, import contracts, the tests that are quick: at most 5 minutes on two cores"
-	@echo "make test-all   every test, and the notebook"
+	@echo "make test-all   every test, and the notebooks"
 	@echo "make test-runtimes   a bundle under every Python from 3.9 to 3.13 found here, both runtimes, with the oldest and"
 	@echo "                     the newest packages allowed (part of make test-all)"
 	@echo "make test-aarch64    a bundle on emulated Cortex-A53 and A72 (part of make test-all)"

@@ -29,6 +29,7 @@ from keras_cbpnet import cli
 from keras_cbpnet.data import load_dataset
 
 FEW = 10
+EARLY = (1, 2, 4)  # images of a new class after which there is a look as well
 REACHED, COST, WRONG_COST = 0.8, 0.01, 0.05  # what is asked of new classes, of old ones, and under wrong labels
 ROUNDING = 1e-9
 
@@ -110,7 +111,7 @@ class Remembering:
 
 
 def new_classes(bench: Bench, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Teach each new class to a fresh device, first ten images, then the rest."""
+    """Teach each new class to a fresh device, with a look at all after some images, after ten and after the rest."""
     records = []
     train, test, known = bench.train, bench.test, bench.known
     old = chosen(test, [row for row, name in enumerate(test.labels) if name in known])
@@ -121,9 +122,11 @@ def new_classes(bench: Bench, rng: np.random.Generator) -> list[dict[str, Any]]:
         rows = rng.permutation([row for row, label in enumerate(train.labels) if label == name])
         tested = chosen(test, [row for row, label in enumerate(test.labels) if label in (*known, name)])
         record: dict[str, Any] = {"new_class": str(name), "old_before": before}
-        for what, part in (("few", rows[:FEW]), ("all", rows[FEW:])):
-            for image, label in zip(*chosen(train, part), strict=True):
+        taught = 0
+        for what, until in (*((str(n), n) for n in EARLY), ("few", FEW), ("all", len(rows))):
+            for image, label in zip(*chosen(train, rows[taught:until]), strict=True):
                 device.teach(image, label, bench.args.replay)
+            taught = until
             result = device.evaluate(*tested)["per_class"]
             record[f"new_{what}"] = result[name]
             record[f"old_{what}"] = float(np.average([result[label] for label in known], weights=counts))
@@ -178,6 +181,8 @@ def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "largest_cost": max(cost),
         "cases_cost": sum(points <= COST + ROUNDING for points in cost),
     }
+    for kind in ("new", "old"):
+        whole[f"{kind}_early"] = [statistics.fmean(record[f"{kind}_{n}"] for record in new) for n in EARLY]
     for way in ("one_by_one", "at_once"):
         lost = [record[f"{way}_right"] - record[f"{way}_wrong"] for record in wrong]
         whole[f"{way}_right"] = statistics.fmean(record[f"{way}_right"] for record in wrong)
@@ -203,6 +208,7 @@ def render(result: dict[str, Any]) -> str:
         f"| old classes | {100 * whole['old_before']:.1f} | {100 * whole['old_few']:.1f} | | "
         f"at most {100 * COST:g} point lost | {cost:+.1f} (worst {largest:+.1f}) | {whole['cases_cost']} of {cases} |",
         "",
+        *early(whole),
         f"A stream of {wrong[0]['images']} images of all classes, {given:.0f} % of the labels wrong, accuracy in %:",
         "",
         f"| | right labels | partly wrong | lost (asked: at most {100 * WRONG_COST:g}) | most lost | holds in |",
@@ -213,6 +219,15 @@ def render(result: dict[str, Any]) -> str:
         held = f"{whole[f'{way}_cases']} of {len(wrong)}"
         lines.append(f"| {name} | {right:.1f} | {partly:.1f} | {lost:.1f} | {most:.1f} | {held} |")
     return "\n".join(lines)
+
+
+def early(whole: dict[str, Any]) -> list[str]:
+    """Return the lines about the first images of a new class; none for a result of before there were such looks."""
+    if "new_early" not in whole:
+        return []
+    listed = [", ".join(f"{100 * value:.1f}" for value in whole[f"{kind}_early"]) for kind in ("new", "old")]
+    after = ", ".join(map(str, EARLY))
+    return [f"After {after} images the new class has {listed[0]} and the old classes {listed[1]}.", ""]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ SHARE = 1.5  # weight of the neighbours' excess together
 NEAR = 4  # slots that are told apart again
 WEIGHT, FEW = 0.25, 15.0  # of the density beside the neighbours' common metric: WEIGHT + FEW / images
 BOOST = 1.1  # how much of what few images leave open a young slot is spared: 0 is right if the model is, 1 favours it
+HELD = 0.6  # share of this that is held back from a slot of one image, and to its n-th power from one of n
 CROWD = 1.2  # how much of that young slots lose again where there are many of them
 PIECE = 8  # slots that one piece of a renewal looks at
 ROWS = 256  # images whose scores are computed together
@@ -56,7 +57,7 @@ class Metric:
         self.along = np.zeros((slots, r), np.float32)  # the mean in these directions
         self.weighted = np.zeros((slots, d), np.float32)  # the mean by its precision
         self.length = np.zeros(slots, np.float32)  # and its square
-        self.openness = np.zeros(slots, np.float32)  # log determinant of what is open
+        self.openness = np.zeros(slots, np.float32)  # log determinant of what is open, less what a slot is spared of it
         self.determinant = np.zeros(slots, np.float32)  # log determinant of all, less what a young slot is spared
         self.excess = np.zeros((slots, r), np.float32)  # variance above the shared one, as far as it is trusted
 
@@ -106,9 +107,11 @@ class Metric:
         self.along[slot] = self.basis[slot] @ self.mean[slot]
         self.weighted[slot] = self.mean[slot] * self.precision[slot]
         self.length[slot] = self.weighted[slot] @ self.mean[slot]
-        self.openness[slot] = np.log1p(self.open[slot]).sum()
+        openness = np.log1p(self.open[slot]).sum()
+        spared = BOOST * (1.0 - HELD**n) * openness
+        self.openness[slot] = openness - spared
         whole = np.log(every).sum() + np.sum(used * np.log(inside / outside))
-        self.determinant[slot] = whole - BOOST * self.openness[slot]
+        self.determinant[slot] = whole - spared
 
     def scores(self, feature: Array, count: Array, slots: Array, near: int = NEAR) -> tuple[Array, Array]:
         """Judge images [N, d], standardised, by `slots` [k], of which the best few are judged again together.
@@ -157,8 +160,7 @@ class Metric:
         system[:, n, n] = squared + more
         pivots = np.diagonal(np.linalg.cholesky(system), axis1=1, axis2=2)  # which reads the lower half alone
         squared = np.square(pivots[:, n]) - more
-        determinant = 2.0 * np.log(pivots[:, :n]).sum(axis=1) - np.log(base).sum(axis=1)
-        determinant -= BOOST * self.openness[chosen]
+        determinant = 2.0 * np.log(pivots[:, :n]).sum(axis=1) + self.openness[chosen]
         common = prior[chosen] - 0.5 * (squared + determinant)
         weight = WEIGHT + FEW / max(float(count[chosen].mean()), 1e-9)
         again = common + weight * z[best]

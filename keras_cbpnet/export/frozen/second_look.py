@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from firmware_host.shared.bank.metric import BOOST, FEW, NEAR, SHARE, WEIGHT, Metric
+from firmware_host.shared.bank.metric import FEW, NEAR, SHARE, WEIGHT, Metric
 
 FAR = 1e30  # what a class that is chosen already is put back by
 TOGETHER = 4  # pivots whose product has one logarithm: each is at least 1, and their product stays below 1e38
@@ -64,7 +64,7 @@ class SecondLook(NamedTuple):
             of(metric.basis.reshape(slots, r * d)),
             of(np.sqrt(excess)),
             of(1.0 / np.sqrt(1.0 + metric.open)),
-            of(prior - 0.5 * (1.0 - BOOST) * metric.openness),
+            of(prior - 0.5 * metric.openness),
             of(count),
         )
 

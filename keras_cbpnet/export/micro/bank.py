@@ -31,6 +31,7 @@ CONSTANTS = {
     "kBankWeight": metric.WEIGHT,
     "kBankFew": metric.FEW,
     "kBankBoost": metric.BOOST,
+    "kBankHeld": metric.HELD,
     "kBankCrowd": metric.CROWD,
     "kBankMost": sums.MOST,
     "kBankMostTogether": sums.MOST_TOGETHER,

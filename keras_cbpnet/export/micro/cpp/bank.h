@@ -387,7 +387,9 @@ class Bank {
       openness_[k] += std::log1p(Open(i, k));
       determinant_[k] += std::log(rest_[k] + Open(i, k));
     }
-    determinant_[k] -= kBankBoost * openness_[k];
+    const float spared = kBankBoost * (1.0f - std::pow(kBankHeld, n)) * openness_[k];
+    determinant_[k] -= spared;
+    openness_[k] -= spared;
     Mean(k, x_);
     for (int i = 0; i < r; ++i) {
       along_mean_[k][i] = gain_[k][i] = excess_[k][i] = 0.0f;
@@ -429,13 +431,12 @@ class Bank {
     float common[kBankNear], images = 0.0f;
     for (int place = 0; place < few; ++place) {
       const int k = chosen[place];
-      float squared = 0.0f, determinant = -kBankBoost * openness_[k], along[kBankNear * r];
+      float squared = 0.0f, determinant = openness_[k], along[kBankNear * r];
       Mean(k, x_);
       for (int c = 0; c < d; ++c) {
         s_[c] = 1.0f / (1.0f + Open(c, k));
         x_[c] = q_[c] - x_[c];
         squared += x_[c] * x_[c] * s_[c];
-        determinant -= std::log(s_[c]);
       }
       for (int i = 0; i < n; ++i) {  // Woodbury, by a Cholesky decomposition
         float* row = square_ + i * n;
