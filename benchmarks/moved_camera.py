@@ -257,7 +257,8 @@ def render(record: dict[str, Any]) -> str:
     return (
         f"{record['data']}, {record['preset']}, {runs.images_shown(record)}: {len(first['old'])} old classes, "
         f"{len(first['new'])} new ones taught {how} with the device's camera; accuracy in % through that camera, seeds "
-        f"{seeds}; calibration by so many images of each old class (u: unlabelled)\n\n{markdown(rows)}"
+        f"{seeds}; calibration by so many images of each old class (u: unlabelled, p: predictions alone)\n\n"
+        f"{markdown(rows)}"
     )
 
 
