@@ -291,7 +291,7 @@ def test_a_backbone_with_other_weights_is_refused(refused, shipped, monkeypatch)
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     message = refused(convert_backbone=bytes(builder.Output()))
-    assert "backbone.tflite's features have a mean cosine of" in message
+    assert "backbone.tflite: the features have a mean cosine of" in message
     assert "; signal to noise, worst first: " in message
 
 
