@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.backbone import computed_by, convert
 from keras_cbpnet.export.runtimes import run_backbone
+from keras_cbpnet.export.tflite_file.feature import feature_as_in
 from keras_cbpnet.export.tflite_file.islands import OPERATORS, float_islands
 from keras_cbpnet.export.tflite_file.ops import op_table
 from keras_cbpnet.layers.fake_quant import fake_quantizers, float32, set_mode
@@ -108,3 +109,14 @@ def test_a_file_computes_what_the_model_does(files, backbone, images, runtime):
     assert np.abs(found.feature - expected).mean() < 2 * step
     assert verify.mean_cosine(found.feature, expected) > 0.999
     assert found.raw.dtype == np.int8
+
+
+def test_a_float_feature_is_stored_as_that_of_the_int8_file(files, images):
+    plain = run_backbone(files("hybrid"), images, "ai_edge_litert").feature
+    integer = run_backbone(files("int8"), images, "ai_edge_litert")
+    found = run_backbone(feature_as_in(files("hybrid"), files("int8")), images, "ai_edge_litert")
+    assert found.raw.dtype == integer.raw.dtype == np.int8
+    step = float(np.diff(np.unique(found.feature)).min())
+    inside = np.abs(found.raw.astype(int)) < 127  # beyond, the range ends
+    assert np.abs(found.feature - plain)[inside].max() <= 0.5001 * step
+    assert inside.mean() > 0.9
