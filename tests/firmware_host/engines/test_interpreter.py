@@ -221,9 +221,7 @@ def test_a_backbone_is_chosen_by_the_table_or_by_name(bundle):
     assert recipe_of(opened, lite) == "hybrid"
     assert recipe_of(opened, lite._replace(recipe="int8")) == "int8"
     assert recipe_of(opened, lite._replace(preferred=None)) == "int8"
-    with pytest.raises(
-        DeviceError, match="no backbone by recipe 'mixed', it has int8 and hybrid: use one of"
-    ):
+    with pytest.raises(DeviceError, match="no backbone by recipe 'mixed', it has int8 and hybrid: use one of"):
         recipe_of(opened, lite._replace(recipe="mixed"))
 
 
