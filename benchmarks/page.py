@@ -24,6 +24,7 @@ from benchmarks import (
     reading,
     recipes,
     serve,
+    step,
     unattended,
     unknown_classes,
 )
@@ -130,6 +131,15 @@ begins. Engine `keras` is the step that the host trains with; `--engine tflite` 
         words="""\
 192 features, 126 slots of 16 directions. A prediction looks at all slots, and a second time at the likeliest four, for
 which TensorFlow Lite has no operators.""",
+    ),
+    Section(
+        "step.json",
+        "One training step of the head",
+        alone(step.render),
+        words="""\
+Processor time of `train`, Python around it included, over that of a step of eager PyTorch with gradients by autograd:
+median and quartiles of 25 turns, and the fastest turn. 192 features, one thread, a machine with other work. `products`
+are PyTorch's matrix products alone; `before` is head.tflite as commit 8e99839 wrote it.""",
     ),
     Section("serve.json", "The server over an hour", alone(serve.render)),
     Section("boards.json", "Which backbone for which board", alone(boards.render)),

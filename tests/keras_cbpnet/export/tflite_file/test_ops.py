@@ -42,19 +42,19 @@ def test_per_channel_dense_weights_are_refused(recipe):
     assert dense_weights(good) == ("INT8", 2000, 1)
     assert dense_weights(bad) == ("INT8", 2000, 50)
     assert (per_channel_dense(good), per_channel_dense(bad)) == (0, 1)
-    check_weights({"backbone.tflite": good, "head.tflite": good}, recipe)
+    check_weights({"backbone.tflite": good, "head.tflite": good}, {"backbone.tflite": recipe})
     for file in ("backbone.tflite", "head.tflite"):
         with pytest.raises(UserError, match=f"{file} has 1 FULLY_CONNECTED operator.* per-channel int8 .*crashes"):
-            check_weights({"backbone.tflite": good, "head.tflite": good, file: bad}, recipe)
+            check_weights({"backbone.tflite": good, "head.tflite": good, file: bad}, {"backbone.tflite": recipe})
 
 
 def test_hybrid_promises_int8_weights_above_a_thousand_entries():
     small, large = converted(10, 100), converted(6, 167)
     assert (dense_weights(small).entries, dense_weights(large).entries) == (SMALL, LARGE)
-    check_weights({"backbone.tflite": small}, "hybrid")
-    check_weights({"backbone.tflite": large}, "float32")
+    check_weights({"backbone.tflite": small}, {"backbone.tflite": "hybrid"})
+    check_weights({"backbone.tflite": large}, {"backbone.tflite": "float32"})
     with pytest.raises(UserError, match=r"hybrid left float weights in .*: FULLY_CONNECTED of 1,002;"):
-        check_weights({"backbone.tflite": large}, "hybrid")
+        check_weights({"backbone.tflite": large}, {"backbone.tflite": "hybrid"})
 
 
 def test_an_operator_that_reads_floats_is_a_float_operator():
@@ -64,7 +64,7 @@ def test_an_operator_that_reads_floats_is_a_float_operator():
     hybrid = op_table(converted(40, 50, "hybrid"))
     assert {row["op"]: row.get("weights") for row in hybrid}["FULLY_CONNECTED"] == "INT8"
     with pytest.raises(UserError, match=r"int8 left floating-point operators in .*: ARG_MAX, FULLY_CONNECTED"):
-        check_ops({"backbone.tflite": hybrid}, "int8")
+        check_ops({"backbone.tflite": hybrid}, {"backbone.tflite": "int8"})
     int8 = op_table(converted(40, 50, "int8", largest=False))
     assert float_ops(int8) == []
-    check_ops({"backbone.tflite": int8}, "int8")
+    check_ops({"backbone.tflite": int8}, {"backbone.tflite": "int8"})
