@@ -42,8 +42,9 @@ def test_a_class_that_never_came_counts_as_wrong(make, bundle, tmp_path):
 
 
 def test_unattended_says_how_many_cases_hold():
+    early = {f"{kind}_{n}": 0.1 * n for kind in ("new", "old") for n in unattended.EARLY}
     new = [
-        {"old_before": 0.9, "old_few": old, "new_few": few, "new_all": 0.8, "old_all": 0.9}
+        {"old_before": 0.9, "old_few": old, "new_few": few, "new_all": 0.8, "old_all": 0.9, **early}
         for old, few in ((0.9, 0.8), (0.88, 0.64), (0.89, 0.6))
     ]
     wrong = [
@@ -56,6 +57,7 @@ def test_unattended_says_how_many_cases_hold():
     assert whole["cost"] == pytest.approx(0.01)
     assert (whole["one_by_one_cases"], whole["at_once_cases"]) == (2, 1)
     assert whole["at_once_most_lost"] == pytest.approx(0.1)
+    assert whole["new_early"] == pytest.approx([0.1, 0.2, 0.4])
 
 
 def test_endurance_compares_with_the_first_round_and_with_new_processes():

@@ -175,8 +175,9 @@ def test_the_limit_on_memory_holds_for_all_threads(bundle, tmp_path):
 def test_an_interrupt_waits_for_no_thread(bundle, tmp_path, make):
     root = make.folder_of_images(tmp_path / "data", each=4)
     code = (
-        "import sys, time; from firmware_host.cli import main; from firmware_host.images import ahead\n"
-        "def load(*_):\n    print('begun', flush=True); time.sleep(10_000)\n"
+        "import os, signal, sys, time; from firmware_host.cli import main; from firmware_host.images import ahead\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background\n"
+        "def load(*_):\n    os.write(1, b'begun\\n'); time.sleep(10_000)\n"
         "ahead.load_image = load\n"
         "sys.exit(main(['predict', *sys.argv[1:], '--runtime', 'numpy', '--jobs', '2']))"
     )
