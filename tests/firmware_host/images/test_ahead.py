@@ -157,6 +157,7 @@ print(code, peak_memory_mb())
 """
 
 
+@pytest.mark.slow
 def test_the_limit_on_memory_holds_for_all_threads(bundle, tmp_path):
     """Each of the images takes 72 MiB, all of the threads' together would take 288."""
     folder = tmp_path / "images"

@@ -202,6 +202,7 @@ def test_a_reloaded_model_predicts_the_same(trained, reloaded):
     )
 
 
+@pytest.mark.slow
 def test_a_reloaded_model_goes_on_as_the_saved_one_would(trained, coloured_images, tmp_path):
     images, label = coloured_images(8, [4, 5], seed=7)
     model = keras.models.load_model(trained.path)

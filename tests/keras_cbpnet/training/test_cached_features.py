@@ -53,6 +53,7 @@ def test_features_of_a_data_set_are_computed_once(backbone, folder, coloured_ima
     assert lines[-1] == "test features: 5 of 5 images"
 
 
+@pytest.mark.slow
 def test_other_images_and_other_weights_have_files_of_their_own(backbone, folder, coloured_images):
     data = dataset(coloured_images)
     FrozenFeatures(backbone, data).rows("train", np.arange(2))

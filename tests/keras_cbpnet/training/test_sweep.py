@@ -33,6 +33,7 @@ def metrics(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_seed_has_its_run(sweep, stream):
     output, _ = sweep
     assert {path.name for path in output.iterdir()} == {"seed-0", "seed-1", "seed-5", "summary.json", "report.html"}
