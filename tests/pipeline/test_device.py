@@ -120,6 +120,7 @@ def assert_alike(one, other, name):
         np.testing.assert_allclose(one, other, rtol=rtol, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_state_goes_on_under_any_runtime(bundles, device, road, tmp_path):
     """Made by tflite-runtime, taken on by each engine in a process of its own; float32, where features agree."""
     float32, states = bundles("float32"), {}

@@ -88,6 +88,7 @@ def available(make, *arguments):
         pytest.skip(str(reason))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", [*RUNTIMES, "litert_compiled", "numpy"])
 def test_this_environment(int8, here, tmp_path, runtime):
     package = (TABLE[runtime].module or "numpy").partition(".")[0]

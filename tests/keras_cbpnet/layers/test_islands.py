@@ -111,6 +111,7 @@ def test_a_file_computes_what_the_model_does(files, backbone, images, runtime):
     assert found.raw.dtype == np.int8
 
 
+@pytest.mark.slow
 def test_a_float_feature_is_stored_as_that_of_the_int8_file(files, images):
     plain = run_backbone(files("hybrid"), images, "ai_edge_litert").feature
     integer = run_backbone(files("int8"), images, "ai_edge_litert")

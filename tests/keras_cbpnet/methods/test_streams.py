@@ -74,6 +74,7 @@ def domains(stream, tmp_path_factory):
     return folder, runs
 
 
+@pytest.mark.slow
 def test_the_matrix_of_domains_is_square(domains):
     folder, (metrics, _) = domains
     R = metrics["accuracy_matrix"]

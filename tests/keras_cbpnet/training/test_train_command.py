@@ -203,6 +203,7 @@ def test_one_image_a_class_cannot_be_split(refused, tmp_path):
     assert "class 'one' has 1 image(s)" in refused(dataset=f"folder:{tmp_path / 'images'}")
 
 
+@pytest.mark.slow
 def test_several_seeds_print_their_mean(stream, tmp_path, capsys):
     output = tmp_path / "both"
     assert cli.run(main, [*stream.arguments(method="ncm"), "--seeds", "0,1", "--output", str(output)]) == 0
