@@ -4,7 +4,7 @@
 
 The server is a process of its own, as `cbpnet serve` starts it, with a camera over HTTP that shows the test images. Its
 first prediction is timed from the start of the process to the event that a page would show. Then one client asks for
-predictions, up to 30 a second, while another teaches, at the rate that the server allows, for as long as
+predictions as fast as they are answered while another teaches, at the rate that the server allows, for as long as
 --minutes says; memory is the resident size that the server tells of itself, minute by minute. Linux only.
 """
 
@@ -39,7 +39,6 @@ from keras_cbpnet.data import load_dataset
 
 SIDE = 32  # pixels, of data sets that come in no size of their own
 STARTS = 5
-PAUSE_S = 1 / 30  # from one prediction to the next, at least
 EACH_S = 60.0  # between two looks at the memory
 FIRST_S, PER_SECOND, MEMORY_MIB, GROWTH_MIB = 1.0, 20.0, 110.0, 2.0  # what is asked
 
@@ -170,14 +169,12 @@ def use(
         for turn in turns:
             if stop.is_set():
                 break
-            began = time.perf_counter()
             target = path.format(label=urllib.parse.quote(names[turn % len(names)]))
             connection.request("POST", target, pictures[turn % len(pictures)], {"Content-Type": "image/jpeg"})
             answer = connection.getresponse()
             answer.read()
             if answer.status == 200:
                 done[kind] += 1
-                time.sleep(max(began + PAUSE_S - time.perf_counter(), 0.0))
             elif answer.status == 429:  # as many lessons as the server takes
                 stop.wait(0.1)
             else:
