@@ -12,6 +12,8 @@ import zlib
 
 import numpy as np
 
+from firmware_host.serve.server import bound
+
 from .conftest import JSON, PNG, STATE
 
 
@@ -161,3 +163,9 @@ def test_headers_without_end_are_refused(shared_client):
         attacker.sendall(b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000)
         assert attacker.recv(100).startswith(b"HTTP/1.1 400")
     assert shared_client.get("/api/health").status == 200
+
+
+def test_an_answer_waits_for_no_acknowledgement():
+    """asyncio sets TCP_NODELAY on sockets that say they are TCP; without it an answer on an open connection takes 40 ms."""
+    with bound("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
