@@ -141,7 +141,14 @@ Processor time of `train`, Python around it included, over that of a step of eag
 median and quartiles of 25 turns, and the fastest turn. 192 features, one thread, a machine with other work. `products`
 are PyTorch's matrix products alone; `before` is head.tflite as commit 8e99839 wrote it.""",
     ),
-    Section("serve.json", "The server over an hour", alone(serve.render)),
+    Section(
+        "serve*.json",
+        "The server under use",
+        alone(serve.render),
+        words="""\
+A bundle of digits with `vit_nano_32` on two cores, on which the camera and both clients run too. The hour was measured
+beside other work, and before answers were sent without waiting for an acknowledgement.""",
+    ),
     Section("boards.json", "Which backbone for which board", alone(boards.render)),
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),

@@ -166,6 +166,6 @@ def test_headers_without_end_are_refused(shared_client):
 
 
 def test_an_answer_waits_for_no_acknowledgement():
-    """asyncio sets TCP_NODELAY on sockets that say they are TCP; without it an answer on an open connection takes 40 ms."""
+    """asyncio sets TCP_NODELAY where a socket says that it is TCP; without it an answer takes 40 ms more."""
     with bound("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP
