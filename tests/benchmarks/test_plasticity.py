@@ -175,6 +175,7 @@ def test_tflite_engine_gives_the_same_curve(feature_file, name, changes):
     np.testing.assert_allclose(*curves, atol=0.011)  # one of 100 test images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["surprise", "engine"])
 def test_tflite_engine_is_the_device_package(feature_file, tmp_path, monkeypatch, changed):
     pytest.importorskip("ai_edge_litert")

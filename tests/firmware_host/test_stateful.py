@@ -284,7 +284,7 @@ class Life(RuleBasedStateMachine):
     [
         pytest.param(False, 40, marks=pytest.mark.slow, id="block"),
         pytest.param(True, 40, marks=pytest.mark.slow, id="block and bank"),
-        pytest.param(True, 6, id="a few"),
+        pytest.param(True, 3, id="a few"),
     ],
 )
 def test_any_life_of_a_device(make, tmp_path, capsys, bank, lives):

@@ -95,6 +95,7 @@ def test_what_cannot_be_used_is_one_line(backend, message, keras_on):
         use_keras("tensorflow")
 
 
+@pytest.mark.slow
 def test_the_layers_are_float32_and_channels_last_in_a_process_of_other_settings(tmp_path):
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}')
     code = (

@@ -29,6 +29,7 @@ FIRST, *OTHERS = BLOCKS
 CASES = [(FIRST, 0.0), *(pytest.param(block, 20.0, marks=LATER) for block in OTHERS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("block", "calming"), CASES)
 def test_a_device_is_surprised_when_the_host_is(block, calming):
     rng = np.random.default_rng(3)
