@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from firmware_host.bundle import DeviceError
-from firmware_host.device import Device
+from firmware_host.device import UNKNOWN_RATE, Device
 from firmware_host.images.cameras import forms, shown
 from firmware_host.images.region import Region
 from firmware_host.images.sources import NamedImage, frames, named_images
-from firmware_host.shared.arguments import data_argument
+from firmware_host.shared.arguments import data_argument, share_argument
 from firmware_host.terminal import without_runtime_chatter
 
 __all__ = [
@@ -22,10 +22,12 @@ __all__ = [
     "Output",
     "add_camera",
     "add_jobs",
+    "add_judging",
     "add_max_memory",
     "add_source",
     "add_watch",
     "images_given",
+    "judge_as_asked",
     "open_device",
 ]
 
@@ -121,6 +123,27 @@ def add_max_memory(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_MAX_MEMORY_MB,
         help="memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded",
     )
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """Add --unknown-rate and --no-follow-camera, which `judge_as_asked` takes."""
+    parser.add_argument(
+        "--unknown-rate",
+        metavar="RATE",
+        type=share_argument,
+        default=UNKNOWN_RATE,
+        help="share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-follow-camera",
+        action="store_true",
+        help="take the camera for the one that is calibrated, whatever the images show",
+    )
+
+
+def judge_as_asked(device: Device, args: argparse.Namespace) -> None:
+    """Let a device judge images as the arguments of `add_judging` say."""
+    device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:

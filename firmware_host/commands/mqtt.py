@@ -9,12 +9,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firmware_host.bundle import DeviceError
-from firmware_host.commands.common import Command, Output, add_camera, add_max_memory, add_watch, open_device
-from firmware_host.device import UNKNOWN_RATE
+from firmware_host.commands.common import (
+    Command,
+    Output,
+    add_camera,
+    add_judging,
+    add_max_memory,
+    add_watch,
+    judge_as_asked,
+    open_device,
+)
 from firmware_host.images.cameras import shown
 from firmware_host.images.sources import frames
 from firmware_host.images.watch import Watch
-from firmware_host.shared.arguments import folder_argument, name_argument, path_argument, share_argument
+from firmware_host.shared.arguments import folder_argument, name_argument, path_argument
 from firmware_host.shared.names import class_name
 
 if TYPE_CHECKING:
@@ -40,7 +48,7 @@ def _mqtt(args: argparse.Namespace) -> Iterator[Output]:
     opened = partial(frames, args.source, args.every, None, args.max_memory, args.region, max(args.rate, PICTURES))
     first = None if args.source is None else opened()
     device = open_device(args)
-    device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
+    judge_as_asked(device, args)
     device.knowledge.reserve()
     place = _place(args, device)
     service = Service(device)
@@ -171,18 +179,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with one folder of images per class, such as Frigate's clips/MODEL/dataset; new files become "
         "lessons, each once",
     )
-    parser.add_argument(
-        "--unknown-rate",
-        metavar="RATE",
-        type=share_argument,
-        default=UNKNOWN_RATE,
-        help="share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--no-follow-camera",
-        action="store_true",
-        help="take the camera for the one that is calibrated, whatever the images show",
-    )
+    add_judging(parser)
     add_max_memory(parser)
 
 

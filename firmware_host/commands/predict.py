@@ -16,19 +16,20 @@ from firmware_host.commands.common import (
     Command,
     Output,
     add_jobs,
+    add_judging,
     add_max_memory,
     add_source,
     add_watch,
     images_given,
+    judge_as_asked,
     open_device,
 )
-from firmware_host.device import UNKNOWN_RATE
 from firmware_host.images.ahead import read_ahead
 from firmware_host.images.labelled import STANDARD_INPUT, read_data
 from firmware_host.images.sources import good_images, is_one_file, named_images
 from firmware_host.images.watch import Watch
 from firmware_host.report import Judged, write_report
-from firmware_host.shared.arguments import data_argument, new_file_argument, share_argument
+from firmware_host.shared.arguments import data_argument, new_file_argument
 from firmware_host.terminal import ProgressLine
 
 __all__ = ["COMMANDS"]
@@ -44,7 +45,7 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
     watch = Watch(1 if args.agree is None else args.agree, args.motion)
     images = images_given(args, args.images, "IMAGE", "predict")
     device = open_device(args)
-    device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
+    judge_as_asked(device, args)
     if not device.classes:
         raise DeviceError(f"bundle {args.bundle} knows no class yet: teach it some with learn")
     jobs = 1 if STANDARD_INPUT in args.images else device.jobs  # paths come one by one, and so do predictions
@@ -105,18 +106,7 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         type=data_argument,
         help="image file, folder (all files in it), or - for paths on standard input, one per line",
     )
-    parser.add_argument(
-        "--unknown-rate",
-        metavar="RATE",
-        type=share_argument,
-        default=UNKNOWN_RATE,
-        help="share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--no-follow-camera",
-        action="store_true",
-        help="take the camera for the one that is calibrated, whatever the images show",
-    )
+    add_judging(parser)
     add_source(parser, "IMAGE")
     add_watch(
         parser,

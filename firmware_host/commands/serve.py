@@ -8,12 +8,20 @@ from collections.abc import Iterator
 from functools import partial
 
 from firmware_host.bundle import DeviceError
-from firmware_host.commands.common import Command, Output, add_camera, add_max_memory, add_watch, open_device
-from firmware_host.device import UNKNOWN_RATE
+from firmware_host.commands.common import (
+    Command,
+    Output,
+    add_camera,
+    add_judging,
+    add_max_memory,
+    add_watch,
+    judge_as_asked,
+    open_device,
+)
 from firmware_host.images.cameras import shown
 from firmware_host.images.sources import frames
 from firmware_host.images.watch import Watch
-from firmware_host.shared.arguments import path_argument, share_argument
+from firmware_host.shared.arguments import path_argument
 
 __all__ = ["COMMANDS"]
 
@@ -40,7 +48,7 @@ def _serve(args: argparse.Namespace) -> Iterator[Output]:
         camera = partial(frames, args.source, args.every, None, args.max_memory, args.region, each)
     watch, first = Watch(args.agree, args.motion), None if camera is None else camera()
     device = open_device(args)
-    device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
+    judge_as_asked(device, args)
     device.knowledge.reserve()
     listening = bound(args.host, args.port)
     port, open_to_all = listening.getsockname()[1], not is_loopback(args.host)
@@ -104,18 +112,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cert", metavar="FILE", type=path_argument, help="certificate for TLS, PEM")
     parser.add_argument("--key", metavar="FILE", type=path_argument, help="private key of --cert, PEM")
     parser.add_argument("--new-token", action="store_true", help="another token: who knows the old one is locked out")
-    parser.add_argument(
-        "--unknown-rate",
-        metavar="RATE",
-        type=share_argument,
-        default=UNKNOWN_RATE,
-        help="share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--no-follow-camera",
-        action="store_true",
-        help="take the camera for the one that is calibrated, whatever the images show",
-    )
+    add_judging(parser)
     add_max_memory(parser)
 
 
