@@ -277,11 +277,9 @@ class Head:
             mean_hidden: mean hidden activations of the batch, before the update, float32 [h].
             fresh: incoming weights for a unit that is reset, float32 [d].
         """
-        c = self.config
-        eta = c.decay_rate
-        outgoing = ops.sum(ops.abs(new["w2"]), axis=1)  # (h,)
+        c, eta = self.config, self.config.decay_rate
         gained = (1.0 - eta) * mean_hidden  # mean|h| = mean h after a relu
-        utility = eta * new["utility"] + gained * outgoing
+        utility = eta * new["utility"] + gained * ops.sum(ops.abs(new["w2"]), axis=1)  # (h,)
         mean_activation = eta * new["mean_activation"] + gained
         seen = one_minus_power(eta, new["age"])  # (h,), bias correction of the traces
 

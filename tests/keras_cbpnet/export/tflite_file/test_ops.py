@@ -68,3 +68,24 @@ def test_an_operator_that_reads_floats_is_a_float_operator():
     int8 = op_table(converted(40, 50, "int8", largest=False))
     assert float_ops(int8) == []
     check_ops({"backbone.tflite": int8}, {"backbone.tflite": "int8"})
+
+
+def test_operators_that_are_no_builtins_or_that_a_recipe_excludes():
+    def of(recipe):
+        return {"backbone.tflite": recipe}
+
+    erf = {"op": "CUSTOM:FlexErf", "type": "FLOAT32", "count": 1}
+    floating = {"op": "MUL", "type": "FLOAT32", "count": 2}
+    add = {"op": "ADD", "type": "INT8", "count": 1}
+    for file in ("backbone.tflite", "head.tflite"):
+        tables = {"backbone.tflite": [add], "head.tflite": [floating]}
+        check_ops(tables, of("int8"))
+        with pytest.raises(UserError, match=f"{file} needs .*FlexErf"):
+            check_ops({**tables, file: [*tables[file], erf]}, of("float32"))
+    with pytest.raises(UserError, match=r"int8 left floating-point operators in .*: MUL"):
+        check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, of("int8"))
+    check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, of("mixed"))
+    dense = {"op": "FULLY_CONNECTED", "type": "FLOAT32", "count": 2}
+    with pytest.raises(UserError, match=r"mixed left floating-point operators in .*: FULLY_CONNECTED"):
+        check_ops({"backbone.tflite": [add, floating, dense], "head.tflite": []}, of("mixed"))
+    check_ops({"backbone.tflite": [add, floating], "head.tflite": []}, of("float32"))
