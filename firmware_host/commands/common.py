@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from firmware_host.bundle import DeviceError
+from firmware_host.bundle import Bundle, DeviceError, read_bundle
 from firmware_host.device import UNKNOWN_RATE, Device
+from firmware_host.engines.find import checked_recipe
 from firmware_host.images.cameras import forms, shown
 from firmware_host.images.region import Region
 from firmware_host.images.sources import NamedImage, frames, named_images
@@ -26,6 +27,7 @@ __all__ = [
     "add_max_memory",
     "add_source",
     "add_watch",
+    "bundle_of",
     "images_given",
     "judge_as_asked",
     "open_device",
@@ -144,6 +146,14 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
 def judge_as_asked(device: Device, args: argparse.Namespace) -> None:
     """Let a device judge images as the arguments of `add_judging` say."""
     device.unknown_rate, device.camera.follows = args.unknown_rate, not args.no_follow_camera
+
+
+def bundle_of(args: argparse.Namespace) -> Bundle:
+    """Return the verified bundle of a command that opens no device; raises BundleError or DeviceError."""
+    bundle = read_bundle(args.bundle)
+    if args.recipe is not None:
+        checked_recipe(bundle, args.recipe)
+    return bundle
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:

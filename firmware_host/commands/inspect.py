@@ -8,7 +8,7 @@ from typing import Any
 
 from firmware_host.bench import bench
 from firmware_host.bundle import Bundle, read_bundle
-from firmware_host.commands.common import Command, Output
+from firmware_host.commands.common import Command, Output, bundle_of
 from firmware_host.commands.state import state_record
 from firmware_host.engines.find import Runtime, find_runtime, recipe_of
 from firmware_host.selftest import selftest
@@ -22,7 +22,7 @@ __all__ = ["COMMANDS"]
 
 def _info(args: argparse.Namespace) -> Iterator[Output]:
     """Yield the manifest, and what was learned since."""
-    bundle = read_bundle(args.bundle)
+    bundle = bundle_of(args)
     folder = StateFolder(state_path(bundle.path, args.state), bundle)
     learned = folder.read()
     state = None if learned is None else state_record(folder, learned)
@@ -32,7 +32,7 @@ def _info(args: argparse.Namespace) -> Iterator[Output]:
 
 def _selftest(args: argparse.Namespace) -> Iterator[Output]:
     """Yield whether this machine computes what the bundle was verified with."""
-    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime, args.recipe)
+    bundle, runtime = bundle_of(args), find_runtime(args.runtime, args.recipe)
     with without_runtime_chatter():
         record = selftest(bundle, runtime, args.threads)
     text = (
@@ -50,7 +50,7 @@ def _selftest(args: argparse.Namespace) -> Iterator[Output]:
 
 def _bench(args: argparse.Namespace) -> Iterator[Output]:
     """Yield milliseconds and memory, in the bundle's start state."""
-    bundle, runtime = read_bundle(args.bundle), find_runtime(args.runtime, args.recipe)
+    bundle, runtime = bundle_of(args), find_runtime(args.runtime, args.recipe)
     others = [read_bundle(path) for path in args.against]
     with without_runtime_chatter():
         record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0, others)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.bundle import Bundle, DeviceError, read_bundle
-from firmware_host.commands.common import Command, Output, open_device
+from firmware_host.bundle import Bundle, DeviceError
+from firmware_host.commands.common import Command, Output, bundle_of, open_device
 from firmware_host.device import Device
 from firmware_host.shared.arguments import given_path
 from firmware_host.shared.files import write_atomically
@@ -45,7 +45,7 @@ def _state(args: argparse.Namespace) -> Iterator[Output]:
     if action in CHANGES:
         yield CHANGES[action](args, *given)
         return
-    bundle = read_bundle(args.bundle)
+    bundle = bundle_of(args)
     folder = StateFolder(state_path(bundle.path, args.state), bundle)
     try:
         yield KEPT[action](folder, bundle, *(given_path(file, "FILE") for file in given))

@@ -17,7 +17,7 @@ from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.engines.protocol import Head, HeadState
 from firmware_host.shared.runtimes import AUTO, RUNTIMES, RuntimeEntry, interpreters, runtime_names
 
-__all__ = ["Runtime", "find_runtime", "open_backbone", "open_head", "recipe_of"]
+__all__ = ["Runtime", "checked_recipe", "find_runtime", "open_backbone", "open_head", "recipe_of"]
 
 
 class Runtime(NamedTuple):
@@ -102,13 +102,17 @@ def open_head(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Head:
 
 def recipe_of(bundle: Bundle, runtime: Runtime) -> str:
     """Return the recipe of that one of the bundle's backbones which the runtime takes; DeviceError for none."""
-    recipe = runtime.recipe or runtime.preferred
-    if recipe in bundle.backbones:
-        return str(recipe)
     if runtime.recipe is not None:
+        return checked_recipe(bundle, runtime.recipe)
+    return runtime.preferred if runtime.preferred in bundle.backbones else bundle.recipe
+
+
+def checked_recipe(bundle: Bundle, recipe: str) -> str:
+    """Return a recipe by which the bundle has a backbone; DeviceError for another."""
+    if recipe not in bundle.backbones:
         has = " and ".join(bundle.backbones)
         raise DeviceError(f"{bundle.path} has no backbone by recipe {recipe!r}, it has {has}: use one of these")
-    return bundle.recipe
+    return recipe
 
 
 def _engine(runtime: Runtime) -> Any:

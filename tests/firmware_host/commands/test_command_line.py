@@ -259,3 +259,8 @@ def test_an_interrupt_saves_nothing(call, make, bundle, tmp_path, monkeypatch):
 def test_every_command_that_is_promised_is_there():
     promised = {"info", "selftest", "predict", "learn", "evaluate", "state", "bench", "calibrate"}
     assert promised <= {command.name for command in all_commands()}
+
+
+@pytest.mark.parametrize("command", ["info", "state", "selftest", "bench"])
+def test_a_recipe_that_the_bundle_lacks(refuse, bundle, command):
+    assert "has no backbone by recipe 'wrong', it has int8: use one of these" in refuse(command, "--recipe", "wrong")
