@@ -51,7 +51,7 @@ function _shtab_keras_cbpnet_using
 end
 
 set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
-set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --device-tasks --ema --epochs --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --scores --seed --seeds --shift --shots --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --detail --device-tasks --ema --epochs --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --scores --seed --seeds --shift --shots --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -118,6 +118,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l mixup -x -d 
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l cutmix -x -d 'alpha of CutMix; 0: none'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l mosaics -x -d 'share of training images that are windows of mosaics of four'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l views -x -d 'training images to make, whole ones and windows; 0: all'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l detail -x -d 'pixels a side of the views that the teacher sees; 0: the student'"'"'s'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l teacher -x -d 'backbone to learn from; its outputs are computed once'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l teacher-weights -xka "(__fish_complete_path (commandline -ct))" -d 'weights file of the teacher'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l inherit -d 'start from the teacher'"'"'s blocks, with narrower MLPs; not together with --start'

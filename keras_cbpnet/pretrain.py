@@ -53,6 +53,9 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         "--mosaics", type=float, default=0.0, help="share of training images that are windows of mosaics of four"
     )
     parser.add_argument("--views", type=int, default=0, help="training images to make, whole ones and windows; 0: all")
+    parser.add_argument(
+        "--detail", type=int, default=0, help="pixels a side of the views that the teacher sees; 0: the student's"
+    )
     parser.add_argument("--teacher", metavar="PRESET", help="backbone to learn from; its outputs are computed once")
     parser.add_argument("--teacher-weights", type=path_argument, help="weights file of the teacher")
     parser.add_argument(
@@ -99,6 +102,7 @@ def check(args: argparse.Namespace) -> None:
         "weight_decay",
         "qat_epochs",
         "views",
+        "detail",
     ):
         if not 0 <= getattr(args, name) < math.inf:  # NaN is refused as well
             raise UserError(f"--{name.replace('_', '-')} must be a number from 0 on, got {getattr(args, name)}")
@@ -111,6 +115,13 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} must be in 0..1, got {getattr(args, name)}")
     if not 0 <= args.mosaics <= 1:
         raise UserError(f"--mosaics must be in 0..1, got {args.mosaics}")
+    if args.detail and not (args.teacher and (args.views or args.mosaics)):
+        raise UserError(
+            "--detail is of views that a teacher sees: give --teacher and --views or --mosaics, or leave it out"
+        )
+    if args.detail and args.detail < get_preset(args.preset).backbone.image_size:
+        size = get_preset(args.preset).backbone.image_size
+        raise UserError(f"--detail {args.detail} is less than the {size} pixels that the student sees; give more, or 0")
     if args.start:
         check_weights(get_preset(args.preset), args.start)
     if args.inherit and (args.start or not args.teacher):

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from keras_cbpnet.config import BackboneConfig
 from keras_cbpnet.data import open_dataset
-from keras_cbpnet.data.preprocessing import resize_images
-from keras_cbpnet.data.record import RECORD, check_data, record_of
+from keras_cbpnet.data.record import RECORD
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.locks import locked
 from keras_cbpnet.models.backbone import Backbone
@@ -25,10 +24,10 @@ from keras_cbpnet.models.weights import copy_weights, load_preset_weights, save_
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.pretraining.augmentation import AugmentedImages
 from keras_cbpnet.pretraining.distillation import Pupil, teacher_tokens, whiten
+from keras_cbpnet.pretraining.images import Images, prepared
 from keras_cbpnet.pretraining.inherit import check_inheritance, inherit
 from keras_cbpnet.pretraining.log import Log
 from keras_cbpnet.pretraining.room import Room
-from keras_cbpnet.pretraining.views import views
 from keras_cbpnet.seeds import folded
 from keras_cbpnet.training.features.cache import fingerprint
 from keras_cbpnet.training.run import write_json
@@ -78,7 +77,7 @@ def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work:
     if args.teacher:
         teacher = Backbone.from_preset(args.teacher, args.teacher_weights)
         finer = grid * (1 if args.area == 1 else CUT_CELLS)
-        for part, images in (("train", data.train), ("test", data.test[:HELD_OUT])):
+        for part, images in (("train", data.seen), ("test", data.seen_test[:HELD_OUT])):
             file = work / ("teacher.npy" if part == "train" else "teacher_test.npy")
             targets[part] = taught(args.teacher, teacher, images, finer, file)
         if args.inherit:
@@ -118,46 +117,6 @@ def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work:
         whiten(backbone, whole.images("train", seen), whole.y_train[seen], args.shrinkage)
     save_weights(backbone, args.output)
     log.write(parameters=backbone.count_params())
-
-
-class Images(NamedTuple):
-    """What is trained on and what is held out, at the size of the backbone.
-
-    Attributes:
-        train: uint8 [N, S, S, 3].
-        shares: float32 [N, K], of the classes in each.
-        test: uint8 [M, S, S, 3].
-        labels: int64 [M].
-        record: of the data set that they come from; see `record_of`.
-    """
-
-    train: NDArray[np.uint8]
-    shares: NDArray[np.float32]
-    test: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    record: dict[str, Any]
-
-
-def prepared(args: argparse.Namespace, size: int, work: Path) -> Images:
-    """Return the images of `--data`, as they are or, with `--views` or `--mosaics`, as `views`.
-
-    Raises:
-        UserError: they are not those that a pretraining in the folder `work` began with.
-    """
-    data = open_dataset(args.data, size)
-    check_data(work, args.data, data)
-    record = record_of(args.data, data)
-    classes = len(data.class_names)
-    if not args.mosaics and not args.views:
-        data = data.resized()
-        shares = np.eye(classes, dtype=np.float32)[data.y_train]
-        return Images(data.x_train[:], shares, data.x_test[:], data.y_test, record)
-    stored = data.x_train.shape[1:3]
-    if stored[0] != stored[1]:
-        raise UserError(f"--views and --mosaics need square images, got {stored[0]}x{stored[1]}; leave them out")
-    count = args.views or len(data.x_train)
-    train, shares = views(data.x_train[:], data.y_train, classes, size, count, args.mosaics, args.seed)
-    return Images(train, shares, resize_images(data.x_test[:], size), data.y_test, record)
 
 
 def say(line: str) -> None:

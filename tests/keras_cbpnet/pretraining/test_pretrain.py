@@ -170,6 +170,8 @@ def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
         (["--inherit", "--start", __file__], "--inherit needs --teacher, whose weights it begins with, and no --start"),
         (["--inherit"], "--inherit needs a teacher with the student's stem"),
         (["--label-weight", "0", "--feature-weight", "0", "--patch-weight", "0"], "nothing to learn"),
+        (["--detail", "64"], "--detail is of views that a teacher sees: give --teacher and --views or --mosaics"),
+        (["--detail", "16", "--views", "32"], "--detail 16 is less than the 32 pixels that the student sees"),
     ],
 )
 def test_bad_input_is_one_line(arguments, change, message, tmp_path, monkeypatch, capsys):
