@@ -51,7 +51,7 @@ function _shtab_cbpnet_using
 end
 
 set -g _shtab_cbpnet_commands calibrate info selftest bench learn mqtt predict evaluate serve state
-set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --discovery-prefix --epochs --every --frames --frigate --frigate-topic --host --jobs --key --label --learning-rate --lessons --max-memory --name --password-file --port --rate --recipe --region --repeat --replay --report --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username
+set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --depth --discovery-prefix --epochs --every --frames --frigate --frigate-topic --host --jobs --key --label --learning-rate --lessons --max-memory --name --password-file --port --rate --recipe --region --repeat --replay --report --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username
 
 complete -c cbpnet -e
 complete -c cbpnet -f
@@ -63,6 +63,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -s h -l help -d 'show this
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l json -d 'JSON output, one object per line (default: False)'
@@ -76,6 +77,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using info' -s h -l help -d 'show this help
 complete -c cbpnet -n '_shtab_cbpnet_using info' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using info' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using info' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using info' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using info' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using info' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using info' -l json -d 'JSON output, one object per line (default: False)'
@@ -85,6 +87,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using selftest' -s h -l help -d 'show this 
 complete -c cbpnet -n '_shtab_cbpnet_using selftest' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using selftest' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using selftest' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using selftest' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using selftest' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using selftest' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using selftest' -l json -d 'JSON output, one object per line (default: False)'
@@ -94,6 +97,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using bench' -s h -l help -d 'show this hel
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using bench' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l json -d 'JSON output, one object per line (default: False)'
@@ -105,6 +109,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using learn' -s h -l help -d 'show this hel
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using learn' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l json -d 'JSON output, one object per line (default: False)'
@@ -129,6 +134,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using mqtt' -s h -l help -d 'show this help
 complete -c cbpnet -n '_shtab_cbpnet_using mqtt' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using mqtt' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using mqtt' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using mqtt' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using mqtt' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using mqtt' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using mqtt' -l json -d 'JSON output, one object per line (default: False)'
@@ -160,6 +166,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using predict' -s h -l help -d 'show this h
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using predict' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l json -d 'JSON output, one object per line (default: False)'
@@ -180,6 +187,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -s h -l help -d 'show this 
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using evaluate' -l json -d 'JSON output, one object per line (default: False)'
@@ -194,6 +202,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using serve' -s h -l help -d 'show this hel
 complete -c cbpnet -n '_shtab_cbpnet_using serve' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using serve' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using serve' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using serve' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using serve' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using serve' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using serve' -l json -d 'JSON output, one object per line (default: False)'
@@ -219,6 +228,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using state' -s h -l help -d 'show this hel
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using state' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l json -d 'JSON output, one object per line (default: False)'

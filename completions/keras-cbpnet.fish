@@ -51,7 +51,7 @@ function _shtab_keras_cbpnet_using
 end
 
 set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
-set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --detail --device-tasks --ema --epochs --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --scores --seed --seeds --shift --shots --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -63,6 +63,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -s h -l help -d 's
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l preset -xka "vit_nano_32 vit_micro_32 vit_tiny_96 deit_tiny_16_224 deit_small_16_224 vit_small_16_224 vit_base_16_224 dinov2_small_14 dinov2_small_14_reg auto" -d 'backbone, or auto for the most accurate that suits --board (default: vit_tiny_96 for photographs, vit_nano_32 for small images)'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l board -xka "pizero2 pi4 pi5 coral coral_micro esp32s3 stm32h7 stm32n6 alif" -d 'board that --preset auto picks for, by estimates from measurements'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l weights -xka "(__fish_complete_path (commandline -ct))" -d 'weights file or hf:OWNER/NAME[@REVISION][/FILE], instead of the preset'"'"'s'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l depth -x -d 'first encoder blocks to use; 0: all'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l dataset -xka "(__fish_complete_path (commandline -ct))" -d 'data set: one of digits, cifar100, imagenet_r, cub200, core50, folder:PATH, domains:PATH, npz:PATH'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l method -xka "cbpnet bank dualprompt l2p finetune ncm slda ranpac klda" -d 'method to train'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l plasticity -x -d 'learning rule of the block, with settings as in l2:decay=1; one of cbp, cbp_random, cbp_surprise, none, l2, l2_init, shrink_perturb, redo, swr, adalin, head_reset'
@@ -104,8 +105,8 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l preset -x -d
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'labelled images: npz:PATH, folder:PATH, ...'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l output -xka "(__fish_complete_path (commandline -ct))" -d 'weights file to write (.npz); the log beside it'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l work -xka "(__fish_complete_directories)" -d 'folder of checkpoint and cache; default: beside the output'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l start -xka "(__fish_complete_path (commandline -ct))" -d 'weights to begin with; default: random ones'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l epochs -x -d 'passes over the training images'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l start -xka "(__fish_complete_path (commandline -ct))" -d 'weights to begin with, a file or the name of a shipped preset; default: random ones'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l epochs -x -d 'passes over the training images; with --start also 0: weights as they are'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l batch -x -d 'images of a step'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l learning-rate -x -d 'peak learning rate, after a tenth of the steps'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l weight-decay -x -d 'weight decay of AdamW, on kernels'
@@ -119,6 +120,9 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l cutmix -x -d
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l mosaics -x -d 'share of training images that are windows of mosaics of four'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l views -x -d 'training images to make, whole ones and windows; 0: all'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l detail -x -d 'pixels a side of the views that the teacher sees; 0: the student'"'"'s'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l exits -x -d 'weight of the same losses after every block but the last, so that fewer blocks do well; 0: none'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l layer-drop -x -d 'probability with which a step leaves out a block'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l shrink -x -d 'smaller backbone made of --start, in the form SCORE:mlp=SHARE,depth=N: of every MLP that share of hidden units, of the blocks the first N; scores: fts, fisher, taylor, magnitude, random'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l teacher -x -d 'backbone to learn from; its outputs are computed once'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l teacher-weights -xka "(__fish_complete_path (commandline -ct))" -d 'weights file of the teacher'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l inherit -d 'start from the teacher'"'"'s blocks, with narrower MLPs; not together with --start'
@@ -126,19 +130,21 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l feature-weig
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l patch-weight -x -d 'weight of the error to the teacher'"'"'s patches'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l qat-epochs -x -d 'further epochs, with int8 quantizers (TensorFlow only)'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l shrinkage -x -d 'shrinkage of the covariance of the whitening transform'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l depths -x -d 'numbers of blocks, fewer than all, whose features get a whitening transform of their own in the file, for --depth N of train and convert; 0: none'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l seed -x -d 'seed of weights, order and augmentation'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l overwrite -d 'permission to replace an existing weights file'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l json -d 'JSON output of the result'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using; and test $_shtab_keras_cbpnet_npos -eq 0' -a convert -d 'convert a finished run into a bundle for the device'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -s h -l help -d 'show this help message and exit'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l output -xka "(__fish_complete_directories)" -d 'bundle folder to write; default: RUN.bundle'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l depth -x -d 'first encoder blocks to use, for a smaller and faster bundle, whose head is learned again; 0: the run'"'"'s; several, as 5,3: the device chooses, and one head serves all'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l recipe -xka "auto mixed int8 hybrid float32" -d 'quantization: auto, int8 and hybrid for --target linux, int8 for --target micro; mixed, int8 dense layers, float attention, norms and residual sums; int8, int8 in every operator; hybrid, int8 weights, float activations; float32, no quantization'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l target -xka "linux micro" -d 'kind of device'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l slots -x -d 'class slots, for a device that ran out; 0: the run'"'"'s'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l optimizer -xka "adam sgd" -d 'optimizer on the device, with --target micro; sgd keeps no moments (default: adam)'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l package -xka "arduino platformio espidf zephyr" -d 'library with an example, with --target micro, also written into a folder of that name in the bundle'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l overwrite -d 'permission to replace an existing bundle'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l report -d 'analysis of the quantization, and of which operators accelerators would run'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l report -d 'analysis of the quantization, of which operators accelerators would run, and of what fewer encoder blocks would cost and save'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l json -d 'JSON output of the report'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'run folder of keras_cbpnet.train'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using; and test $_shtab_keras_cbpnet_npos -eq 0' -a freeze -d 'make one ordinary classifier of a bundle, which no longer learns'

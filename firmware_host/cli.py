@@ -116,6 +116,12 @@ def _common() -> _Parser:
         "--recipe",
         help="recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)",
     )
+    common.add_argument(
+        "--depth",
+        metavar="N",
+        type=int,
+        help="encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)",
+    )
     common.add_argument("--threads", type=int, default=1, help="threads of the interpreter")
     common.add_argument(
         "--seed",

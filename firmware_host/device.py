@@ -71,6 +71,7 @@ class Device(ClassNames):
         threads: int = 1,
         seed: int | None = None,
         recipe: str | None = None,
+        depth: int | None = None,
     ) -> Device:
         """Open a bundle and what was learned with it.
 
@@ -82,6 +83,7 @@ class Device(ClassNames):
             threads: threads of the interpreter.
             seed: of the random numbers used in learning; None: go on from the saved state (0 where there is none).
             recipe: of the backbone, where the bundle has several; None: the one that suits the runtime.
+            depth: encoder blocks to run, where the bundle has several numbers of them; None: all that it has.
 
         Raises BundleError for a damaged bundle, DeviceError for a state that is damaged or of another bundle and for
         a runtime that is not there.
@@ -89,7 +91,7 @@ class Device(ClassNames):
         opened = read_bundle(given_path(bundle, "bundle"))
         folder = StateFolder(state_path(opened.path, state), opened)
         learned = folder.read()
-        chosen = find_runtime(runtime, recipe)
+        chosen = find_runtime(runtime, recipe, depth)
         backbone = open_backbone(opened, chosen, threads)
         head = start_head(opened, chosen, threads)
         if learned is None:

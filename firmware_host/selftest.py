@@ -15,7 +15,7 @@ import numpy as np
 
 from firmware_host.bundle import BLOCKS, Bundle, BundleError
 from firmware_host.engines.backbone import Backbone
-from firmware_host.engines.find import Runtime, open_backbone, open_head, recipe_of
+from firmware_host.engines.find import SIGNATURE, Runtime, open_backbone, open_head, recipe_of, signature_of
 from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.engines.protocol import Array, Head, HeadState
 from firmware_host.engines.tflm import TflmHead
@@ -51,8 +51,8 @@ def selftest(bundle: Bundle, runtime: Runtime, threads: int = 1) -> dict[str, An
     Raises:
         BundleError: golden.npz lacks any of it, as that of another program does.
     """
-    recipe = recipe_of(bundle, runtime)
-    golden = _Golden(bundle, recipe)
+    recipe, signature = recipe_of(bundle, runtime), signature_of(bundle, runtime)
+    golden = _Golden(bundle, recipe, signature)
     match = _best_match(open_backbone(bundle, runtime, threads), golden, runtime.name)
     error, replaced_equal = _head_difference(open_head(bundle, runtime, threads), golden, bundle)
     features_ok = match.quanta <= MAX_QUANTA or match.error_ratio <= MAX_ERROR_RATIO
@@ -80,14 +80,16 @@ TRAIN = ("feature", "label", "class_mask", "learning_rate", "fresh", "loss", "re
 class _Golden:
     """golden.npz, complete or refused; `references` are the runtimes whose outputs of a backbone it holds.
 
-    What belongs to one backbone has its recipe before the name, unless that is backbone.tflite.
+    What belongs to one backbone has its recipe before the name, unless that is backbone.tflite, and before that the
+    signature, unless that is of all blocks.
     """
 
-    def __init__(self, bundle: Bundle, recipe: str) -> None:
+    def __init__(self, bundle: Bundle, recipe: str, signature: str) -> None:
         self._path = bundle.file("golden.npz")
         self._arrays = bundle.arrays("golden.npz")
-        if recipe != bundle.recipe:
-            own = bundle.arrays("golden.npz", prefix=f"{recipe}.")
+        of_signature = "" if signature == SIGNATURE else f"{signature}."
+        if prefix := of_signature + ("" if recipe == bundle.recipe else f"{recipe}."):
+            own = bundle.arrays("golden.npz", prefix=prefix)
             others = [name for name in self._arrays if name.startswith((*(f"{kind}." for kind in KINDS), "expected"))]
             self._arrays = {name: value for name, value in self._arrays.items() if name not in others}
             self._arrays.update(own)

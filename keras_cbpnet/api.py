@@ -25,6 +25,7 @@ from keras_cbpnet.export.micro.packages import PACKAGES
 from keras_cbpnet.export.recipes import AUTO as AUTO_RECIPE
 from keras_cbpnet.export.recipes import OF_TARGET, RECIPES, recipes_for
 from keras_cbpnet.keras_settings import use_keras
+from keras_cbpnet.models.sizes import whitened
 from keras_cbpnet.presets import default_preset, get_preset
 from keras_cbpnet.training.check import check
 
@@ -138,6 +139,7 @@ def convert(
     run: Run | PathLike,
     output: PathLike | None = None,
     *,
+    depth: int | Sequence[int] = 0,
     recipe: str = AUTO_RECIPE,
     target: str = "linux",
     slots: int = 0,
@@ -152,6 +154,8 @@ def convert(
     Args:
         run: a run or its folder.
         output: bundle folder to write; None: the run folder's name with `.bundle` appended.
+        depth: first encoder blocks of the backbone; 0: the run's. For another number the head is learned again. Of
+            several, the first is the largest, whose head serves all; a device chooses one.
         recipe: of the quantization, a name in `keras_cbpnet.export.recipes.RECIPES`; `auto`: those of the target.
         target: kind of device, `linux` or `micro`.
         slots: class slots, for a device that ran out; 0: the run's.
@@ -181,13 +185,20 @@ def convert(
         raise UserError(f"--package {package} is for --target micro; for a Linux device there is `pip install`")
     folder = run.path if isinstance(run, Run) else given_path(run, "run")
     use_keras("tensorflow")
-    from keras_cbpnet.export.bundle import export_bundle
+    from keras_cbpnet.export.bundle import check_bundle, export_bundle
     from keras_cbpnet.export.order import Order
+    from keras_cbpnet.training.depths import at_depth, check_early, sources_at_depths
 
-    order = Order(recipes_for(recipe, target), target, slots, optimizer or "adam", package)
+    first, *early = (depth,) if isinstance(depth, int) else tuple(depth)
+    order = Order(recipes_for(recipe, target), target, slots, optimizer or "adam", package, tuple(early))
     named = folder.resolve() if folder.name in ("", "..") else folder
     bundle = named.with_name(named.name + ".bundle") if output is None else given_path(output, "output")
-    export_bundle(folder, read_config(folder), bundle, order, overwrite, progress or _nothing, report)
+    say, config = progress or _nothing, read_config(folder)
+    check_bundle(folder, config, bundle, order, overwrite)
+    check_early(config, first, early, target)
+    with at_depth(folder, config, first, say) as (source, found):
+        others = sources_at_depths(folder, config, found.depth, say) if report else ()
+        export_bundle(source, found, bundle, order, overwrite, say, report, others)
     return read_bundle(bundle)
 
 
@@ -230,7 +241,8 @@ def plan(settings: Mapping[str, Any]) -> Plan:
     config = {**base, **own, **given, "preset": preset, "weights": weights or ""}
     # Types alone: whether a number is in its range, or one at all, is for `check` to say.
     TrainConfig.from_dict({name: 1.0 if isinstance(value, float) else value for name, value in config.items()})
-    return Plan(TrainConfig(**config), tuple(notes))
+    settled, why = whitened(TrainConfig(**config))
+    return Plan(settled, (*notes, *([why] if why else [])))
 
 
 def _backbone(preset: str, board: str | None, weights: PathLike | None) -> tuple[str, str | None, list[str]]:

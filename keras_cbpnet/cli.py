@@ -24,6 +24,7 @@ __all__ = [
     "CONSOLE",
     "MODULES",
     "ArgumentParser",
+    "depth_list",
     "hide_native_output",
     "progress_lines",
     "run",
@@ -91,6 +92,15 @@ def seed_list(text: str) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of different numbers from 0 on, such as 0,1,2")
     return seeds
+
+
+def depth_list(text: str) -> tuple[int, ...]:
+    """Return the different numbers of encoder blocks in `5,3`; 0 alone stands for what the command takes it for."""
+    numbers = [int(part) for part in text.split(",") if part.isdecimal()]
+    alone = len(numbers) == 1
+    if len(set(numbers)) < len(text.split(",")) or (not alone and 0 in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different numbers from 1 on, such as 5,3")
+    return tuple(numbers)
 
 
 @contextlib.contextmanager

@@ -170,6 +170,7 @@ class TrainConfig(Config):
     Attributes:
         preset: backbone.
         weights: file of the backbone's weights; empty for those that are shipped with the preset.
+        depth: first encoder blocks of the backbone that are used; 0: all.
         dataset: source of the images, as `--dataset`.
         method: what is trained; see `tables.METHODS`.
         plasticity: the block's learning rule, with hyper-parameters if other than its defaults; see `parse_rule`.
@@ -200,6 +201,7 @@ class TrainConfig(Config):
 
     preset: str = "vit_nano_32"
     weights: str = ""
+    depth: int = 0
     dataset: str = "digits"
     method: str = "cbpnet"
     plasticity: str = "cbp"

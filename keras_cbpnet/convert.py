@@ -25,6 +25,14 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     parser.add_argument(
         "--output", type=folder_argument, metavar="BUNDLE", help="bundle folder to write; default: RUN.bundle"
     )
+    parser.add_argument(
+        "--depth",
+        type=cli.depth_list,
+        default=(0,),
+        metavar="N[,N,...]",
+        help="first encoder blocks to use, for a smaller and faster bundle, whose head is learned again; 0: the run's; "
+        "several, as 5,3: the device chooses, and one head serves all",
+    )
     parser.add_argument("--recipe", choices=(AUTO, *RECIPES), default=AUTO, help=recipes_help())
     parser.add_argument("--target", choices=TARGETS, default=TARGETS[0], help="kind of device")
     parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
@@ -42,7 +50,8 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     parser.add_argument(
         "--report",
         action="store_true",
-        help="analysis of the quantization, and of which operators accelerators would run",
+        help="analysis of the quantization, of which operators accelerators would run, and of what fewer encoder "
+        "blocks would cost and save",
     )
     parser.add_argument("--json", action="store_true", help="JSON output of the report")
     return parser

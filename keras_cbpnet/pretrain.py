@@ -12,12 +12,17 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
 
 from firmware_host.shared.arguments import data_argument, folder_argument, path_argument, seed_argument
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.keras_settings import use_keras
-from keras_cbpnet.presets import check_weights, get_preset
+from keras_cbpnet.models.sizes import sizes
+from keras_cbpnet.presets import PRESETS, check_weights, get_preset
+from keras_cbpnet.sparsity.request import FORM, parse
+from keras_cbpnet.sparsity.scores import SCORES
 
 
 def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
@@ -34,9 +39,17 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         "--work", type=folder_argument, help="folder of checkpoint and cache; default: beside the output"
     )
     parser.add_argument(
-        "--start", type=path_argument, metavar="WEIGHTS", help="weights to begin with; default: random ones"
+        "--start",
+        type=path_argument,
+        metavar="WEIGHTS",
+        help="weights to begin with, a file or the name of a shipped preset; default: random ones",
     )
-    parser.add_argument("--epochs", type=int, default=12, help="passes over the training images")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=12,
+        help="passes over the training images; with --start also 0: weights as they are",
+    )
     parser.add_argument("--batch", type=int, default=128, help="images of a step")
     parser.add_argument(
         "--learning-rate", type=float, default=2e-3, help="peak learning rate, after a tenth of the steps"
@@ -56,6 +69,22 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     parser.add_argument(
         "--detail", type=int, default=0, help="pixels a side of the views that the teacher sees; 0: the student's"
     )
+    parser.add_argument(
+        "--exits",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="weight of the same losses after every block but the last, so that fewer blocks do well; 0: none",
+    )
+    parser.add_argument(
+        "--layer-drop", type=float, default=0.0, metavar="P", help="probability with which a step leaves out a block"
+    )
+    parser.add_argument(
+        "--shrink",
+        metavar="SPEC",
+        help=f"smaller backbone made of --start, in the form {FORM}: of every MLP that share of hidden units, of the "
+        f"blocks the first N; scores: {', '.join(SCORES)}",
+    )
     parser.add_argument("--teacher", metavar="PRESET", help="backbone to learn from; its outputs are computed once")
     parser.add_argument("--teacher-weights", type=path_argument, help="weights file of the teacher")
     parser.add_argument(
@@ -73,10 +102,34 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     parser.add_argument(
         "--shrinkage", type=float, default=0.5, help="shrinkage of the covariance of the whitening transform"
     )
+    parser.add_argument(
+        "--depths",
+        type=cli.depth_list,
+        default=(),
+        metavar="N,N,...",
+        help="numbers of blocks, fewer than all, whose features get a whitening transform of their own in the file, "
+        "for --depth N of train and convert; 0: none",
+    )
     parser.add_argument("--seed", type=seed_argument, default=0, help="seed of weights, order and augmentation")
     parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing weights file")
     parser.add_argument("--json", action="store_true", help="JSON output of the result")
     return parser
+
+
+def start_of(args: argparse.Namespace) -> Path | None:
+    """Return the file of the weights to begin with, that of a preset where --start names one.
+
+    Raises:
+        UserError: the preset is another one, or is shipped without weights.
+    """
+    name = str(args.start or "")
+    if name not in PRESETS or args.start.exists():
+        return args.start  # type: ignore[no-any-return]
+    if name != args.preset:
+        raise UserError(f"--start {name} are weights of another preset; give --preset {name} too")
+    if not get_preset(name).weights:
+        raise UserError(f"--start {name}: that preset is shipped without weights; give their file")
+    return Path(str(resources.files("keras_cbpnet") / "weights" / get_preset(name).weights))
 
 
 def check(args: argparse.Namespace) -> None:
@@ -89,9 +142,25 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--output {args.output} must end in .npz")
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists; choose another --output or give --overwrite")
-    for name in ("epochs", "batch"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    for name, least in (("epochs", 0 if args.start else 1), ("batch", 1)):
+        if getattr(args, name) < least:
+            raise UserError(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    preset = get_preset(args.preset)
+    args.start = start_of(args)
+    if args.start:
+        check_weights(preset, args.start)
+    if args.shrink and not args.start:
+        raise UserError(f"--shrink {args.shrink} needs --start, the weights that are made smaller")
+    whole = sizes(preset, args.start).depth
+    if args.shrink and (kept := parse(args.shrink).depth):
+        if kept > whole:
+            raise UserError(f"--shrink {args.shrink}: there are {whole} blocks")
+        whole = kept
+    args.depths = () if args.depths == (0,) else tuple(sorted(args.depths))
+    if args.depths and not preset.backbone.whitening:
+        raise UserError(f"--depths is for backbones that whiten their features, which {preset.name} does not")
+    if args.depths and args.depths[-1] >= whole:
+        raise UserError(f"--depths must be below {whole}, the blocks that there are; got {args.depths[-1]}")
     for name in (
         "mixup",
         "cutmix",
@@ -110,7 +179,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--learning-rate must be a positive number, got {args.learning_rate}")
     if not 0 < args.area <= 1:
         raise UserError(f"--area must be above 0 and at most 1, got {args.area}")
-    for name in ("ema", "label_smoothing", "shrinkage"):
+    for name in ("ema", "label_smoothing", "shrinkage", "exits", "layer_drop"):
         if not 0 <= getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be in 0..1, got {getattr(args, name)}")
     if not 0 <= args.mosaics <= 1:
@@ -122,8 +191,6 @@ def check(args: argparse.Namespace) -> None:
     if args.detail and args.detail < get_preset(args.preset).backbone.image_size:
         size = get_preset(args.preset).backbone.image_size
         raise UserError(f"--detail {args.detail} is less than the {size} pixels that the student sees; give more, or 0")
-    if args.start:
-        check_weights(get_preset(args.preset), args.start)
     if args.inherit and (args.start or not args.teacher):
         raise UserError("--inherit needs --teacher, whose weights it begins with, and no --start")
     if not args.label_weight and not (args.teacher and (args.feature_weight or args.patch_weight)):
@@ -142,9 +209,10 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     from keras_cbpnet.pretraining.course import pretrain
 
     result = pretrain(args)
-    last = result["epochs"][-1]
+    last = result["epochs"][-1] if result["epochs"] else {}
     found = ", ".join(f"{name} {last[name]:.3f}" for name in ("accuracy", "agreement") if name in last)
-    print(json.dumps(result) if args.json else f"{args.output}: {found} on the held-out images")
+    text = f"{args.output}: " + (f"{found} on the held-out images" if found else "written")
+    print(json.dumps(result) if args.json else text)
     return 0
 
 

@@ -42,6 +42,7 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         metavar="PATH",
         help="weights file or hf:OWNER/NAME[@REVISION][/FILE], instead of the preset's",
     )
+    add("--depth", type=int, default=c.depth, metavar="N", help="first encoder blocks to use; 0: all")
     add("--dataset", type=data_argument, default=c.dataset, help="data set: one of " + ", ".join(source_names()))
     add("--method", choices=list(METHODS), default=c.method, help="method to train")
     add(

@@ -45,6 +45,8 @@ OPTIONAL_KEYS: dict[str, Kind] = {
     "name": (str,),
     "license": (str,),  # SPDX
     "source": (dict,),  # of weights and images
+    "depth": (int,),  # encoder blocks of the backbone, where it was cut off after fewer than its weights have
+    "depths": (dict,),  # signatures of the backbone's files by number of encoder blocks, where there are several
     "backbones": (dict,),  # files by recipe, beside backbone.tflite
 }
 CONTRACT_KEYS = ("schema_version", *OPTIONAL_KEYS, *KEYS)
@@ -138,6 +140,9 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     for recipe, file in manifest.get("backbones", {}).items():
         if file not in manifest["sha256"] or recipe == manifest["recipe"]:
             raise BundleError(f"manifest: backbones.{recipe} is {file!r}, which sha256 must name: convert again")
+    for depth, signature in manifest.get("depths", {}).items():
+        if not depth.isdecimal() or not isinstance(signature, str):
+            raise BundleError(f"manifest: depths.{depth} is {signature!r}: a signature by a number, convert again")
     _check_tensors(manifest["shapes"], manifest["dtypes"])
     _check_standardisation(head, manifest["shapes"]["feature"][-1])
     _check_classes(manifest["classes"], head["slots"])

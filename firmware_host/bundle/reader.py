@@ -76,6 +76,11 @@ class Bundle:
         return {self.recipe: "backbone.tflite", **self.manifest.get("backbones", {})}
 
     @property
+    def depths(self) -> dict[int, str]:
+        """Signatures of the backbone's files by number of encoder blocks; empty where only one is known of."""
+        return {int(depth): str(signature) for depth, signature in self.manifest.get("depths", {}).items()}
+
+    @property
     def head(self) -> dict[str, Any]:
         """The manifest's `head` section."""
         head: dict[str, Any] = self.manifest["head"]

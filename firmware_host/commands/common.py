@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from firmware_host.bundle import Bundle, DeviceError, read_bundle
 from firmware_host.device import UNKNOWN_RATE, Device
-from firmware_host.engines.find import checked_recipe
+from firmware_host.engines.find import checked_depth, checked_recipe
 from firmware_host.images.cameras import forms, shown
 from firmware_host.images.region import Region
 from firmware_host.images.sources import NamedImage, frames, named_images
@@ -153,6 +153,8 @@ def bundle_of(args: argparse.Namespace) -> Bundle:
     bundle = read_bundle(args.bundle)
     if args.recipe is not None:
         checked_recipe(bundle, args.recipe)
+    if args.depth is not None:
+        checked_depth(bundle, args.depth)
     return bundle
 
 
@@ -170,7 +172,7 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
 def open_device(args: argparse.Namespace) -> Device:
     """Open the bundle and the state that the command line names."""
     with without_runtime_chatter():
-        device = Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed, args.recipe)
+        device = Device.open(args.bundle, args.state, args.runtime, args.threads, args.seed, args.recipe, args.depth)
     device.max_memory_mb = args.max_memory
     if getattr(args, "jobs", None) is not None:
         device.jobs = args.jobs

@@ -32,7 +32,7 @@ def _info(args: argparse.Namespace) -> Iterator[Output]:
 
 def _selftest(args: argparse.Namespace) -> Iterator[Output]:
     """Yield whether this machine computes what the bundle was verified with."""
-    bundle, runtime = bundle_of(args), find_runtime(args.runtime, args.recipe)
+    bundle, runtime = bundle_of(args), find_runtime(args.runtime, args.recipe, args.depth)
     with without_runtime_chatter():
         record = selftest(bundle, runtime, args.threads)
     text = (
@@ -50,7 +50,7 @@ def _selftest(args: argparse.Namespace) -> Iterator[Output]:
 
 def _bench(args: argparse.Namespace) -> Iterator[Output]:
     """Yield milliseconds and memory, in the bundle's start state."""
-    bundle, runtime = bundle_of(args), find_runtime(args.runtime, args.recipe)
+    bundle, runtime = bundle_of(args), find_runtime(args.runtime, args.recipe, args.depth)
     others = [read_bundle(path) for path in args.against]
     with without_runtime_chatter():
         record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0, others)

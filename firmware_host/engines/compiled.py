@@ -105,9 +105,9 @@ class CompiledRunner:
         return outputs
 
 
-def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str) -> Backbone:
-    """Open a backbone's `file`; raises as `interpreter.open_backbone`."""
-    return interpreter.open_backbone(bundle, _adapted(runtime), threads, file)
+def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str, signature: str) -> Backbone:
+    """Open a `signature` of a backbone's `file`; raises as `interpreter.open_backbone`."""
+    return interpreter.open_backbone(bundle, _adapted(runtime), threads, file, signature)
 
 
 def open_head(bundle: Bundle, runtime: Runtime, threads: int) -> InterpreterHead:

@@ -17,7 +17,19 @@ from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.engines.protocol import Head, HeadState
 from firmware_host.shared.runtimes import AUTO, RUNTIMES, RuntimeEntry, interpreters, runtime_names
 
-__all__ = ["Runtime", "checked_recipe", "find_runtime", "open_backbone", "open_head", "recipe_of"]
+__all__ = [
+    "SIGNATURE",
+    "Runtime",
+    "checked_depth",
+    "checked_recipe",
+    "find_runtime",
+    "open_backbone",
+    "open_head",
+    "recipe_of",
+    "signature_of",
+]
+
+SIGNATURE = "serving_default"
 
 
 class Runtime(NamedTuple):
@@ -29,6 +41,7 @@ class Runtime(NamedTuple):
         entry: of the table.
         preferred: recipe of the backbone that it takes where a bundle has it; None: the bundle's first.
         recipe: the one that it must take; None: it may choose.
+        depth: encoder blocks that the backbone shall run; None: the bundle's.
     """
 
     name: str
@@ -36,14 +49,16 @@ class Runtime(NamedTuple):
     entry: RuntimeEntry
     preferred: str | None = None
     recipe: str | None = None
+    depth: int | None = None
 
 
-def find_runtime(name: str = AUTO, recipe: str | None = None) -> Runtime:
+def find_runtime(name: str = AUTO, recipe: str | None = None, depth: int | None = None) -> Runtime:
     """Return the runtime called `name`; `auto` and `numpy` (head only) take the first interpreter that imports.
 
     Args:
         name: in the table, or `auto`.
         recipe: of the backbone that it shall take; None: the one that suits it.
+        depth: encoder blocks that the backbone shall run, of those that the bundle has; None: the bundle's.
 
     Raises:
         DeviceError: it is unknown, not installed or cannot be loaded.
@@ -65,7 +80,7 @@ def find_runtime(name: str = AUTO, recipe: str | None = None) -> Runtime:
             reasons.append(_reason(candidate, entry, error))
             continue
         shown = candidate if name == AUTO else name
-        return Runtime(shown, interpreter, RUNTIMES[shown], entry.recipe, recipe)
+        return Runtime(shown, interpreter, RUNTIMES[shown], entry.recipe, recipe, depth)
     raise DeviceError(
         f"no interpreter for runtime {name!r}: {'; '.join(reasons)}; {_install(wanted)}, or choose another --runtime"
     )
@@ -77,8 +92,8 @@ def open_backbone(bundle: Bundle, runtime: Runtime, threads: int = 1) -> Backbon
     Raises:
         DeviceError: it is not there, or its tensors are not those that the manifest names.
     """
-    file = bundle.backbones[recipe_of(bundle, runtime)]
-    backbone: Backbone = _engine(runtime).open_backbone(bundle, runtime, threads, file)
+    file, signature = bundle.backbones[recipe_of(bundle, runtime)], signature_of(bundle, runtime)
+    backbone: Backbone = _engine(runtime).open_backbone(bundle, runtime, threads, file, signature)
     return backbone
 
 
@@ -113,6 +128,21 @@ def checked_recipe(bundle: Bundle, recipe: str) -> str:
         has = " and ".join(bundle.backbones)
         raise DeviceError(f"{bundle.path} has no backbone by recipe {recipe!r}, it has {has}: use one of these")
     return recipe
+
+
+def signature_of(bundle: Bundle, runtime: Runtime) -> str:
+    """Return the backbone's signature that runs as many blocks as are asked for; DeviceError for a number not there."""
+    return SIGNATURE if runtime.depth is None else checked_depth(bundle, runtime.depth)
+
+
+def checked_depth(bundle: Bundle, depth: int) -> str:
+    """Return the signature that runs `depth` encoder blocks, a number that the bundle has; DeviceError for another."""
+    depths = bundle.depths or {int(bundle.manifest.get("depth", 0)): SIGNATURE}
+    if depth not in depths:
+        known = " and ".join(str(number) for number in sorted(depths, reverse=True) if number)
+        has = f"it has {known}: use one of these" if known else "it runs all of its blocks: convert with --depth"
+        raise DeviceError(f"{bundle.path} has no backbone of {depth} encoder blocks, {has}")
+    return depths[depth]
 
 
 def _engine(runtime: Runtime) -> Any:

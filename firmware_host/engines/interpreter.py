@@ -75,16 +75,23 @@ class InterpreterHead:
         self._set_state(**{name: np.array(state[name], np.float32).reshape(self._taken[name]) for name in self._shapes})
 
 
-def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str) -> Backbone:
-    """Open a backbone's `file`; raises DeviceError when its tensors are not those the manifest names."""
+def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str, signature: str) -> Backbone:
+    """Open a `signature` of a backbone's `file`; DeviceError when its tensors are not those the manifest names."""
     shapes, dtypes = bundle.manifest["shapes"], bundle.manifest["dtypes"]
     interpreter = _open(bundle, file, runtime, threads)
     tensors = {key: (tuple(shapes[key]), str(dtypes[key])) for key in ("image", "feature", "prompt")}
     inputs, outputs = {"image": tensors.pop("image")}, tensors
     if not hasattr(interpreter, "get_signature_runner"):
+        only_first(runtime, signature)
         return Backbone(PlainRunner(interpreter, inputs, outputs))
-    _check_signature(bundle, file, interpreter, "serving_default", inputs, outputs)
-    return Backbone(interpreter.get_signature_runner("serving_default"))
+    _check_signature(bundle, file, interpreter, signature, inputs, outputs)
+    return Backbone(interpreter.get_signature_runner(signature))
+
+
+def only_first(runtime: Runtime, signature: str) -> None:
+    """Refuse another graph of a file than its first, for a runtime without signatures."""
+    if signature != "serving_default":
+        raise DeviceError(f"{runtime.name} runs the first graph of a file alone: leave out --depth {runtime.depth}")
 
 
 def open_head(bundle: Bundle, runtime: Runtime, threads: int) -> InterpreterHead:

@@ -14,6 +14,7 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.backbone import Backbone
+from firmware_host.engines.interpreter import only_first
 from firmware_host.engines.protocol import Array, HeadState, TrainResult
 
 if TYPE_CHECKING:
@@ -189,8 +190,9 @@ class TflmHead:
         ]
 
 
-def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str) -> Backbone:
+def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str, signature: str) -> Backbone:
     """Open a backbone's `file` on one thread; raises DeviceError when its outputs are not those of the contract."""
+    only_first(runtime, signature)
     return Backbone(BackboneRunner(bundle, runtime.interpreter, file))
 
 

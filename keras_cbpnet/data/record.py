@@ -18,7 +18,7 @@ from keras_cbpnet.data.dataset import Dataset
 from keras_cbpnet.data.sources import PATH_SOURCES, open_dataset
 from keras_cbpnet.errors import UserError
 
-__all__ = ["RECORD", "WHITENING", "check_data", "open_data_of_run", "record_of"]
+__all__ = ["RECORD", "WHITENING", "check_data", "data_of_run", "open_data_of_run", "record_of"]
 
 RECORD = "data.json"  # in the run folder
 WHITENING = "whitening"  # the key of the record of the data that whiten the features
@@ -92,19 +92,37 @@ def open_data_of_run(
     Raises:
         UserError: as `open_dataset` and `check_data`.
     """
-    record = _read(run)
-    if record is None:
+    place = data_of_run(run, spec)
+    if _read(run) is None:
         say(f"warning: {run} is of an older version and does not say which images it was trained on; are {spec} those?")
-        return open_dataset(spec, image_size, seed)
+    data = open_dataset(place, image_size, seed)
+    check_data(run, place, data)
+    return data
+
+
+def data_of_run(run: Path, spec: str, whitening: bool = False) -> str:
+    """Return where the data `spec` of the run in the folder `run` are now.
+
+    Args:
+        run: its folder.
+        spec: of its configuration, where a path may be relative.
+        whitening: whether they are those that whiten its features.
+
+    Raises:
+        UserError: they are not there, or the record is damaged.
+    """
+    record = _read(run)
+    if record is not None and whitening:
+        record = record.get(WHITENING)
+    if record is None:
+        return spec
     recorded = str(record["source"])
     places = [place for place in (recorded, spec) if _is_there(place)]
     if not places and not os.path.isabs(recorded.partition(":")[2]):  # it was not a path when it was recorded
         places = [recorded]
     if not places:
         raise UserError(f"the data that {run} was trained on, {recorded}, are not there; put them back")
-    data = open_dataset(places[0], image_size, seed)
-    check_data(run, places[0], data)
-    return data
+    return places[0]
 
 
 def _read(run: Path) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import card
+from keras_cbpnet.export.depths import depth_rows
+from keras_cbpnet.export.early import signature_of
 from keras_cbpnet.export.golden import golden_vectors
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.bank import DIRECTIONS, small_bank
@@ -29,9 +31,11 @@ from keras_cbpnet.export.replacing import recover, replacing
 from keras_cbpnet.export.runtimes import BackboneOutput, run_backbone
 from keras_cbpnet.export.source import Source, load_source
 from keras_cbpnet.export.steps import Measured, Progress, convert, measure, verify_files
+from keras_cbpnet.export.tflite_file.feature import SIGNATURE
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.mixed_head import MixedHead, bank_sizes
 from keras_cbpnet.methods.method import block_head
+from keras_cbpnet.models.sizes import backbone_of
 from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
 from keras_cbpnet.tables import METHODS, RULES
@@ -47,6 +51,7 @@ def export_bundle(
     overwrite: bool = False,
     progress: Progress = lambda line: None,
     analyse: bool = False,
+    others: Iterable[Source] = (),
 ) -> dict[str, Any]:
     """Convert a finished run, verify the result and write the bundle, whole or not at all.
 
@@ -58,6 +63,7 @@ def export_bundle(
         overwrite: whether an existing bundle may be replaced; until the new one is whole, the old one stays.
         progress: called with a line at every step.
         analyse: whether the report also tells what quantization costs where, and what training for it saved.
+        others: the same run at other depths, for the report's table of them.
 
     Returns:
         The contents of report.json.
@@ -65,10 +71,7 @@ def export_bundle(
     Raises:
         UserError: the run is unfinished, the folder exists, or a verification failed; nothing is written.
     """
-    recover(output)
-    _check_output(run, output, overwrite)
-    if reason := refusal(config, order.target):
-        raise UserError(f"{run} cannot become a bundle: {reason}")
+    check_bundle(run, config, output, order, overwrite)
     runtimes = _runtimes()
     if order.rounds_activations and not config.qat:
         progress("this run was trained without --qat: ranges come from calibration alone")
@@ -77,11 +80,32 @@ def export_bundle(
     converted = convert(source, order, progress)
     verified = verify_files(source, converted, runtimes, progress)
     measured = measure(source, converted, verified, analyse, runtimes, progress)
+    if rows := depth_rows(source, converted, measured.report, others, runtimes, progress):
+        measured.report["depths"] = rows
     with replacing(output) as folder:
         _write(folder, source, converted, measured, runtimes, progress)
         if order.package is not None:
             write_package(folder, order.package, output.absolute().name)
     return measured.report
+
+
+def check_bundle(run: Path, config: TrainConfig, output: Path, order: Order, overwrite: bool) -> None:
+    """Refuse what is no finished run of a kind that can be converted, and a folder that cannot be written.
+
+    Args:
+        run: the run folder.
+        config: its configuration.
+        output: the bundle folder to write.
+        order: what kind of bundle is wanted.
+        overwrite: whether an existing bundle may be replaced.
+
+    Raises:
+        UserError: one line about the first of these.
+    """
+    recover(output)
+    _check_output(run, output, overwrite)
+    if reason := refusal(config, order.target):
+        raise UserError(f"{run} cannot become a bundle: {reason}")
 
 
 def _check_output(run: Path, output: Path, overwrite: bool) -> None:
@@ -135,11 +159,17 @@ def _write(
     sample = np.random.default_rng(0).permutation(len(converted.images))[:GOLDEN]
     images = converted.images[sample]
     forms: dict[str, tuple[dict[str, BackboneOutput], NDArray[np.float32]]] = {}
+    beside: dict[str, tuple[dict[str, BackboneOutput], NDArray[np.float32]]] = {}
     for form in converted.forms:
         outputs = {name: run_backbone(form.content, images, name) for name in runtimes}
         forms[f"{form.recipe}." if forms else ""] = outputs, form.expected[sample]
-        (folder / form.file).write_bytes(form.content)
-    golden = golden_vectors(images, forms, learner)
+        (folder / form.file).write_bytes(form.written)
+        for early in form.early:
+            name = signature_of(early.depth)
+            outputs = {runtime: run_backbone(form.written, images, runtime, name) for runtime in runtimes}
+            key = f"{name}." if form is converted.forms[0] else f"{name}.{form.recipe}."
+            beside[key] = outputs, early.expected[sample]
+    golden = golden_vectors(images, {**forms, **beside}, learner)
     (folder / "head.tflite").write_bytes(converted.head)
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in source.names), encoding="utf-8")
     if measured.edge_tpu is not None:
@@ -167,14 +197,18 @@ def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, A
     """Return the manifest; `feature` is the type of the backbone's feature."""
     backbone, recipe = source.model.backbone.config, converted.order.recipe
     beside = {form.recipe: form.file for form in converted.forms[1:]}
+    depths = {str(depth): signature_of(depth) for depth in converted.order.early}
+    depths[str(backbone.depth)] = SIGNATURE
     return {
         "schema_version": SCHEMA_VERSION,
         "name": source.config.preset,
+        **({"depth": backbone.depth} if backbone.depth < backbone_of(source.config, 0).depth else {}),
         "license": card.license_of(source.config),
         "source": card.source_entry(source.config, sum(len(task.train_rows) for task in source.tasks)),
         "recipe": recipe,
         "quantization": RECIPES[recipe].describe(),
         **({"backbones": beside} if beside else {}),
+        **({"depths": depths} if converted.order.early else {}),
         "classes": source.names,
         "shapes": {
             "image": [1, backbone.image_size, backbone.image_size, 3],

@@ -153,7 +153,7 @@ def _sizes(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _boards(manifest: Mapping[str, Any]) -> Iterator[str]:
     row = measured().get(str(manifest.get("name", "")))
-    if row is None or manifest["recipe"] != INTEGER:
+    if row is None or manifest["recipe"] != INTEGER or "depth" in manifest:
         yield "Nothing is known of how it does on boards: `cbpnet bench BUNDLE` measures it on yours."
         return
     rows = []

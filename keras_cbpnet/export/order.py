@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from firmware_host.shared.runtimes import RUNTIMES
 from keras_cbpnet.export.backbone import computed_by
+from keras_cbpnet.export.early import Early, signature_of
 from keras_cbpnet.export.micro.bank import predictor
 from keras_cbpnet.export.recipes import RECIPES
+from keras_cbpnet.export.tflite_file.several import with_signatures
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.layers.mixed_head import MixedHead
@@ -30,6 +32,7 @@ class Order(NamedTuple):
         target: `linux`, or `micro`, which adds what a microcontroller needs.
         slots: class slots of the head, for a device that ran out of them; 0: the run's.
         optimizer: of the learning on the device, `adam` or `sgd`.
+        early: numbers of encoder blocks, fewer than the run's, that can be chosen on the device as well.
         package: also written, for target `micro`: a name in `keras_cbpnet.export.micro.packages.PACKAGES`; None: none.
     """
 
@@ -38,6 +41,7 @@ class Order(NamedTuple):
     slots: int = 0
     optimizer: str = "adam"
     package: str | None = None
+    early: tuple[int, ...] = ()
 
     def predicts(self, model: PromptedClassifier, learner: CBPHead) -> Any:
         """Return what predicts as a device does: the model's head, or with its block `learner` the smaller bank."""
@@ -68,14 +72,22 @@ class Form(NamedTuple):
     Args:
         file: its name.
         recipe: that it was made by.
-        content: of the file.
+        content: of the file, with all blocks alone.
         expected: the model's features of the held-out images, [N, d], as the recipe takes it.
+        early: the same with the first blocks alone.
     """
 
     file: str
     recipe: str
     content: bytes
     expected: NDArray[np.float32]
+    early: tuple[Early, ...] = ()
+
+    @property
+    def written(self) -> bytes:
+        """The file with a signature for each number of blocks."""
+        others = {signature_of(early.depth): early.content for early in self.early}
+        return with_signatures(self.content, others) if others else self.content
 
 
 class Converted(NamedTuple):

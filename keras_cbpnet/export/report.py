@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_cbpnet.export.accelerators import describe
+from keras_cbpnet.export.depths import depth_lines
 from keras_cbpnet.export.recipes import INTEGER, RECIPES
 
 NOISIEST = 5
@@ -28,6 +29,7 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
         times = ", ".join(f"{milliseconds:.2f} ms under {name}" for name, milliseconds in row["milliseconds"].items())
         yield f"{file} ({row['recipe']}): {times}"
     yield from selection_lines(report["prompt_selection"])
+    yield from depth_lines(report.get("depths", {}))
     accuracy = report["accuracy"]
     runtime = next(name for name in accuracy if name != "float32")
     recipe = report["recipe"]

@@ -22,9 +22,9 @@ from keras_cbpnet.errors import UserError
 _WORKER = """
 import importlib, sys
 import numpy as np
-module, model, images, output = sys.argv[1:]
+module, model, images, output, signature = sys.argv[1:]
 interpreter = importlib.import_module(module).Interpreter(model_path=model)
-run = interpreter.get_signature_runner("serving_default")
+run = interpreter.get_signature_runner(signature)
 results = [run(image=image[None]) for image in np.load(images)]
 scale, zero_point = run.get_output_details()["feature"]["quantization"]
 arrays = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
@@ -95,8 +95,10 @@ class BackboneOutput:
         self.feature = (values - zero_point) * np.float32(scale) if raw.dtype.kind in "iu" else values
 
 
-def run_backbone(model: bytes, images: NDArray[np.uint8], runtime: str) -> BackboneOutput:
-    """Return what `model` gives for uint8 `images` [N, H, W, 3] under `runtime`.
+def run_backbone(
+    model: bytes, images: NDArray[np.uint8], runtime: str, signature: str = "serving_default"
+) -> BackboneOutput:
+    """Return what `signature` of `model` gives for uint8 `images` [N, H, W, 3] under `runtime`.
 
     Raises:
         UserError: the runtime could not run the file; the message ends with what it said.
@@ -106,7 +108,7 @@ def run_backbone(model: bytes, images: NDArray[np.uint8], runtime: str) -> Backb
         (folder / "model.tflite").write_bytes(model)
         np.save(folder / "images.npy", images)
         paths = [str(folder / file) for file in ("model.tflite", "images.npy", "outputs.npz")]
-        _run(_WORKER, runtime, *paths)
+        _run(_WORKER, runtime, *paths, signature)
         with np.load(folder / "outputs.npz") as file:
             return BackboneOutput(file["feature"], file["prompt"], float(file["scale"]), int(file["zero_point"]))
 

@@ -15,6 +15,7 @@ from keras_cbpnet.export import prompt_selection, samples, verify
 from keras_cbpnet.export.accelerators import compile_edge_tpu, edge_tpu_compiler, target_rows
 from keras_cbpnet.export.analysis import signal_to_noise, worst_places
 from keras_cbpnet.export.backbone import convert_backbone
+from keras_cbpnet.export.early import Early, convert_early, early_model, verify_early
 from keras_cbpnet.export.head import convert_head, shipped
 from keras_cbpnet.export.micro import target as micro
 from keras_cbpnet.export.micro.backbone import lean_backbone
@@ -42,6 +43,7 @@ class Verified(NamedTuple):
         accuracy: of the model in float32 on the held-out images.
         accuracies: of each form of the backbone by file and runtime.
         cosines: of each by file, the least mean cosine of its features to the model's.
+        early: of the first blocks alone, as `verify_early`.
     """
 
     operators: dict[str, list[dict[str, Any]]]
@@ -49,6 +51,7 @@ class Verified(NamedTuple):
     accuracy: float
     accuracies: dict[str, dict[str, float]]
     cosines: dict[str, float]
+    early: dict[str, Any]
 
 
 class Measured(NamedTuple):
@@ -88,9 +91,32 @@ def convert(source: Source, order: Order, progress: Progress) -> Converted:
             progress(f"converting the backbone ({recipe})")
             content = feature_as_in(convert_backbone(model, recipe, train), backbone)
             forms.append(Form(f"backbone_{recipe}.tflite", recipe, content, _features(model, images)))
+    forms = _with_early(forms, source, order, train, images, progress)
     progress("converting the head")
     head = convert_head(learner)
     return Converted(order, tuple(forms), head, learner, cost, train, images, labels, plain)
+
+
+def _with_early(
+    forms: list[Form],
+    source: Source,
+    order: Order,
+    train: NDArray[np.uint8],
+    images: NDArray[np.uint8],
+    progress: Progress,
+) -> list[Form]:
+    """Return `forms` with those of the first blocks alone that `order` names."""
+    for depth in order.early:
+        progress(f"converting the first {depth} encoder blocks")
+        model = early_model(source.model, depth, source.tasks, source.config.seed)
+        with float32(model):
+            plain = _features(model, images)
+        for i, form in enumerate(forms):
+            with order._replace(recipes=(form.recipe,)).rounding(model):
+                content = convert_early(model, form.recipe, train, forms[0].content)
+                early = Early(depth, content, _features(model, images), plain)
+            forms[i] = form._replace(early=(*form.early, early))
+    return forms
 
 
 def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], progress: Progress) -> Verified:
@@ -106,7 +132,7 @@ def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], 
         UserError: what is wrong.
     """
     progress("verifying")
-    files = {form.file: form.content for form in converted.forms} | {"head.tflite": converted.head}
+    files = {form.file: form.written for form in converted.forms} | {"head.tflite": converted.head}
     operators = {name: op_table(content) for name, content in files.items()}
     recipes = {form.file: form.recipe for form in converted.forms}
     verify.check_ops(operators, recipes)
@@ -130,7 +156,8 @@ def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], 
             raise UserError(f"{form.file}: {error}{places}{remedy}") from error
         accuracies[form.file] = {name: float(each.mean()) for name, each in hits.items()}
         cosines[form.file] = min(checked)
-    return Verified(operators, head_error, float(plain.mean()), accuracies, cosines)
+    early = verify_early(converted.forms, head, converted.labels, converted.images, runtimes)
+    return Verified(operators, head_error, float(plain.mean()), accuracies, cosines, early)
 
 
 def measure(
@@ -147,7 +174,7 @@ def measure(
         progress: called with a line at every step.
     """
     order, backbone = converted.order, converted.backbone
-    sizes = {form.file: len(form.content) for form in converted.forms} | {"head.tflite": len(converted.head)}
+    sizes = {form.file: len(form.written) for form in converted.forms} | {"head.tflite": len(converted.head)}
     taken = {name: verified.accuracies[converted.taken(name).file][name] for name in runtimes}
     report: dict[str, Any] = {
         "recipe": order.recipe,
@@ -167,6 +194,7 @@ def measure(
         },
         "head_max_error_200_steps": verified.head_error,
         "targets": target_rows(backbone, order.recipe),
+        **({"early": verified.early} if verified.early else {}),
     }
     compiled = None
     if RECIPES[order.recipe].integer and (compiler := edge_tpu_compiler()):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import HeadConfig, PromptConfig, TrainConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.presets import get_preset
+from keras_cbpnet.models.sizes import backbone_of
 from keras_cbpnet.tables import METHODS, SELECTIONS
 
 if TYPE_CHECKING:  # methods are named and checked without Keras
@@ -143,7 +143,7 @@ def check_selection(config: TrainConfig) -> None:
     Raises:
         UserError: one line about the first thing that is wrong.
     """
-    depth = get_preset(config.preset).backbone.depth
+    depth = backbone_of(config).depth
     if not 0 <= config.query_depth <= depth:
         raise UserError(
             f"--query-depth must be from 0 to {depth}, the blocks of {config.preset}; got {config.query_depth}"
@@ -152,7 +152,24 @@ def check_selection(config: TrainConfig) -> None:
         raise UserError(f"--query-depth {config.query_depth} is for --prompt-selection key; fixed has no query")
 
 
+def prompted_blocks(depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which of a backbone's `depth` blocks have the general and which an expert prompt.
+
+    DualPrompt's five; of fewer blocks the same shares.
+    """
+    every = PromptConfig()
+    known = len(every.g_blocks) + len(every.e_blocks)
+    if depth >= known:
+        return every.g_blocks, every.e_blocks
+    general = round(depth * len(every.g_blocks) / known)
+    return tuple(range(general)), tuple(range(general, depth))
+
+
 def dual_prompts(config: TrainConfig, width: int) -> interfaces.Prompts:
     """Return DualPrompt's prompts as a run selects them, on features of `width` numbers."""
-    sizes = PromptConfig(expert_length=config.expert_length, pool=config.tasks, query_depth=config.query_depth)
+    general, expert = prompted_blocks(backbone_of(config).depth)
+    blocks: dict[str, Any] = {"g_blocks": general, "e_blocks": expert}
+    sizes = PromptConfig(
+        expert_length=config.expert_length, pool=config.tasks, query_depth=config.query_depth, **blocks
+    )
     return SELECTIONS[config.prompt_selection](sizes, width, name="prompts")

@@ -21,7 +21,8 @@ from keras_cbpnet.layers.fake_quant import FakeQuantize, optional
 from keras_cbpnet.layers.layer_norm import LayerNorm
 from keras_cbpnet.layers.patch_embedding import PatchEmbedding
 from keras_cbpnet.layers.projection import Projection
-from keras_cbpnet.models.weights import load_preset_weights
+from keras_cbpnet.models.sizes import Transform, sizes, stored_whitening
+from keras_cbpnet.models.weights import copy_weights, load_preset_weights
 from keras_cbpnet.presets import check_weights, get_preset
 
 # Dimensions: B images, H x W pixels, N tokens, D width.
@@ -205,7 +206,7 @@ class Backbone(keras.Model):
 
     @classmethod
     def from_preset(
-        cls, name: str, weights: str | os.PathLike[str] | None = None, image_size: int | None = None
+        cls, name: str, weights: str | os.PathLike[str] | None = None, image_size: int | None = None, depth: int = 0
     ) -> Backbone:
         """Return the backbone of a preset with its weights.
 
@@ -215,14 +216,16 @@ class Backbone(keras.Model):
                 of several such files, or `hf:OWNER/NAME[@REVISION][/FILE]` on the Hugging Face hub; None for the
                 preset's, which are shipped with it or fetched from the hub, once.
             image_size: of the input, pixels, instead of the preset's; position embeddings are interpolated.
+            depth: encoder blocks to use, the first ones; 0: all. Features after fewer are whitened by the transform
+                that the weights have for them, or by none.
 
         Raises:
-            UserError: no such preset, none of its weights, a file that cannot be fetched or does not fit, or an image
-                size that is not a multiple of the patches' step.
+            UserError: no such preset, none of its weights, a file that cannot be fetched or does not fit, an image size
+                that is not a multiple of the patches' step, or a depth that the backbone does not have.
         """
         preset = get_preset(name)
         check_weights(preset, weights)
-        config = preset.backbone
+        shallow, config = sizes(preset, weights, depth), sizes(preset, weights)
         if image_size is not None:
             step = config.patch_size * math.prod(stride for _, stride in config.stem)
             if image_size < step or image_size % step:
@@ -231,7 +234,29 @@ class Backbone(keras.Model):
         backbone = cls(config, name=name)
         backbone.build()
         load_preset_weights(backbone, preset, weights)
-        return backbone
+        if shallow.depth == config.depth:
+            return backbone
+        return truncated(backbone, depth, stored_whitening(preset, weights, depth))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "config": self.config.to_dict(), "quantized": self.quantized}
+
+
+def truncated(backbone: Backbone, depth: int, whitening: Transform | None = None) -> Backbone:
+    """Return the first `depth` blocks of `backbone`, with its weights, as a backbone of their own.
+
+    Args:
+        backbone: built.
+        depth: from 1 on.
+        whitening: kernel [D, D] and bias [D] of its features; None: they are as the last norm gives them, without the
+            scale and offset, or the whitening, that belong to the features after all blocks.
+    """
+    shallow = Backbone(dataclasses.replace(backbone.config, depth=depth), backbone.quantized, name=backbone.name)
+    shallow.build()
+    copy_weights(backbone, shallow)
+    if shallow.config.whitening:
+        shallow.set_whitening(*(whitening or ()))
+    else:
+        shallow.norm.scale.assign(np.ones(shallow.config.width, np.float32))
+        shallow.norm.offset.assign(np.zeros(shallow.config.width, np.float32))
+    return shallow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import keras
 import numpy as np
 
 from firmware_host.shared.files import write_atomically
+from keras_cbpnet.config import BackboneConfig
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.layers.fake_quant import FakeQuantize
 from keras_cbpnet.models.importers import import_arrays
+from keras_cbpnet.models.sizes import sizes_array, transform_arrays
 from keras_cbpnet.presets import Preset, find_weights
 
 
@@ -41,20 +44,33 @@ def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None
         variable.assign(values[name])
 
 
-def save_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
+def save_weights(
+    backbone: keras.Model,
+    path: str | os.PathLike[str],
+    early: Mapping[int, tuple[Any, Any]] | None = None,
+    preset: BackboneConfig | None = None,
+) -> None:
     """Write the weights to `path` (.npz, float16), whole or not at all.
+
+    Args:
+        backbone: built.
+        path: of the file.
+        early: kernel [D, D] and bias [D] that whiten the features after fewer blocks than all, by their number.
+        preset: sizes that a reader knows; None: those of the backbone.
 
     Raises:
         UserError: a weight is NaN, or too large for float16; nothing is written.
     """
     path = Path(path)
     with np.errstate(over="ignore"):  # what is too large becomes infinite, which is looked for next
-        arrays = {name: np.asarray(v).astype(np.float16) for name, v in named_variables(backbone).items()}
+        values = {**named_variables(backbone), **transform_arrays(early or {})}
+        arrays: dict[str, Any] = {name: np.asarray(value).astype(np.float16) for name, value in values.items()}
     if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
         raise UserError(
             f"{path} is not written: {bad[0]} has numbers that are not finite (NaN, or too large for float16); train "
             "with a lower --learning-rate"
         )
+    arrays.update(sizes_array(preset or backbone.config, backbone.config))
     write_atomically(path, lambda file: np.savez(file, **arrays), path.with_name(path.name + ".part"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,30 @@ CLIP = 5.0  # standard deviations at which a teacher's output is cut
 
 def encoded(backbone: Backbone, images: Any, training: bool = False) -> Any:
     """Return every token but registers after the last norm, [B, 1 + patches, d], of raw RGB images [B, H, W, 3]."""
-    x = backbone.embed(images, training=training)
-    for block in backbone.blocks:
-        x = block(x, training=training)
-    if registers := backbone.config.registers:
-        x = ops.concatenate([x[:, :1], x[:, 1 + registers :]], axis=1)
-    return backbone.norm(x, training=training)
+    return tokens_after(backbone, images, training)[-1]
+
+
+def tokens_after(
+    backbone: Backbone, images: Any, training: bool = False, early: bool = False, keep: Sequence[Any] | None = None
+) -> list[Any]:
+    """Return the tokens but registers as the last norm gives them, [B, 1 + patches, d]: after all blocks, the last.
+
+    Args:
+        backbone: built.
+        images: raw RGB [B, H, W, 3].
+        training: whether fake quantizers follow the ranges they see.
+        early: whether those after each block but the last are wanted too, in order before it.
+        keep: factor of what each block adds to the tokens; None: 1.
+    """
+    x, found = backbone.embed(images, training=training), []
+    for number, block in enumerate(backbone.blocks, 1):
+        added = block(x, training=training)
+        x = added if keep is None else x + keep[number - 1] * (added - x)
+        if early or number == len(backbone.blocks):
+            registers = backbone.config.registers
+            shown = ops.concatenate([x[:, :1], x[:, 1 + registers :]], axis=1) if registers else x
+            found.append(backbone.norm(shown, training=training))
+    return found
 
 
 class Pupil(keras.Model):
@@ -39,6 +57,11 @@ class Pupil(keras.Model):
         sizes: of the outputs, some of `label` (K), `feature` (D) and `patches` (D).
         weights: of their losses.
         label_smoothing: of the cross-entropy.
+        exits: weight of the same losses after each block but the last, through the same norm and outputs, against that
+            of the last: (1 - exits) last + exits mean(others) (Lee and Watanabe, arXiv 2102.03216).
+        layer_drop: probability with which a step leaves out a block (Huang et al., arXiv 1603.09382); what the others
+            add is divided by 1 - layer_drop.
+        seed: of which blocks are left out.
     """
 
     def __init__(
@@ -47,12 +70,18 @@ class Pupil(keras.Model):
         sizes: Mapping[str, int],
         weights: Mapping[str, float],
         label_smoothing: float = 0.1,
+        exits: float = 0.0,
+        layer_drop: float = 0.0,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.backbone = backbone
         self.loss_weights = dict(weights)
         self.label_smoothing = label_smoothing
+        self.exits, self.layer_drop = exits, layer_drop
+        if layer_drop:
+            self.draws = keras.random.SeedGenerator(seed)
         self.outputs_by_name = {name: keras.layers.Dense(size, name=name) for name, size in sizes.items()}
 
     def build(self, input_shape: Any = None) -> None:
@@ -83,22 +112,43 @@ class Pupil(keras.Model):
             layer.set_weights([kernel, level - middle @ kernel])
 
     def call(self, images: Any, training: bool = False) -> dict[str, Any]:
-        """Return what there is of `label` [B, K], `feature` [B, D], `patches` [B, G * G, D], of raw RGB images."""
-        x = encoded(self.backbone, images, training)
-        return {name: layer(x[:, 1:] if name == "patches" else x[:, 0]) for name, layer in self.outputs_by_name.items()}
+        """Return what there is of `label` [B, K], `feature` [B, D], `patches` [B, G * G, D], of raw RGB images.
+
+        In training with exits, those after each earlier block come too, their names followed by the number of blocks.
+        """
+        keep, depth = None, len(self.backbone.blocks)
+        if training and self.layer_drop:
+            drawn = keras.random.uniform((depth,), seed=self.draws)
+            keep = ops.cast(drawn >= self.layer_drop, "float32") / (1 - self.layer_drop)  # (depth,)
+        every = tokens_after(self.backbone, images, training, training and bool(self.exits), keep)
+        found = {}
+        for number, x in zip(range(depth - len(every) + 1, depth + 1), every, strict=True):
+            for name, layer in self.outputs_by_name.items():
+                key = name if number == depth else f"{name}{number}"
+                found[key] = layer(x[:, 1:] if name == "patches" else x[:, 0])
+        return found
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Return the weighted sum of cross-entropy and of the mean squared errors to the teacher's outputs."""
+        last = self._loss(y, y_pred, "")
+        early = [str(n) for n in range(1, len(self.backbone.blocks)) if f"{next(iter(self.loss_weights))}{n}" in y_pred]
+        if not early:
+            return last
+        return (1 - self.exits) * last + self.exits / len(early) * sum(self._loss(y, y_pred, end) for end in early)
+
+    def _loss(self, y: Any, y_pred: Any, end: str) -> Any:
+        """Return the loss of the outputs whose names end in `end`."""
         total = 0.0
         for name, weight in self.loss_weights.items():
+            found = y_pred[name + end]
             if name == "label":
                 classes = y[name].shape[-1]
                 target = y[name] * (1 - self.label_smoothing) + self.label_smoothing / classes
-                loss = ops.mean(keras.losses.categorical_crossentropy(target, y_pred[name], from_logits=True))
+                loss = ops.mean(keras.losses.categorical_crossentropy(target, found, from_logits=True))
             else:
-                loss = ops.mean(ops.square(y_pred[name] - ops.clip(y[name], -CLIP, CLIP)))
+                loss = ops.mean(ops.square(found - ops.clip(y[name], -CLIP, CLIP)))
             total = total + weight * loss
         return total
 
@@ -170,3 +220,34 @@ def whiten(backbone: Backbone, images: NDArray[np.uint8], labels: NDArray[np.int
     parts = [ops.convert_to_numpy(backbone.features(images[i : i + 250])) for i in range(0, len(images), 250)]
     mean, matrix = whitening(np.concatenate(parts), labels, shrinkage)
     backbone.set_whitening(matrix, -mean @ matrix)
+
+
+def early_whitening(
+    backbone: Backbone,
+    depths: Sequence[int],
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    shrinkage: float,
+) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return kernel [D, D] and bias [D] that whiten the features after each of `depths` blocks; arguments as `whiten`.
+
+    Such a feature is the class token after so many blocks as the last norm gives it.
+    """
+    if not depths:
+        return {}
+    parts = [_early_features(backbone, depths, images[i : i + 250]) for i in range(0, len(images), 250)]
+    found = {}
+    for depth, features in zip(depths, np.concatenate(parts, axis=1), strict=True):
+        mean, matrix = whitening(features, labels, shrinkage)
+        found[depth] = (matrix, -mean @ matrix)
+    return found
+
+
+def _early_features(backbone: Backbone, depths: Sequence[int], images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the features after each of `depths` blocks, in order, [len(depths), N, D], from one pass."""
+    x, found = backbone.embed(images), []
+    for number, block in enumerate(backbone.blocks[: max(depths)], 1):
+        x = block(x)
+        if number in depths:
+            found.append(ops.convert_to_numpy(backbone.norm(x[:, 0])))
+    return np.stack(found)

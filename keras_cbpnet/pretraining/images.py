@@ -14,6 +14,7 @@ from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.data.record import check_data, record_of
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.pretraining.views import views
+from keras_cbpnet.training.whitening import drawn
 
 # Dimensions: N training images, M held-out ones, S x S pixels for the student, H x H for the teacher, K classes.
 
@@ -52,6 +53,8 @@ def prepared(args: argparse.Namespace, size: int, work: Path) -> Images:
     check_data(work, args.data, data)
     record = record_of(args.data, data)
     classes = len(data.class_names)
+    if not args.epochs + args.qat_epochs:  # nothing is trained
+        data = data.with_training_rows(drawn(data.y_train, max(args.batch, classes)))
     if not args.mosaics and not args.views:
         data = data.resized()
         shares = np.eye(classes, dtype=np.float32)[data.y_train]

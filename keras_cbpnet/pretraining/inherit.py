@@ -14,6 +14,8 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.importers.positions import POSITION, interpolate
 from keras_cbpnet.models.weights import named_variables
+from keras_cbpnet.sparsity.masks import kept
+from keras_cbpnet.sparsity.shrink import narrow
 
 # Dimensions: F hidden units of an MLP, D width.
 SAME = ("stem", "patch_size", "width", "depth", "heads", "registers")  # sizes that student and teacher must share
@@ -57,15 +59,12 @@ def inherit(student: Backbone, teacher: Backbone, images: NDArray[np.uint8], bat
     values[POSITION] = interpolate(values[POSITION], wanted[POSITION].shape[1])
     pixels = resize_images(images, teacher.config.image_size)
     moments = [_moments(teacher, pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
-    for i, (mean, square) in enumerate(np.mean(moments, axis=0)):  # (F,), (F,)
-        expand, contract = f"block_{i}/expand", f"block_{i}/contract"
-        given = square * np.sum(np.square(values[f"{contract}/kernel"]), axis=1)
-        order = np.argsort(-given)
-        kept, gone = np.sort(order[: student.config.mlp_width]), order[student.config.mlp_width :]
-        values[f"{contract}/bias"] = values[f"{contract}/bias"] + mean[gone] @ values[f"{contract}/kernel"][gone]
-        values[f"{contract}/kernel"] = values[f"{contract}/kernel"][kept]
-        values[f"{expand}/kernel"] = values[f"{expand}/kernel"][:, kept]
-        values[f"{expand}/bias"] = values[f"{expand}/bias"][kept]
+    means, squares = np.mean(moments, axis=0).transpose(1, 0, 2)  # (depth, F) each
+    chosen = []
+    for i, square in enumerate(squares):
+        given = square * np.sum(np.square(values[f"block_{i}/contract/kernel"]), axis=1)
+        chosen.append(kept(given, student.config.mlp_width / len(given)))
+    narrow(values, chosen, means)
     for name, variable in wanted.items():
         variable.assign(values[name])
 
@@ -76,6 +75,7 @@ def _moments(teacher: Backbone, images: NDArray[np.uint8]) -> NDArray[np.float64
     for block in teacher.blocks:
         middle = block.attention(x)
         hidden = block.hidden(middle)
-        found.append([ops.convert_to_numpy(ops.mean(y, axis=(0, 1))) for y in (hidden, ops.square(hidden))])
+        given = hidden * block.contract.input_gain
+        found.append([ops.convert_to_numpy(ops.mean(y, axis=(0, 1))) for y in (given, ops.square(given))])
         x = middle + block.contract(hidden)
     return np.array(found, np.float64)

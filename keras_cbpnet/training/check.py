@@ -11,6 +11,7 @@ from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data.sources import find_source
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.keras_settings import use_keras
+from keras_cbpnet.models.sizes import backbone_of
 from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.presets import find_weights, get_preset
 from keras_cbpnet.tables import METHODS, SELECTIONS, STREAMS
@@ -53,6 +54,7 @@ def check(config: TrainConfig) -> None:
             raise UserError(f"--{name.replace('_', '-')} must be above 0, got {getattr(config, name)}")
     if not 0 <= config.decay_rate < 1:
         raise UserError(f"--decay-rate must be from 0 to below 1, got {config.decay_rate}")
+    backbone_of(config)
     find_source(config.dataset)
     if config.whiten not in ("none", "task"):
         find_source(config.whiten)

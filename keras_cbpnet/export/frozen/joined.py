@@ -39,6 +39,7 @@ def joined(backbone: bytes, head: bytes, scores: str, input_size: int = 0) -> by
         input_size: N, where images [1, N, N, 3] are taken and resized inside; 0: of the backbone's own size.
     """
     model = Model(backbone)
+    model.root.subgraphs = model.root.subgraphs[:1]  # of all blocks, where there are several
     graph, signature = model.root.subgraphs[0], model.signature(SIGNATURE)
     image = int(signature.inputs[0].tensorIndex)
     feature = next(int(each.tensorIndex) for each in signature.outputs if each.name == b"feature")

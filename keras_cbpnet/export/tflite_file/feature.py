@@ -15,10 +15,12 @@ SIGNATURE = "serving_default"
 
 
 def feature_as_in(content: bytes, other: bytes) -> bytes:
-    """Return the .tflite file `content`, of float features, with features of the type and scale that `other` has."""
+    """Return the .tflite file `content` with features of the type and scale that `other` has; float as they are."""
     model, like = Model(content), Model(other)
     graph = model.root.subgraphs[0]
     given, wanted = _feature(model), _feature(like)
+    if like.root.subgraphs[0].tensors[wanted.tensorIndex].type == schema.TensorType.FLOAT32:
+        return content
     stored = copy.copy(like.root.subgraphs[0].tensors[wanted.tensorIndex])
     stored.name, stored.buffer = FEATURE, 0
     graph.tensors.append(stored)

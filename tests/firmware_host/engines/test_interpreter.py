@@ -209,7 +209,7 @@ def test_a_file_that_is_no_model_is_refused(bundle):
 def test_auto_and_numpy_take_the_first_interpreter_that_imports():
     first = find_runtime("auto")
     assert first.name in interpreters()
-    assert find_runtime("numpy") == ("numpy", first.interpreter, NUMPY, RUNTIMES[first.name].recipe, None)
+    assert find_runtime("numpy") == ("numpy", first.interpreter, NUMPY, RUNTIMES[first.name].recipe, None, None)
     assert find_runtime("auto", "mixed").recipe == "mixed"
 
 

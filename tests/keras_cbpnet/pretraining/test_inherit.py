@@ -46,7 +46,7 @@ def test_a_narrow_student_keeps_the_units_that_give_most(images, randomised):
     np.testing.assert_array_equal(student.blocks[0].expand.kernel, np.asarray(teacher.blocks[0].expand.kernel)[:, 1::2])
     middle = teacher.blocks[0].attention(teacher.embed(images))
     hidden = np.asarray(teacher.blocks[0].hidden(middle))[..., ::2]
-    shift = hidden.mean(axis=(0, 1)) @ kernel[::2]
+    shift = hidden.mean(axis=(0, 1)) @ kernel[::2] * teacher.blocks[0].contract.input_gain
     np.testing.assert_allclose(
         student.blocks[0].contract.bias, np.asarray(teacher.blocks[0].contract.bias) + shift, atol=1e-6
     )
