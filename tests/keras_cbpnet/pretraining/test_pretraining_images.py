@@ -13,7 +13,9 @@ def test_a_teacher_sees_the_same_views_in_more_detail(tmp_path):
     part = {"x_train": rng.integers(0, 256, (12, 32, 32, 3), np.uint8), "y_train": np.arange(12) % 3}
     part |= {"x_test": part["x_train"][:4], "y_test": part["y_train"][:4]}
     np.savez(tmp_path / "noise.npz", **part, class_names=np.array(["a", "b", "c"]))
-    args = argparse.Namespace(data=f"npz:{tmp_path}/noise.npz", views=10, mosaics=0.5, seed=0, detail=24)
+    args = argparse.Namespace(
+        epochs=1, qat_epochs=0, data=f"npz:{tmp_path}/noise.npz", views=10, mosaics=0.5, seed=0, detail=24
+    )
     images = prepared(args, 8, tmp_path)
     assert images.seen.shape == (10, 24, 24, 3)
     assert images.seen_test.shape == (4, 24, 24, 3)
