@@ -84,7 +84,7 @@ class _Golden:
     signature, unless that is of all blocks.
     """
 
-    def __init__(self, bundle: Bundle, recipe: str, signature: str) -> None:
+    def __init__(self, bundle: Bundle, recipe: str, signature: str = SIGNATURE) -> None:
         self._path = bundle.file("golden.npz")
         self._arrays = bundle.arrays("golden.npz")
         of_signature = "" if signature == SIGNATURE else f"{signature}."
