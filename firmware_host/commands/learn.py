@@ -29,10 +29,9 @@ from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_d
 from firmware_host.images.sources import good_images, has_end
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
 from firmware_host.learning.camera_state import MOVED, UNCLEAR
-from firmware_host.learning.working_state import nearest
 from firmware_host.process_memory import peak_memory_mb
 from firmware_host.shared.arguments import command_line, data_argument, folder_argument, name_argument
-from firmware_host.shared.names import known_name
+from firmware_host.shared.names import known_name, nearest
 from firmware_host.shared.streams import is_terminal
 from firmware_host.terminal import ProgressLine, ask
 

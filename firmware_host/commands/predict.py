@@ -24,10 +24,12 @@ from firmware_host.commands.common import (
     judge_as_asked,
     open_device,
 )
+from firmware_host.device import Device
 from firmware_host.images.ahead import read_ahead
 from firmware_host.images.labelled import STANDARD_INPUT, read_data
-from firmware_host.images.sources import good_images, is_one_file, named_images
+from firmware_host.images.sources import NamedImage, good_images, is_one_file, named_images
 from firmware_host.images.watch import Watch
+from firmware_host.learning.sightings import Sightings
 from firmware_host.report import Judged, write_report
 from firmware_host.shared.arguments import data_argument, new_file_argument
 from firmware_host.terminal import ProgressLine
@@ -38,7 +40,8 @@ __all__ = ["COMMANDS"]
 def _predict(args: argparse.Namespace) -> Iterator[Output]:
     """Yield a line per image, as soon as it is known; a bad image among many gets an error line and stops no other.
 
-    With --agree, a line only where so many frames in a row agree on another answer than that of the line before.
+    With --agree, a line only where so many frames in a row agree on another answer than that of the line before. With
+    --remember, what was seen of unknown images is saved now and then, and at the end.
     """
     if args.source is None and (args.motion or args.agree is not None):
         raise DeviceError("--agree and --motion are for the frames of --source: give both")
@@ -48,6 +51,24 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
     judge_as_asked(device, args)
     if not device.classes:
         raise DeviceError(f"bundle {args.bundle} knows no class yet: teach it some with learn")
+    if not args.remember:
+        yield from _predictions(args, device, images, watch, None)
+        return
+    device.knowledge.reserve()
+    sightings = Sightings()
+    try:
+        yield from _predictions(args, device, images, watch, sightings)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("what was seen is saved") from None
+    finally:
+        if sightings.waiting:
+            device.save()
+        device.close()
+
+
+def _predictions(
+    args: argparse.Namespace, device: Device, images: Iterator[NamedImage], watch: Watch, sightings: Sightings | None
+) -> Iterator[Output]:
     jobs = 1 if STANDARD_INPUT in args.images else device.jobs  # paths come one by one, and so do predictions
     known = ((one, one.image) for one in images)
     for (name, image), take in read_ahead(known, device.bundle.image_size, args.max_memory, jobs):
@@ -61,6 +82,9 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
             yield Output({"image": name, "error": str(error)}, str(error), BAD_IMAGE, error=True, more=True)
             continue
         found = device.predict(pixels)
+        if sightings is not None and sightings.due(found):
+            device.save()
+            sightings.saved()
         watch.hear(found.label if found.known else None)
         if args.agree is not None and not watch.news:
             continue
@@ -107,6 +131,12 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         help="image file, folder (all files in it), or - for paths on standard input, one per line",
     )
     add_judging(parser)
+    parser.add_argument(
+        "--remember",
+        action="store_true",
+        help="keep groups of unknown images alike in the state: another run goes on counting, and until this one ends "
+        "no other process can change the state",
+    )
     add_source(parser, "IMAGE")
     add_watch(
         parser,

@@ -74,7 +74,9 @@ def _show(folder: StateFolder, bundle: Bundle) -> Output:
     record = state_record(folder, learned)
     counts = learned.statistics.count
     record["images_per_class"] = {name: int(counts[slot]) for slot, name in enumerate(learned.classes)}
+    record["groups"] = [] if learned.unknowns is None else learned.unknowns.records()
     rows = [f"  {name}: {count} images" for name, count in record["images_per_class"].items()]
+    rows += [f"  group {each['group']}, unknown: {each['images']} images alike" for each in record["groups"]]
     text = (
         f"{record['images']} images, {record['steps']} steps ({record['rolled_back']} rolled back), "
         f"{record['buffer']} images kept for replay, in {folder.path}; save {record['saves']}, "

@@ -61,6 +61,10 @@ class Knowledge:
         found = [int(np.argmax(self._working.judge(row)[0])) for row in feature]
         return float(np.mean(np.array(found) == slot))
 
+    def groups(self) -> list[dict[str, Any]]:
+        """Return group (its number), images and offered (worth a name) of every group of unknown images alike."""
+        return self._working.unknowns.records()
+
     @property
     def tells_unknown(self) -> bool:
         """Whether the device can tell images of no class it knows."""

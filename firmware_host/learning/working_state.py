@@ -5,7 +5,6 @@ Dimensions: n images, d features, C class slots.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,11 +17,11 @@ from firmware_host.learning.camera_state import CameraState, lesson_through
 from firmware_host.learning.following import Following
 from firmware_host.shared.bank import Mixture, bank_axes
 from firmware_host.shared.bank.unknowns import Unknowns
-from firmware_host.shared.names import distinct_names, known_name
+from firmware_host.shared.names import distinct_names, known_name, nearest
 from firmware_host.state import Snapshot
 from firmware_host.state.buffer import ReplayBuffer
 
-__all__ = ["WorkingState", "nearest"]
+__all__ = ["WorkingState"]
 
 
 class WorkingState:
@@ -41,9 +40,9 @@ class WorkingState:
         self.plain = dequantize
         self.said: str | None = None  # of the camera, by the last lesson of several images
         self.rng = np.random.default_rng()
-        self.unknowns = Unknowns()  # neither saved nor rolled back
+        self.unknowns = Unknowns()
         self.follows = True  # the camera, by what is predicted
-        self.following = Following()  # nor is this
+        self.following = Following()  # neither saved nor rolled back
         self.restore(start.completed(head.get_state(), bundle.bank()))
 
     def snapshot(self) -> Snapshot:
@@ -60,6 +59,7 @@ class WorkingState:
             self.taught,
             None if self.mixture is None else self.mixture.arrays(),
             self.camera.arrays(),
+            self.unknowns.copy(),
         )
 
     def settled(self) -> Snapshot:
@@ -82,6 +82,7 @@ class WorkingState:
         self.taught = snapshot.taught
         own = [slot for slot, name in enumerate(self.classes) if name not in self.bundle.classes]
         self.camera = CameraState.restored(snapshot.camera, self.statistics, own)
+        self.unknowns = (snapshot.unknowns or Unknowns()).copy(self.unknowns.last)
         self.mixture = self._mixture(snapshot)
 
     def _mixture(self, snapshot: Snapshot) -> Mixture | None:
@@ -284,11 +285,6 @@ class WorkingState:
                 + (f"; do you mean {near!r}?" if near else "")
             )
         return self.classes.index(name)
-
-
-def nearest(name: str, known: Sequence[str]) -> str | None:
-    """Return the one of the `known` names that `name` may be a slip of the pen for, if any."""
-    return next(iter(difflib.get_close_matches(name, known, 1)), None)
 
 
 def _without(values: Array, slot: int, axis: int) -> Array:

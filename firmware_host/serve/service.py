@@ -15,6 +15,7 @@ from firmware_host.bundle import DeviceError
 from firmware_host.device import Device, Prediction
 from firmware_host.engines.protocol import Array
 from firmware_host.images.watch import Watch
+from firmware_host.learning.sightings import Sightings
 from firmware_host.process_memory import resident_memory_mb
 from firmware_host.serve.events import Hub
 from firmware_host.serve.pictures import Pictures
@@ -43,6 +44,7 @@ class Service:
         self.counts: Counter[str] = Counter()
         self.latency_ms: Optional[float] = None
         self.unsaved = False
+        self._sightings = Sightings()
         self._pool = ThreadPoolExecutor(1, "device")
         self._waiting = 0
         self._lock = threading.Lock()
@@ -64,9 +66,10 @@ class Service:
         return await asyncio.wrap_future(self.later(work))
 
     def close(self) -> None:
-        """Finish the work that was begun, end every stream and let others write into the state folder."""
+        """Finish the work that was begun, save what was seen, end every stream and let others write into the folder."""
         self.hub.close()
         self._pool.shutdown(wait=True)
+        self._save_sightings()
         self.device.close()
 
     def predict(
@@ -88,6 +91,8 @@ class Service:
         self.latency_ms = found.latency_ms
         self.counts["predictions"] += 1
         self.counts["prediction_us"] += round(found.latency_ms * 1e3)
+        if self._sightings.due(found):
+            self._save_sightings()
         record["image"] = self.pictures.predicted(pixels, record, time.monotonic())
         self.hub.publish("prediction", record)
         return record
@@ -145,6 +150,15 @@ class Service:
     def _changed(self) -> None:
         """Count a change and save it; where that fails, it is known until the end of this process."""
         self.revision += 1
+        self._save()
+
+    def _save_sightings(self) -> None:
+        if self._sightings.waiting:
+            with contextlib.suppress(RefusedError):  # it is told
+                self._save()
+
+    def _save(self) -> None:
+        self._sightings.saved()  # or tried: another attempt can wait
         try:
             path = self.device.save()
         except DeviceError as error:

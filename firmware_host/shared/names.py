@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 from firmware_host.shared.errors import DeviceError
 
-__all__ = ["class_name", "distinct_names", "known_name", "restored_names"]
+__all__ = ["class_name", "distinct_names", "known_name", "nearest", "restored_names"]
 
 INVISIBLE = (  # and no blanks to `str.strip`: spaces of no width, hyphens, marks of direction as Windows copies them
     "\u00ad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
@@ -74,3 +75,8 @@ def _look(name: str) -> str:
     """Return what is the same for names that look alike: without case, compatible forms and invisible characters."""
     shown = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return "".join(letter for letter in shown if unicodedata.category(letter) != "Cf")
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the one of the `known` names that `name` may be a slip of the pen for, if any."""
+    return next(iter(difflib.get_close_matches(name, known, 1)), None)

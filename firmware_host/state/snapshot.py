@@ -16,6 +16,7 @@ import numpy as np
 from firmware_host.bundle import Bundle, ClassStatistics
 from firmware_host.engines.protocol import Array, HeadState
 from firmware_host.shared.bank import BANK, bank_axes
+from firmware_host.shared.bank.unknowns import Unknowns
 from firmware_host.shared.names import restored_names
 from firmware_host.state.buffer import ReplayBuffer
 
@@ -42,7 +43,7 @@ class Snapshot:
     stores it and label [p]; `rolled_back`: how many training steps were rolled back so far; `doubted`: [C], labels
     of each class that were doubted in a row; `taught`: which images of an inbox were learned (`inbox.lesson_key`);
     `bank`: the bank's tensors, if there is one; `camera`: its offset [d], how many images of each class it took [C],
-    and what it leaves open in the means of the others, one number.
+    and what it leaves open in the means of the others, one number; `unknowns`: the groups of unknown images, if any.
     One read from a file may lack tensors of the head, the bank or the camera, which came into being after it was
     written.
     """
@@ -58,6 +59,7 @@ class Snapshot:
     taught: frozenset[int] = frozenset()
     bank: dict[str, Array] | None = None
     camera: dict[str, Array] | None = None
+    unknowns: Unknowns | None = None
 
     @property
     def steps(self) -> int:
@@ -83,6 +85,8 @@ def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
         arrays["taught"] = np.array(sorted(snapshot.taught), np.uint64)
     arrays.update({f"bank.{name}": value for name, value in (snapshot.bank or {}).items()})
     arrays.update({f"camera.{name}": value for name, value in (snapshot.camera or {}).items()})
+    if snapshot.unknowns is not None:
+        arrays.update({f"unknowns.{name}": value for name, value in snapshot.unknowns.arrays().items()})
     meta = {"classes": list(snapshot.classes), "generator": snapshot.generator, "rolled_back": snapshot.rolled_back}
     return {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))}
 
@@ -109,6 +113,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     camera = {name: arrays[f"camera.{name}"] for name in ("offset", "images", "apart") if f"camera.{name}" in arrays}
     if camera and (camera["offset"].shape, camera["images"].shape) != (mean.shape[1:], count.shape):
         raise ValueError("offset and images of the camera do not fit the class statistics")
+    groups = {name[len("unknowns.") :]: value for name, value in arrays.items() if name.startswith("unknowns.")}
     return Snapshot(
         head,
         ClassStatistics(mean, count, scatter),
@@ -121,6 +126,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
         frozenset(arrays["taught"].tolist()) if "taught" in arrays else frozenset(),
         bank or None,
         camera or None,
+        Unknowns.from_arrays(groups, mean.shape[1]) if groups else None,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from firmware_host import Device
 from firmware_host.bundle import state_shapes, write_manifest
 from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.shared.bank import Mixture, empty_bank
@@ -185,6 +186,22 @@ class Factory:
 @pytest.fixture(scope="session")
 def make() -> type[Factory]:
     return Factory
+
+
+@pytest.fixture(scope="session")
+def _knowing(tmp_path_factory) -> Path:
+    path = write_bundle(tmp_path_factory.mktemp("knowing") / "b", bank=True)
+    with Device.open(path, runtime="numpy") as device:
+        for image, label in zip(*Factory.images(["red", "green"], 40)):
+            device.teach(image, label)
+        device.save()
+    return path.parent
+
+
+@pytest.fixture
+def knowing_bundle(_knowing, tmp_path) -> Path:
+    """A bundle, with its state, that knows red and green so well that white is told to be neither."""
+    return shutil.copytree(_knowing, tmp_path, dirs_exist_ok=True) / "b"
 
 
 @pytest.fixture(scope="session")

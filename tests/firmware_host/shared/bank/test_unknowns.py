@@ -88,3 +88,61 @@ def test_a_group_goes_when_its_images_get_a_name(rng, centres, mixture):
     unknowns.clear()
     unknowns.forget(mixture, np.stack([one, one]))
     assert [unknowns.see(mixture, row) for row in (one, other)] == [(4, 1), (5, 1)]
+
+
+@pytest.fixture
+def seen(rng, centres, mixture):
+    unknowns = Unknowns()
+    for corner in 20.0 * rng.normal(size=(GROUPS + 5, D)) * np.linspace(0.5, 2.0, D):
+        unknowns.see(mixture, corner)
+    for row in drawn(rng, centres, np.tile([KNOWN, KNOWN + 1], 10)):
+        unknowns.see(mixture, row)
+    return unknowns
+
+
+def test_what_was_kept_goes_on_as_if_nothing_had_happened(rng, centres, mixture, seen):
+    arrays = seen.arrays()
+    assert sum(value.nbytes for value in arrays.values()) <= GROUPS * (4 * D + 16) + 8
+    kept = Unknowns.from_arrays(arrays, D)
+    for row in drawn(rng, centres, np.tile(np.arange(KNOWN, KNOWN + NEW), 8)):
+        assert kept.see(mixture, row) == seen.see(mixture, row)
+    for name, value in seen.arrays().items():
+        np.testing.assert_array_equal(kept.arrays()[name], value, err_msg=name)
+    assert kept.records() == seen.records()
+    assert len(arrays["number"]) == GROUPS
+
+
+def test_numbers_go_on_and_what_is_empty_takes_no_room(mixture, centres, seen):
+    assert Unknowns().arrays() == {}
+    last = seen.last
+    seen.clear()
+    kept = Unknowns.from_arrays(seen.arrays(), D)
+    assert (kept.last, kept.records()) == (last, [])
+    assert kept.copy(last + 3).see(mixture, centres[KNOWN]) == (last + 4, 1)
+    assert kept.see(mixture, centres[KNOWN]) == (last + 1, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": np.zeros((GROUPS, D + 1))},
+        {"mean": np.full((GROUPS, D), np.nan)},
+        {"count": np.zeros(GROUPS, np.int64)},
+        {"count": np.ones(3, np.int64)},
+        {"number": np.ones(GROUPS, np.int64)},
+        {"number": np.arange(GROUPS)},
+        {"last": np.array(3)},
+        {"last": np.array(np.iinfo(np.int64).max)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_arrays_that_cannot_be_are_refused(seen, change):
+    with pytest.raises(ValueError, match="groups of unknown images"):
+        Unknowns.from_arrays({**seen.arrays(), **change}, D)
+
+
+def test_of_more_groups_than_are_kept_the_last_seen_stay(seen, monkeypatch):
+    arrays = seen.arrays()
+    monkeypatch.setattr("firmware_host.shared.bank.unknowns.GROUPS", 4)
+    kept = Unknowns.from_arrays(arrays, D)
+    np.testing.assert_array_equal(kept.arrays()["number"], arrays["number"][-4:])
