@@ -172,6 +172,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using predict' -l seed -x -d 'seed of the r
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l json -d 'JSON output, one object per line (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l unknown-rate -x -d 'share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: 0.05)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l no-follow-camera -d 'take the camera for the one that is calibrated, whatever the images show (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using predict' -l remember -d 'keep groups of unknown images alike in the state: another run goes on counting, and until this one ends no other process can change the state (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l source -xka "(__fish_complete_path (commandline -ct))" -d 'source of images instead of IMAGE: picamera[:NUMBER] (a Raspberry Pi'"'"'s own), camera:NUMBER (at a USB port, 0 is the first), video:FILE (a file), rtsp://HOST/... (a network camera), http(s)://HOST/... (a JPEG or PNG picture, or MJPEG) or screen (this computer'"'"'s); see docs/cameras.md'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l every -x -d 'step between the frames taken from --source: every N-th (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using predict' -l region -x -d 'part of the picture of --source that is used: left edge, upper edge, width and height as shares of it from 0 to 1, so 0.25,0.25,0.5,0.5 is its middle'
