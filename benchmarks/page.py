@@ -24,6 +24,7 @@ from benchmarks import (
     reading,
     recipes,
     serve,
+    smaller,
     step,
     unattended,
     unknown_classes,
@@ -151,6 +152,14 @@ beside other work, and before answers were sent without waiting for an acknowled
     ),
     Section("boards.json", "Which backbone for which board", alone(boards.render)),
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),
+    Section(
+        "smaller_*.json",
+        "Smaller backbones",
+        alone(smaller.render),
+        words="""\
+The first encoder blocks alone (`--depth`), their features whitened by a transform of their own, and weights that `pretrain
+--shrink` made; in brackets the share of the first row, and the difference from it in points.""",
+    ),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),
     Section("endurance.json", "A device that never restarts", alone(endurance.render)),
     Section(
