@@ -157,7 +157,7 @@ beside other work, and before answers were sent without waiting for an acknowled
         "Smaller backbones",
         alone(smaller.render),
         words="""\
-The first encoder blocks alone (`--depth`), their features whitened by a transform of their own, and weights that `pretrain
+The first encoder blocks alone (`--depth`), features whitened by a transform of their own, and weights that `pretrain
 --shrink` made; in brackets the share of the first row, and the difference from it in points.""",
     ),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),

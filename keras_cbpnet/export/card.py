@@ -123,7 +123,8 @@ def _body(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[st
     yield from (f"{spare} more can be taught on the device; `labels.txt` has the names in order.", "")
     yield from ("## Accuracy", "", *_accuracy(manifest, report), "", "## Trained on", "")
     yield f"- Images: {plain(source['data'])}, {source['images']:,} in {source['tasks']} task(s)"
-    yield f"- Method: {source['method']}; backbone's weights: {plain(source['weights'])} (see NOTICE)"
+    blocks = f", the first {manifest['depth']} encoder blocks" if "depth" in manifest else ""
+    yield f"- Method: {source['method']}; backbone's weights: {plain(source['weights'])}{blocks} (see NOTICE)"
     yield "- Made with " + ", ".join(f"{name} {version}" for name, version in sorted(manifest["versions"].items()))
     yield from ("", "## Sizes", "", *_sizes(report), "", "## Boards", "", *_boards(manifest), "", "## Limits", "")
     yield from _limits(manifest)

@@ -82,6 +82,7 @@ class Pupil(keras.Model):
         self.exits, self.layer_drop = exits, layer_drop
         if layer_drop:
             self.draws = keras.random.SeedGenerator(seed)
+            self.drawn = self.draws.state  # one of the weights, so that a checkpoint holds it
         self.outputs_by_name = {name: keras.layers.Dense(size, name=name) for name, size in sizes.items()}
 
     def build(self, input_shape: Any = None) -> None:

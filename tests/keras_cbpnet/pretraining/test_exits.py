@@ -87,10 +87,16 @@ def test_transforms_whiten_the_features_after_fewer_blocks(backbone, coloured_im
 
 
 @pytest.mark.slow
-def test_a_step_with_exits_and_dropped_blocks_trains(backbone, images):
+def test_a_step_with_exits_and_dropped_blocks_trains(backbone, images, tmp_path):
     model = pupil(backbone, exits=0.5, layer_drop=0.2)
     model.compile(keras.optimizers.AdamW(1e-3))
     before = [np.array(w) for w in backbone.blocks[0].weights]
     history = model.fit(images, targets(len(images)), epochs=3, batch_size=6, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
+    model.save_weights(tmp_path / "checkpoint.weights.h5")
+    before_more = np.array(model.draws.state)
+    model(images, training=True)
+    assert (np.asarray(model.draws.state) != before_more).any()
+    model.load_weights(tmp_path / "checkpoint.weights.h5")
+    np.testing.assert_array_equal(model.draws.state, before_more)  # goes on with the blocks that would have been next
     assert all(np.abs(a - b).max() > 0 for a, b in zip(before, backbone.blocks[0].weights, strict=True))
