@@ -17,6 +17,7 @@ from benchmarks import (
     defaults,
     endurance,
     lives,
+    loop,
     micro,
     micro_bank,
     moved_camera,
@@ -141,6 +142,16 @@ which TensorFlow Lite has no operators.""",
 Processor time of `train`, Python around it included, over that of a step of eager PyTorch with gradients by autograd:
 median and quartiles of 25 turns, and the fastest turn. 192 features, one thread, a machine with other work. `products`
 are PyTorch's matrix products alone; `before` is head.tflite as commit 8e99839 wrote it.""",
+    ),
+    Section(
+        "loop.json",
+        "The loop around the training graph",
+        alone(loop.render),
+        words="""\
+Ratios within each turn, median and quartiles. `learn` on 500 images for 20 epochs: a step with all that goes on between
+the steps over the graph alone, and what the looks at the head (the guard's, label noise's) take of it; a lesson of 16
+steps from an image to the head; a look at one image over the graph's `infer`; time to read the state as a power of the
+number of features, 64 to 768.""",
     ),
     Section(
         "serve*.json",

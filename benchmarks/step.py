@@ -11,34 +11,27 @@ products alone. EARLIER holds the heads that another checkout wrote with --write
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
-import json
-import math
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.common import results
+from benchmarks.common.heads import write_head
 from benchmarks.common.stages import ROOT
 from benchmarks.common.tables import markdown
+from benchmarks.common.worker import Worker
 from firmware_host.shared.runtimes import RUNTIMES
 from keras_cbpnet import cli
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.errors import UserError
 
 D = 192  # features
-BATCHES = 64
 WARM_UP = 60  # steps before the first turn
 AGREE = 1e-3  # of the losses after it, relative
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 WORKER = Path(__file__).parent / "common" / "step_worker.py"
 CASES = {  # what a bundle has by default, many classes, a wide block
     "prototype_16": HeadConfig(batch=32),
@@ -72,14 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.rounds < 2 or args.steps < 1:
         raise UserError(f"--rounds {args.rounds} --steps {args.steps}: use at least 2 rounds of 1 step")
     if args.write:
-        for name in CASES:
-            write_case(name, args.write / name)
+        for name, config in CASES.items():
+            write_head(config, D, args.write / name)
         return 0
     commit = results.commit(ROOT)
     with tempfile.TemporaryDirectory() as folder:
         cases = {}
-        for name in CASES:
-            write_case(name, Path(folder) / name)
+        for name, config in CASES.items():
+            write_head(config, D, Path(folder) / name)
             cases[name] = measure(Path(folder) / name, args)
             print(f"{name}: " + ", ".join(f"{key} {each['ratio']:.2f}" for key, each in cases[name].items()))
     record = {
@@ -95,79 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_case(name: str, folder: Path) -> None:
-    """Write a case to `folder`: head.tflite, and what `step_worker` reads."""
-    from keras_cbpnet.export.head import convert_head
-    from keras_cbpnet.layers.cbp_head import CBPHead
-
-    folder.mkdir(parents=True, exist_ok=True)
-    config, rng = CASES[name], np.random.default_rng(0)
-    mean, scale = rng.normal(0, 0.3, D).astype(np.float32), rng.uniform(0.4, 0.9, D).astype(np.float32)
-    centres = rng.normal(0, 0.05, (config.slots, D)).astype(np.float32)
-    label = rng.integers(0, config.slots, (BATCHES, config.batch)).astype(np.int32)
-    x = centres[label] + rng.normal(0, 1.0, (*label.shape, D))
-    bound = math.sqrt(6 / D)
-    head = CBPHead(config, own_step=True)
-    head.build((None, D))
-    head.feature_mean.assign(mean)
-    head.feature_scale.assign(scale)
-    w1 = rng.uniform(-bound, bound, (D, config.units))
-    counts = {"class_mask": np.ones(config.slots), "class_count": np.full(config.slots, 4.0)}
-    head.assign({"w1": w1, "class_mean": centres * scale + mean, **counts})
-    (folder / "head.tflite").write_bytes(convert_head(head))
-    np.savez(folder / "state.npz", **{key: value.numpy() for key, value in head.state.items()})
-    np.savez(
-        folder / "batches.npz",
-        feature=(x * scale + mean).astype(np.float32),
-        label=label,
-        class_mask=np.ones((BATCHES, config.slots), np.float32),
-        fresh=rng.uniform(-bound, bound, (BATCHES, D)).astype(np.float32),
-    )
-    constants = {"feature_mean": mean.tolist(), "feature_scale": scale.tolist()}
-    (folder / "config.json").write_text(json.dumps({**dataclasses.asdict(config), **constants}))
-
-
-class Worker:
-    """An engine as a process."""
-
-    def __init__(self, name: str, python: str, arguments: Sequence[str | Path]) -> None:
-        env, pipe = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)}, subprocess.PIPE
-        command = [python, WORKER, *arguments]
-        self._name = name
-        try:
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env)
-        except OSError as error:
-            raise UserError(f"{python} does not start ({error.strerror}); give the Python of an environment") from error
-
-    def step(self, count: int) -> tuple[float, float]:
-        """Do `count` steps; return microseconds a step, and the last loss."""
-        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
-        assert stdin is not None and stdout is not None and stderr is not None  # noqa: S101, PT018
-        try:
-            stdin.write(f"{count}\n")
-            stdin.flush()
-        except BrokenPipeError:
-            answer = ""
-        else:
-            answer = stdout.readline()
-        if not answer:
-            said = (stderr.read().strip().splitlines() or ["it ended without a word"])[-1]
-            raise UserError(f"{self._name} does not step ({said}); install it again, or leave it out")
-        spent, loss = map(float, answer.split())
-        return spent, loss
-
-    def end(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.wait()
-
-
 def engines(case: Path, args: argparse.Namespace) -> dict[str, Worker]:
     """Start what is compared on a case; the first is what the others are compared with."""
     found = {}
 
     def start(name: str, engine: str, *files: Path, python: str = sys.executable) -> None:
-        found[name] = Worker(name, python, [case, engine, *files])
+        found[name] = Worker(name, WORKER, [case, engine, *files], python)
 
     if args.torch:
         start("torch", "torch", python=args.torch)
@@ -186,7 +112,7 @@ def measure(case: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]
     """Return microseconds of the fastest turn, and median and quartiles of the ratio to the first engine, of each."""
     workers = engines(case, args)
     try:
-        losses = {name: worker.step(WARM_UP)[1] for name, worker in workers.items() if name != "products"}
+        losses = {name: worker.ask(WARM_UP)[1] for name, worker in workers.items() if name != "products"}
         if not max(losses.values()) - min(losses.values()) <= AGREE * max(losses.values()):
             raise UserError(f"{case.name}: the engines do not agree after {WARM_UP} steps: {losses}")
         names = list(workers)
@@ -194,7 +120,7 @@ def measure(case: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]
         for turn in range(args.rounds):
             shift = turn % len(names)
             for name in (*names[shift:], *names[:shift]):
-                turns[name].append(workers[name].step(args.steps)[0])
+                turns[name].append(workers[name].ask(args.steps)[0])
     finally:
         for worker in workers.values():
             worker.end()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from firmware_host.bundle import Bundle, DeviceError
-from firmware_host.engines.find import Runtime, open_backbone, open_head, recipe_of
-from firmware_host.learning.start import start_snapshot
+from firmware_host.engines.find import Runtime, open_backbone, recipe_of
+from firmware_host.learning.start import start_head, start_snapshot
 from firmware_host.learning.working_state import WorkingState
 from firmware_host.process_memory import peak_memory_mb
 
@@ -49,7 +49,7 @@ def bench(
     rng = np.random.default_rng(seed)
     started = time.perf_counter()
     recipe = recipe_of(bundle, runtime)
-    backbone, head = open_backbone(bundle, runtime, threads), open_head(bundle, runtime, threads)
+    backbone, head = open_backbone(bundle, runtime, threads), start_head(bundle, runtime, threads)
     working = WorkingState(bundle, head, start_snapshot(bundle, head), backbone.dequantize)
     working.judge(np.zeros(bundle.feature_size, np.float32))
     open_ms = (time.perf_counter() - started) * 1e3

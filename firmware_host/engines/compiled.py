@@ -35,17 +35,18 @@ class CompiledInterpreter:
         compiled: the class `CompiledModel`.
         model_path: the .tflite file.
         num_threads: threads of the processor.
-        experimental_op_resolver_type: of an `Interpreter`; where it is given the model goes without delegates.
+        experimental_preserve_all_tensors: of an `Interpreter`; `CompiledModel` has no such thing and goes without
+            delegates instead.
     """
 
     def __init__(
-        self, compiled: Any, model_path: str, num_threads: int, experimental_op_resolver_type: Any = None
+        self, compiled: Any, model_path: str, num_threads: int, experimental_preserve_all_tensors: bool = False
     ) -> None:
         if importlib.util.find_spec(f"{PACKAGE}.options") is None:
             raise ValueError("this ai-edge-litert compiles models without options")
         options = importlib.import_module(f"{PACKAGE}.options").Options
         cpu = importlib.import_module(f"{PACKAGE}.cpu_options")
-        kernels = None if experimental_op_resolver_type is None else cpu.CpuKernelMode.BUILTIN
+        kernels = cpu.CpuKernelMode.BUILTIN if experimental_preserve_all_tensors else None
         self._plain = importlib.import_module(f"{PACKAGE}.interpreter").Interpreter(model_path=model_path)
         if "get_state" in self._plain.get_signature_list() and not scalars_have_an_axis(self._plain):
             raise ValueError("a head of bundle schema 1, whose scalars CompiledModel reads wrongly")

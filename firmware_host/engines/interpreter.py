@@ -5,7 +5,7 @@ Dimensions: d features; C class slots; B training rows.
 
 from __future__ import annotations
 
-import importlib
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +43,10 @@ class InterpreterHead:
         self.get_state()  # runs the graph's one-time initialisation before anybody sets a state
 
     def infer(self, feature: Array) -> tuple[Array, Array]:
-        """Return logits [1, C] and probabilities [1, C] for one feature [1, d]."""
-        outputs = self._infer(feature=_float32(feature))
-        return outputs["logits"], outputs["probabilities"]
+        """Return logits [n, C] and probabilities [n, C] for features [n, d], which the graph takes one by one."""
+        outputs = [self._infer(feature=row[None]) for row in _float32(feature)]
+        logits, probabilities = ([each[name] for each in outputs] for name in ("logits", "probabilities"))
+        return np.concatenate(logits), np.concatenate(probabilities)
 
     def observe(self, feature: Array, label: Array) -> None:
         """Take real images, feature [B, d] and label [B] (-1 = empty row), into class_mean and class_count."""
@@ -63,9 +64,9 @@ class InterpreterHead:
         return TrainResult(float(outputs["loss"]), float(outputs["accuracy"]), int(outputs["replaced"]))
 
     def get_state(self) -> HeadState:
-        """Return a copy of every state tensor by name."""
+        """Return a copy of every state tensor by name: the runtime hands out copies of its own."""
         outputs = self._get_state()
-        return {name: np.array(outputs[name]).reshape(shape) for name, shape in self._shapes.items()}
+        return {name: outputs[name].reshape(shape) for name, shape in self._shapes.items()}
 
     def set_state(self, state: Mapping[str, Array]) -> None:
         """Replace every state tensor; raises DeviceError when one is missing."""
@@ -135,12 +136,11 @@ def _head_signatures(bundle: Bundle, stored: Mapping[str, tuple[int, ...]]) -> d
 def _open(bundle: Bundle, name: str, runtime: Runtime, threads: int) -> Any:
     if threads < 1:
         raise DeviceError(f"threads is {threads}: use 1 or more")
-    plain: dict[str, Any] = {}
-    if name == "head.tflite" and bundle.optimizer == "sgd" and runtime.entry.sgd_resolvers is not None:
-        resolvers = importlib.import_module(runtime.entry.sgd_resolvers).OpResolverType
-        plain["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    options = runtime.entry.sgd_options if name == "head.tflite" and bundle.optimizer == "sgd" else {}
     try:
-        interpreter = runtime.interpreter(model_path=str(bundle.file(name)), num_threads=threads, **plain)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # LiteRT's, of the memory that a few small tensors take
+            interpreter = runtime.interpreter(model_path=str(bundle.file(name)), num_threads=threads, **options)
         interpreter.allocate_tensors()
     except Exception as error:  # ValueError or RuntimeError, by runtime and version
         reason = " ".join(str(error).split())
@@ -172,4 +172,4 @@ def _check_signature(
 
 
 def _float32(values: Array) -> Array:
-    return np.array(values, np.float32, order="C")  # copies; ascontiguousarray would turn a scalar into a vector
+    return np.asarray(values, np.float32, order="C")  # ascontiguousarray would turn a scalar into a vector

@@ -7,27 +7,19 @@ Dimensions: d features, h hidden units, C class slots, B training rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from firmware_host.bundle import DeviceError, state_shapes
 from firmware_host.bundle.contract import BLOCKS, axes
+from firmware_host.engines.forward import F32, Constants, Forward, masked, quietly, softmax
 from firmware_host.engines.protocol import Array, HeadState, TrainResult
 
 __all__ = ["NumpyHead"]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
-COSINE_EPSILON = np.float32(1e-12)
-EXCLUDED_LOGIT = np.float32(-1e9)
-F32 = np.float32
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def _quietly(method: Method) -> Method:
-    """Keep NumPy's overflow warnings off stderr: the learner looks for nan itself, as with any other engine."""
-    return np.errstate(over="ignore", invalid="ignore")(method)
 
 
 class NumpyHead:
@@ -42,15 +34,13 @@ class NumpyHead:
     """
 
     def __init__(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        self.block = str(config["block"])
-        self.mean = np.asarray(config["feature_mean"], F32)  # (d,)
-        self.scale = np.asarray(config["feature_scale"], F32)  # (d,)
-        self.logit_scale = F32(config["logit_scale"])
+        self.constants = Constants.of(config)
+        self.block, self.logit_scale = self.constants.block, self.constants.logit_scale
         self.decay = float(config["decay_rate"])
         self.rate = F32(config["replacement_rate"])
         self.maturity = F32(config["maturity_threshold"])
         self.block_rate = F32(config["block_rate"])
-        sizes = (len(self.mean), int(config["units"]), int(config["slots"]))
+        sizes = (len(self.constants.mean), int(config["units"]), int(config["slots"]))
         self.optimizer = str(config.get("optimizer", "adam")).lower()
         self._shapes = state_shapes(self.block, *sizes, self.optimizer)
         self._weights, self._adapted = BLOCKS[self.block].weights, BLOCKS[self.block].adapted
@@ -58,11 +48,9 @@ class NumpyHead:
         self.state: HeadState = {}
         self.set_state(state)
 
-    @_quietly
     def infer(self, feature: Array) -> tuple[Array, Array]:
         """Return logits and probabilities [n, C] of features [n, d]; probabilities over the state's class_mask."""
-        logits = self._forward(self._standardise(feature))["logits"]
-        return logits, _softmax(_masked(logits, self.state["class_mask"]))[0]
+        return Forward(self.constants, self.state)(feature)
 
     def observe(self, feature: Array, label: Array) -> None:
         """Take images into the running class means, one at a time: count += 1, mean += (feature - mean) / count.
@@ -75,7 +63,7 @@ class NumpyHead:
                 count[slot] += F32(1)
                 mean[slot] += (row - mean[slot]) / count[slot]
 
-    @_quietly
+    @quietly
     def train(self, feature: Array, label: Array, class_mask: Array, learning_rate: float, fresh: Array) -> TrainResult:
         """Make one training step.
 
@@ -89,23 +77,24 @@ class NumpyHead:
         Returns:
             loss, accuracy over the valid rows and the index of the reset unit (-1: none).
         """
-        x = self._standardise(feature)  # (B, d)
+        x = self.constants.standardise(feature)  # (B, d)
         label = np.asarray(label)
-        mask = np.asarray(class_mask, F32)
+        allowed = np.asarray(class_mask, F32) > 0  # (C,)
         valid = label >= 0  # (B,)
         share = valid.astype(F32) / F32(max(int(valid.sum()), 1))  # (B,), one over the number of valid rows
-        target = (label[:, None] == np.arange(len(mask))).astype(F32)  # (B, C)
+        target = (label[:, None] == np.arange(len(allowed))).astype(F32)  # (B, C)
 
-        forward = self._forward(x)
-        logits = _masked(forward["logits"], mask)  # (B, C)
-        probabilities, log_total = _softmax(logits)
+        forward = Forward(self.constants, self.state)
+        values = forward.values(x)
+        logits = masked(values["logits"], allowed)  # (B, C)
+        probabilities, log_total = softmax(logits)
         loss = np.sum(share * (log_total - np.sum(target * logits, axis=1)))
         accuracy = np.sum(share * (np.argmax(logits, axis=1) == label))
         # softmax - target, without the cancellation at a label whose probability is nearly 1: Adam would amplify it.
         other = probabilities * (1 - target)  # (B, C)
-        d_logits = (other - target * other.sum(axis=1, keepdims=True)) * share[:, None] * (mask > 0)  # (B, C)
-        self._update(self._gradients(x, forward, d_logits), F32(learning_rate))
-        self._trace(share @ forward["hidden"])
+        d_logits = (other - target * other.sum(axis=1, keepdims=True)) * share[:, None] * allowed  # (B, C)
+        self._update(self._gradients(x, forward, values, d_logits), F32(learning_rate))
+        self._trace(share @ values["hidden"])
         replaced = self._reset_unit(np.asarray(fresh, F32))
         return TrainResult(float(loss), float(accuracy), replaced)
 
@@ -124,47 +113,22 @@ class NumpyHead:
                 raise DeviceError(f"state tensor {name!r} has shape {copies[name].shape}: this head needs {shape}")
         self.state = copies
 
-    def _standardise(self, feature: Array) -> Array:
-        return (np.asarray(feature, F32) - self.mean) / self.scale
-
-    def _hidden(self, x: Array) -> Array:
-        return np.maximum(x @ self.state["w1"] + self.state["b1"], F32(0))  # (n, h)
-
-    def _forward(self, x: Array) -> dict[str, Array]:
-        """Return logits (n, C) and what the gradients need of the way there."""
-        s = self.state
-        hidden = self._hidden(x)  # (n, h)
-        if self.block == "mlp":
-            return {"hidden": hidden, "logits": hidden @ s["w2"] + s["b2"]}
-        g = x + hidden @ s["w2"] + s["b2"]  # (n, d)
-        if self.block == "residual":
-            return {"hidden": hidden, "g": g, "logits": g @ s["w3"] + s["b3"]}
-        M = self._standardise(s["class_mean"])  # (C, d)
-        M_hidden = self._hidden(M)  # (C, h)
-        unit_g, norm_g = _unit(g)  # (n, d), (n, 1)
-        unit_M, norm_M = _unit(M + M_hidden @ s["w2"] + s["b2"])  # (C, d), (C, 1)
-        cosine = unit_g @ unit_M.T  # (n, C)
-        return {
-            "hidden": hidden, "M": M, "M_hidden": M_hidden, "unit_g": unit_g, "norm_g": norm_g,
-            "unit_M": unit_M, "norm_M": norm_M, "cosine": cosine, "logits": self.logit_scale * cosine,
-        }  # fmt: skip
-
-    def _gradients(self, x: Array, forward: dict[str, Array], d_logits: Array) -> dict[str, Array]:
+    def _gradients(self, x: Array, forward: Forward, values: Mapping[str, Array], d_logits: Array) -> dict[str, Array]:
         """Return the gradient of the loss for every weight; d_logits (B, C)."""
-        s, hidden = self.state, forward["hidden"]
+        s, hidden = self.state, values["hidden"]
         if self.block == "mlp":
             return self._block_gradients(x, hidden, d_logits)
         if self.block == "residual":
             gradients = self._block_gradients(x, hidden, d_logits @ s["w3"].T)
-            return {**gradients, "w3": forward["g"].T @ d_logits, "b3": d_logits.sum(axis=0)}
+            return {**gradients, "w3": values["g"].T @ d_logits, "b3": d_logits.sum(axis=0)}
         d_cosine = self.logit_scale * d_logits  # (B, C)
-        weighted = d_cosine * forward["cosine"]  # (B, C)
-        unit_g, unit_M = forward["unit_g"], forward["unit_M"]
+        weighted = d_cosine * values["cosine"]  # (B, C)
+        unit_g, prototypes = values["unit_g"], forward.prototypes
         # d cos(a, b) / d a = (unit_b - cos unit_a) / |a|, with |a| = sqrt(a.a + eps) and unit_a = a / |a|
-        d_g = (d_cosine @ unit_M - weighted.sum(axis=1)[:, None] * unit_g) / forward["norm_g"]  # (B, d)
-        d_M = (d_cosine.T @ unit_g - weighted.sum(axis=0)[:, None] * unit_M) / forward["norm_M"]  # (C, d)
+        d_g = (d_cosine @ prototypes.unit - weighted.sum(axis=1)[:, None] * unit_g) / values["norm_g"]  # (B, d)
+        d_M = (d_cosine.T @ unit_g - weighted.sum(axis=0)[:, None] * prototypes.unit) / prototypes.norm  # (C, d)
         rows = self._block_gradients(x, hidden, d_g)
-        means = self._block_gradients(forward["M"], forward["M_hidden"], d_M)
+        means = self._block_gradients(prototypes.M, prototypes.hidden, d_M)
         return {name: rows[name] + means[name] for name in rows}
 
     def _block_gradients(self, x: Array, hidden: Array, d_out: Array) -> dict[str, Array]:
@@ -226,21 +190,3 @@ def _one_minus_power(beta: float, steps: Array) -> Array:
     if beta == 0.0:
         return np.ones_like(steps)
     return np.asarray(-np.expm1(steps * F32(math.log(beta))), F32)
-
-
-def _unit(rows: Array) -> tuple[Array, Array]:
-    """Return rows (n, d) divided by their norm, and the norm (n, 1), sqrt(a.a + 1e-12)."""
-    norm = np.sqrt(np.sum(rows * rows, axis=1, keepdims=True) + COSINE_EPSILON)
-    return rows / norm, norm
-
-
-def _masked(logits: Array, mask: Array) -> Array:
-    return np.where(mask > 0, logits, EXCLUDED_LOGIT)
-
-
-def _softmax(logits: Array) -> tuple[Array, Array]:
-    """Return the probabilities (n, C) and the logarithm of their normaliser (n,)."""
-    peak = logits.max(axis=1, keepdims=True)  # (n, 1)
-    powers = np.exp(logits - peak)
-    total = powers.sum(axis=1, keepdims=True)
-    return powers / total, (np.log(total) + peak)[:, 0]

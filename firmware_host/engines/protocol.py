@@ -1,6 +1,6 @@
 """What every head engine offers, whichever runtime computes it.
 
-Dimensions: d features, C class slots, B training rows.
+Dimensions: n rows, d features, C class slots, B training rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Head(Protocol):
     """A head that infers, observes and trains; its whole state goes in and out by name."""
 
     def infer(self, feature: Array) -> tuple[Array, Array]:
-        """Return logits [1, C] and probabilities [1, C] for one feature [1, d]."""
+        """Return logits [n, C] and probabilities [n, C] for features [n, d]."""
 
     def observe(self, feature: Array, label: Array) -> None:
         """Take real images, feature [B, d] and label int32 [B] (-1 = empty row), into class_mean and class_count."""
@@ -37,7 +37,7 @@ class Head(Protocol):
         """Make one training step; shapes as in the bundle's `train` signature."""
 
     def get_state(self) -> HeadState:
-        """Return a copy of every state tensor by name."""
+        """Return every state tensor by name, as it is now; what is to be changed has to be copied first."""
 
     def set_state(self, state: Mapping[str, Array]) -> None:
         """Replace every state tensor."""

@@ -110,10 +110,10 @@ class TflmHead:
         return self._rows
 
     def infer(self, feature: Array) -> tuple[Array, Array]:
-        """Return logits [1, C] and probabilities [1, C] for one feature [1, d]."""
-        rows = np.zeros((self._rows, self._width), np.float32)
-        rows[0] = feature[0]
-        logits = self._invoke(rows, np.full(self._rows, -1), self._mask, 0.0, None, False)[LOGITS][:1]
+        """Return logits [n, C] and probabilities [n, C] for features [n, d]."""
+        pieces = self._pieces(feature, np.full(len(feature), -1))
+        found = [self._invoke(rows, labels, self._mask, 0.0, None, False)[LOGITS] for rows, labels in pieces]
+        logits = np.concatenate(found)[: len(feature)]
         masked = np.where(self._mask > 0, logits, np.float32(-1e9))
         powers = np.exp(masked - masked.max(axis=1, keepdims=True))
         return logits, powers / powers.sum(axis=1, keepdims=True)

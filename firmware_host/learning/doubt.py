@@ -18,11 +18,10 @@ PATIENCE = 4  # labels of a class in a row that are doubted before one is believ
 
 def doubts(head: Head, feature: Array, label: Array) -> Array:
     """Return for each feature [N, d] whether the head contradicts its label [N]: bool [N]."""
-    found = np.zeros(len(label), bool)
-    for row, slot in enumerate(label):
-        probabilities = head.infer(feature[row][None])[1][0]  # (C,)
-        found[row] = probabilities[slot] < UNLIKELY and probabilities.max() > SURE
-    return found
+    probabilities = head.infer(feature)[1].astype(np.float64)  # (N, C)
+    given = probabilities[np.arange(len(label)), label]
+    contradicted: Array = (given < UNLIKELY) & (probabilities.max(axis=1) > SURE)
+    return contradicted
 
 
 def believed(head: Head, feature: Array, label: Array) -> Array:

@@ -70,11 +70,9 @@ class Guard:
         """Return the accuracy on the probe and the largest logit there; inf where one is not finite."""
         if self._probe is None:
             return 0.0, 0.0
-        hits, largest = 0, 0.0
+        feature, slot = self._probe
         known = self._head.get_state()["class_mask"] > 0  # (C,)
-        for row, slot in zip(*self._probe):
-            logits = self._head.infer(row[None])[0][0]  # (C,)
-            peak = float(np.abs(logits[known]).max(initial=0.0))
-            largest = max(largest, peak if math.isfinite(peak) else math.inf)
-            hits += int(np.argmax(np.where(known, logits, -np.inf))) == slot
-        return hits / len(self._probe[1]), largest
+        logits = self._head.infer(feature)[0]  # (n, C)
+        largest = float(np.abs(logits[:, known]).max(initial=0.0))
+        found = np.argmax(np.where(known, logits, -np.inf), axis=1)  # (n,)
+        return float(np.mean(found == slot)), largest if math.isfinite(largest) else math.inf

@@ -15,9 +15,10 @@ import numpy as np
 
 from firmware_host.bundle import ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head, TrainResult
+from firmware_host.learning.batches import Rows, drawn
 from firmware_host.learning.doubt import believed
 from firmware_host.learning.guard import Guard
-from firmware_host.shared.fresh import fresh_bound
+from firmware_host.learning.replay import Replay
 
 if TYPE_CHECKING:
     from firmware_host.learning.working_state import WorkingState
@@ -27,11 +28,8 @@ __all__ = [
     "LearnResult",
     "LearnSettings",
     "Progress",
-    "Replay",
-    "fresh_weights",
     "learn",
     "observe",
-    "padded",
     "parse_replay",
     "train",
 ]
@@ -40,7 +38,6 @@ CHUNK = 50  # training steps that are judged, and rolled back, together
 MAX_FAULTS = 3  # chunks in a row
 
 Progress = Optional[Callable[[str, int, int], None]]  # what is being done, how many are done, how many there are
-Replay = Callable[[int, np.random.Generator], "tuple[Array, Array]"]  # rows -> feature [rows, d], label [rows]
 logger = logging.getLogger(__name__)
 
 
@@ -135,9 +132,7 @@ def learn(
     if not working.trains:
         return UNTRAINED
 
-    def replay(rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        return working.replay(rows, rng, settings.buffer > 0)
-
+    replay = working.replay(settings.buffer > 0)
     result = train(working.head, working.statistics, feature, label, settings, working.rng, progress, replay, on_sound)
     working.rolled_back += result.rolled_back
     return result
@@ -145,9 +140,10 @@ def learn(
 
 def observe(head: Head, statistics: ClassStatistics, feature: Array, label: Array, batch: int) -> None:
     """Take each real image once, feature [N, d] and label [N], into the head's class means and the statistics."""
+    rows = Rows(batch, feature.shape[1])
     for start in range(0, len(label), batch):
-        rows = slice(start, start + batch)
-        head.observe(*padded(feature[rows], label[rows], batch))
+        part = slice(start, start + batch)
+        head.observe(*rows.fill((feature[part], label[part])))
     for row, slot in zip(feature, label):
         statistics.update(row, int(slot))
 
@@ -177,9 +173,9 @@ def train(
     chunk: list[TrainResult] = []
     losses: list[float] = []
     steps = replaced = faults = rolled_back = 0
-    for rows in _epochs(head, feature, label, settings, rng):
-        batch = _batch(feature[rows], label[rows], settings, rng, replay or _from(statistics))
-        chunk.append(head.train(*batch, mask, settings.learning_rate, fresh_weights(feature.shape[1], rng)))
+    replayed = (replay or Replay(statistics)) if settings.replays else None
+    for batch, fresh in _batches(head, feature, label, settings, rng, replayed):
+        chunk.append(head.train(*batch, mask, settings.learning_rate, fresh))
         steps += 1
         if progress:
             progress("training", steps, total)
@@ -205,46 +201,16 @@ def train(
     return LearnResult(steps, replaced, sum(last) / len(last), rolled_back)
 
 
-def fresh_weights(d: int, rng: np.random.Generator) -> Array:
-    """Draw the incoming weights [d] of a unit that may be reset, from the distribution that w1 starts from."""
-    limit = fresh_bound(d)
-    return rng.uniform(-limit, limit, d).astype(np.float32)
-
-
-def _from(statistics: ClassStatistics) -> Replay:
-    return lambda rows, rng: statistics.sample(rng, rows)
-
-
-def _epochs(
-    head: Head, feature: Array, label: Array, settings: LearnSettings, rng: np.random.Generator
-) -> Iterator[Array]:
-    """Give the rows of every batch; those of doubted labels come out of it, looked at after epochs 1, 2, 4, 8, ..."""
-    trusted = np.ones(len(label), bool)
-    for epoch in range(settings.epochs):
-        if settings.replays and epoch and epoch & (epoch - 1) == 0:
+def _batches(
+    head: Head, feature: Array, label: Array, settings: LearnSettings, rng: np.random.Generator, replay: Replay | None
+) -> Iterator[tuple[tuple[Array, Array], Array]]:
+    """Yield every batch and its fresh weights; doubted labels come out, looked at after epochs 1, 2, 4, 8, ..."""
+    (images, d), trusted = feature.shape, np.ones(len(label), bool)
+    batch = Rows(settings.batch, d)
+    replayed = settings.batch // 2
+    for step in drawn(images, d, settings.real_rows, settings.epochs, replay, replayed, settings.chunk, rng):
+        if settings.replays and step.epoch and step.epoch & (step.epoch - 1) == 0:
             trusted[:] = False
             trusted[believed(head, feature, label)] = True
-        for rows in _shuffled(len(label), settings.real_rows, rng):
-            yield rows[trusted[rows]]
-
-
-def _shuffled(count: int, rows: int, rng: np.random.Generator) -> Iterator[Array]:
-    order = rng.permutation(count)
-    for start in range(0, count, rows):
-        yield order[start : start + rows]
-
-
-def _batch(
-    feature: Array, label: Array, settings: LearnSettings, rng: np.random.Generator, replay: Replay
-) -> tuple[Array, Array]:
-    if settings.replays:
-        replayed, slots = replay(settings.batch // 2, rng)
-        feature, label = np.concatenate([feature, replayed]), np.concatenate([label, slots])
-    return padded(feature, label, settings.batch)
-
-
-def padded(feature: Array, label: Array, batch: int) -> tuple[Array, Array]:
-    """Return feature (B, d) and label (B,) int32, filled up with empty rows, label -1."""
-    empty = batch - len(label)
-    rows = np.pad(feature, ((0, empty), (0, 0))).astype(np.float32)
-    return rows, np.pad(label, (0, empty), constant_values=-1).astype(np.int32)
+        rows = step.rows[trusted[step.rows]]
+        yield batch.fill((feature[rows], label[rows]), *step.replayed), step.fresh

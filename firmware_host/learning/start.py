@@ -8,6 +8,7 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.engines.find import Runtime, open_head
+from firmware_host.engines.kept import KeptHead
 from firmware_host.engines.protocol import Array, Head
 from firmware_host.learning.surprise import noticing
 from firmware_host.state import Snapshot
@@ -17,7 +18,7 @@ __all__ = ["generator_state", "start_head", "start_snapshot"]
 
 def start_head(bundle: Bundle, runtime: Runtime, threads: int) -> Head:
     """Return the bundle's head in its start state; raises DeviceError as `open_head`."""
-    return noticing(bundle, open_head(bundle, runtime, threads))
+    return noticing(bundle, KeptHead(open_head(bundle, runtime, threads), bundle.head))
 
 
 def start_snapshot(bundle: Bundle, head: Head) -> Snapshot:

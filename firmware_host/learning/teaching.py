@@ -5,14 +5,17 @@ Dimensions: d features, C class slots, B rows of a batch, p images that were tau
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from firmware_host.bundle import ClassStatistics
 from firmware_host.engines.protocol import Array
+from firmware_host.learning.batches import Rows, fresh_weights
 from firmware_host.learning.doubt import PATIENCE, doubts
 from firmware_host.learning.guard import Guard
-from firmware_host.learning.learner import LearnSettings, fresh_weights, padded
+from firmware_host.learning.learner import LearnSettings
 from firmware_host.learning.working_state import WorkingState
 from firmware_host.shared.statistics import evenly
 
@@ -76,12 +79,12 @@ def teach(working: WorkingState, raw: Array, value: Array, slot: int, settings: 
     guard = Guard(working.head, working.statistics, accuracy=settings.replays)
     mask = np.zeros(len(working.statistics.count), np.float32)  # (C,)
     mask[working.statistics.seen if settings.replays else np.unique(label)] = 1.0
-    results = []
-    for _ in range(steps_for(int(working.statistics.count[slot])) if believe else 0):
-        rows = _batch(working, feature, label, settings) if settings.replays else (feature, label)
-        fresh = fresh_weights(len(value), working.rng)
-        rate = RATE_SHARE * settings.learning_rate
-        results.append(working.head.train(*padded(*rows, settings.batch), mask, rate, fresh))
+    steps = steps_for(int(working.statistics.count[slot])) if believe else 0
+    batch, rate = Rows(settings.batch, len(value)), RATE_SHARE * settings.learning_rate
+    results = [
+        working.head.train(*batch.fill(rows), mask, rate, fresh)
+        for rows, fresh in _batches(working, feature, label, settings, steps)
+    ]
     losses = [result.loss for result in results]
     fault = guard.judge(losses)
     if fault is not None:
@@ -100,27 +103,65 @@ def _believe(working: WorkingState, value: Array, slot: int) -> bool:
     return False
 
 
-def _batch(working: WorkingState, feature: Array, label: Array, settings: LearnSettings) -> tuple[Array, Array]:
-    """Return a batch of replayed rows [B, d] and their slots [B], with real ones instead of some."""
-    rng = working.rng
-    slots = _shares(working, settings.batch)
-    rows = working.expect(slots, settings.buffer > 0)
-    places = {int(slot): list(rng.permutation(np.flatnonzero(slots == slot))) for slot in np.unique(slots)}
-    for index in rng.permutation(len(label)):
-        free = places.get(int(label[index]))
-        if free:
-            rows[free.pop()] = feature[index]
-    return rows, slots
+def _batches(
+    working: WorkingState, feature: Array, label: Array, settings: LearnSettings, steps: int
+) -> Iterator[tuple[tuple[Array, Array], Array]]:
+    """Yield the rows of each step's batch, replayed ones with real ones instead of some, and its fresh weights.
+
+    What chance decides is drawn in the order of the steps, and the rows of a few steps are computed together.
+    """
+    rng, d = working.rng, feature.shape[1]
+    if not settings.replays:
+        for _ in range(steps):
+            yield (feature, label), fresh_weights(d, rng)
+        return
+    replay, shares = working.replay(settings.buffer > 0), _shares(working.statistics, settings.batch)
+    together = replay.together(settings.batch)
+    for start in range(0, steps, together):
+        real, fresh = [], []
+        for _ in range(start, min(start + together, steps)):
+            slots = np.concatenate([evenly(rng, classes, many) for classes, many in shares])
+            replay.draw_of(rng, slots)
+            real.append(_places(rng, slots, label))
+            fresh.append(fresh_weights(d, rng))
+        for rows, slots, (places, images), weights in zip(*replay.take(expected=True), real, fresh):
+            rows[places] = feature[images]
+            yield (rows, slots), weights
 
 
-def _shares(working: WorkingState, rows: int) -> Array:
-    """Return the slots [rows] of a batch: every class equally often, but the young ones together not below a share."""
-    seen, count = working.statistics.seen, working.statistics.count
+def _places(rng: np.random.Generator, slots: Array, label: Array) -> tuple[list[int], list[int]]:
+    """Return which rows of a batch of `slots` [B] real images of `label` [p] take, and which images these are.
+
+    Each image has a place while there is one of its class.
+    """
+    order = np.argsort(slots, kind="stable")  # each class's rows side by side, in ascending order of the classes
+    sorted_slots = slots[order].tolist()
+    free: dict[int, list[int]] = {}
+    start = 0
+    while start < len(sorted_slots):
+        slot = sorted_slots[start]
+        end = start + sorted_slots.count(slot)
+        if end - start > 1:
+            rng.shuffle(order[start:end])
+        free[slot] = order[start:end].tolist()
+        start = end
+    places, images = [], []
+    names = label.tolist()
+    for index in rng.permutation(len(label)).tolist():
+        if free.get(names[index]):
+            places.append(free[names[index]].pop())
+            images.append(index)
+    return places, images
+
+
+def _shares(statistics: ClassStatistics, rows: int) -> list[tuple[Array, int]]:
+    """Return classes and how many of the rows of a batch they have: each equally often, but the young ones a share."""
+    seen, count = statistics.seen, statistics.count
     young, settled = seen[count[seen] <= YOUNG], seen[count[seen] > YOUNG]
     if not len(young) or not len(settled):
-        return evenly(working.rng, seen, rows)
+        return [(seen, rows)]
     many = round(rows * max(YOUNG_SHARE, len(young) / len(seen)))
-    return np.concatenate([evenly(working.rng, settled, rows - many), evenly(working.rng, young, many)])
+    return [(settled, rows - many), (young, many)]
 
 
 def _with(last: tuple[Array, Array] | None, raw: Array, slot: int, rows: int) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from firmware_host.engines.protocol import Array, Head
 from firmware_host.learning import learner
 from firmware_host.learning.camera_state import CameraState, lesson_through
 from firmware_host.learning.following import Following
+from firmware_host.learning.replay import Replay
 from firmware_host.shared.bank import Mixture, bank_axes
 from firmware_host.shared.bank.unknowns import Unknowns
 from firmware_host.shared.names import distinct_names, known_name, nearest
@@ -136,10 +137,13 @@ class WorkingState:
 
     def judge(self, feature: Array) -> tuple[Array, float]:
         """Return for one feature [d] the probability of each class slot, [C], and its novelty; see `Prediction`."""
-        found, novelty = self._block(feature[None]), np.zeros(1)
-        if self.mixture is not None:
-            found, novelty = self.mixture.judge(found, feature[None])
+        found, novelty = self.judge_all(feature[None])
         return found[0], float(novelty[0])
+
+    def judge_all(self, feature: Array) -> tuple[Array, Array]:
+        """Return for features [n, d] the probability of each class slot, [n, C], and each one's novelty, [n]."""
+        found = self._block(feature)
+        return (found, np.zeros(len(feature))) if self.mixture is None else self.mixture.judge(found, feature)
 
     def named_by(self, raw: Array) -> None:
         """Forget the groups of unknown images that those of a lesson, as stored [n, d], have given a name."""
@@ -163,7 +167,7 @@ class WorkingState:
         """Return the block's probabilities [n, C] for features [n, d]; zero where they do not count."""
         if not self.trains:
             return np.zeros((len(feature), self.bundle.slots), np.float32)
-        return np.concatenate([self.head.infer(row[None])[1] for row in feature])
+        return self.head.infer(feature)[1]
 
     def name(self, names: Sequence[str]) -> None:
         """Give every new name the next spare slot; raises DeviceError as `named`."""
@@ -198,9 +202,10 @@ class WorkingState:
     def unmask(self, slots: Array) -> None:
         """Let classes compete in predictions."""
         state = self.head.get_state()
-        if not np.all(state["class_mask"][slots] == 1):
-            state["class_mask"][slots] = 1
-            self.head.set_state(state)
+        mask = state["class_mask"].copy()
+        mask[slots] = 1
+        if not np.array_equal(mask, state["class_mask"]):
+            self.head.set_state({**state, "class_mask": mask})
 
     def keep(self, raw: Array, slots: Array, capacity: int) -> None:
         """Offer images to a buffer of `capacity`, feature [n, d] as stored and slot [n]; 0: leave it alone."""
@@ -213,27 +218,9 @@ class WorkingState:
         for row, slot in zip(raw, slots):
             self.buffer.add(row, int(slot), self.rng)
 
-    def replay(self, rows: int, rng: np.random.Generator, buffered: bool) -> tuple[Array, Array]:
-        """Draw rows of every class seen, equally often, from the statistics or, if kept and wanted, the buffer.
-
-        Returns:
-            feature [rows, d] float32 and label int32 [rows].
-        """
-        feature, label = self.statistics.sample(rng, rows)
-        return self._from_buffer(feature, label, rng) if buffered else feature, label
-
-    def expect(self, label: Array, buffered: bool) -> Array:
-        """Draw features [rows, d] of these slots, as their next images are expected or, if kept, from the buffer."""
-        feature = self.statistics.expect(self.rng, label)
-        return self._from_buffer(feature, label, self.rng) if buffered else feature
-
-    def _from_buffer(self, feature: Array, label: Array, rng: np.random.Generator) -> Array:
-        if self.buffer is not None:
-            for row, slot in enumerate(label):
-                raw = self.buffer.draw(int(slot), rng)
-                if raw is not None:
-                    feature[row] = self.dequantize(raw)
-        return feature
+    def replay(self, buffered: bool) -> Replay:
+        """Return what draws rows of the classes seen: from the statistics or, if kept and wanted, from the buffer."""
+        return Replay(self.statistics, self.buffer if buffered else None, self.dequantize)
 
     def forget(self, name: str) -> None:
         """Take a class out of everything and give its slot back; the classes after it move down by one.

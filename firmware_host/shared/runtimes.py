@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 __all__ = [
     "AUTO",
@@ -35,8 +36,8 @@ class RuntimeEntry(NamedTuple):
         heads: whether it runs the head; if not, NumPy does.
         not_after: a module in whose process it cannot be loaded any more.
         numpy_1: whether it was built for NumPy 1 and does not import under NumPy 2.
-        sgd_resolvers: a module whose `OpResolverType` goes without the default delegate, where that computes a head
-            with the optimizer `sgd` wrongly.
+        sgd_options: of the interpreter that loads a head with the optimizer `sgd`, where it computes that wrongly
+            without them.
         engine: the module that opens a backbone and a head with it.
         interface: the class of `module` that loads a .tflite file.
         recipe: of the backbone that it takes where a bundle has several; None: the bundle's first.
@@ -48,19 +49,21 @@ class RuntimeEntry(NamedTuple):
     heads: bool = True
     not_after: str | None = None
     numpy_1: bool = False
-    sgd_resolvers: str | None = None
+    sgd_options: Mapping[str, Any] = MappingProxyType({})
     engine: str = "firmware_host.engines.interpreter"
     interface: str = "Interpreter"
     recipe: str | None = None
 
 
+# LiteRT 2.3's default delegate computes a head with sgd wrongly at some sizes, unless no tensor's memory is used twice.
+EVERY_TENSOR = MappingProxyType({"experimental_preserve_all_tensors": True})
+
 RUNTIMES: Mapping[str, RuntimeEntry] = {  # `auto` takes the first that there is: the faster one first
-    # LiteRT 2.3's default delegate computes a head with sgd wrongly from the second step on.
     "ai_edge_litert": RuntimeEntry(
         "ai_edge_litert.interpreter",
         "device",
         automatic=True,
-        sgd_resolvers="ai_edge_litert.interpreter",
+        sgd_options=EVERY_TENSOR,
         recipe="hybrid",  # 1.4 to 5 times as fast as int8 there; under tflite-runtime 1.2 to 4 times as slow
     ),
     "tflite_runtime": RuntimeEntry(
@@ -70,7 +73,7 @@ RUNTIMES: Mapping[str, RuntimeEntry] = {  # `auto` takes the first that there is
     "litert_compiled": RuntimeEntry(  # LiteRT's newer interface, which is to outlive the other
         "ai_edge_litert.compiled_model",
         "device",
-        sgd_resolvers="ai_edge_litert.interpreter",
+        sgd_options=EVERY_TENSOR,
         engine="firmware_host.engines.compiled",
         interface="CompiledModel",
         recipe="hybrid",

@@ -13,6 +13,8 @@ import numpy as np
 __all__ = ["ClassStatistics", "evenly"]
 
 Array = np.ndarray[Any, Any]
+BLOCK = 32  # rows of a triangle that are solved at once
+STRIP = 64  # and that are multiplied at once
 
 
 class ClassStatistics:
@@ -58,7 +60,9 @@ class ClassStatistics:
 
     def copy(self) -> ClassStatistics:
         """Return an independent copy."""
-        return ClassStatistics(self.mean, self.count, self.scatter, self.shrinkage)
+        copy = ClassStatistics(self.mean, self.count, self.scatter, self.shrinkage)
+        copy._factor, copy._centre = self._factor, self._centre  # never changed in place
+        return copy
 
     def arrays(self) -> dict[str, Array]:
         """Return copies of mean, count and scatter by name."""
@@ -99,9 +103,12 @@ class ClassStatistics:
         classes there is no spread to estimate and the result is zero.
         """
         degrees = max(float(self.count.sum()) - len(self.seen), 1.0)
-        covariance = (self.scatter + self.scatter.T) / (2.0 * degrees)  # symmetric up to rounding before
+        covariance = self.scatter + self.scatter.T  # symmetric up to rounding before
+        covariance /= 2.0 * degrees
         variance = float(np.trace(covariance)) / len(covariance)
-        return (1.0 - shrinkage) * covariance + shrinkage * variance * np.eye(len(covariance))
+        covariance *= 1.0 - shrinkage
+        np.einsum("ii->i", covariance)[:] += shrinkage * variance
+        return covariance
 
     def sample(self, rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
         """Draw features of the classes seen, every class equally often (up to one row).
@@ -116,8 +123,16 @@ class ClassStatistics:
             raise ValueError("class statistics hold no image yet: update them before sampling")
         label = evenly(rng, self.seen, rows)
         noise = rng.standard_normal((rows, len(self.scatter)))  # (rows, d)
-        feature = self.mean[label] + noise @ self._cholesky().T
-        return feature.astype(np.float32), label.astype(np.int32)
+        return self.around(label, noise), label.astype(np.int32)
+
+    def around(self, label: Array, noise: Array) -> Array:
+        """Return a feature for each slot of `label` [n], float32 [n, d]: its class's mean and `noise` [n, d].
+
+        Standard normal noise becomes what images differ by within a class.
+        """
+        feature = _correlated(noise, self._cholesky())  # (n, d)
+        feature += self.mean[label]
+        return np.asarray(feature, np.float32)
 
     def expect(self, rng: np.random.Generator, label: Array) -> Array:
         """Draw a feature for each slot of `label` as its class's next image is to be expected: float32 [rows, d].
@@ -128,12 +143,16 @@ class ClassStatistics:
         wide, so of n images' mean the share tau^2 / (tau^2 + 1/n) is kept, the rest is the centre's. With many the two
         agree.
         """
+        return self.expected(label, rng.standard_normal((len(label), len(self.scatter))))
+
+    def expected(self, label: Array, noise: Array) -> Array:
+        """Return what `expect` does, of standard normal `noise` [rows, d]."""
         centre, tau_2 = self._prior()
         n = np.maximum(self.count[label], 1.0)  # (rows,)
         kept = tau_2 / (tau_2 + 1.0 / n) if math.isfinite(tau_2) else np.ones_like(n)
         mean: Array = centre + kept[:, None] * (self.mean[label] - centre)  # (rows, d)
-        noise = rng.standard_normal(mean.shape) * np.sqrt(1.0 + kept / n)[:, None]
-        return np.asarray(mean + noise @ self._cholesky().T, np.float32)
+        mean += _correlated(noise * np.sqrt(1.0 + kept / n)[:, None], self._cholesky())
+        return np.asarray(mean, np.float32)
 
     def _prior(self) -> tuple[Array, float]:
         """Return the centre [d] of the class means and tau^2; infinite where there is nothing to judge it by."""
@@ -147,7 +166,7 @@ class ClassStatistics:
         factor = self._cholesky()
         if len(seen) < 3 or not factor.any():
             return centre, math.inf
-        white = np.linalg.solve(factor, (self.mean[seen] - centre).T)  # (d, seen)
+        white = _solved(factor, (self.mean[seen] - centre).T)  # (d, seen)
         between = float(np.sum(white**2)) / (d * (len(seen) - 1))
         return centre, max(between - float(np.mean(1.0 / self.count[seen])), 0.0)
 
@@ -160,7 +179,7 @@ class ClassStatistics:
 def evenly(rng: np.random.Generator, slots: Array, rows: int) -> Array:
     """Return `rows` of `slots` in random order, each equally often (up to one row)."""
     rounds = [rng.permutation(slots) for _ in range(-(-rows // len(slots)))]
-    return np.asarray(np.concatenate([*rounds, slots[:0]])[:rows])
+    return np.asarray(rounds[0] if len(rounds) == 1 else np.concatenate([*rounds, slots[:0]]))[:rows]
 
 
 def _factor_of(covariance: Array) -> Array:
@@ -171,8 +190,27 @@ def _factor_of(covariance: Array) -> Array:
     ridge = 0.0
     while True:
         try:
-            return np.asarray(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))))
+            return np.asarray(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)) if ridge else covariance))
         except np.linalg.LinAlgError:
             ridge = 10.0 * ridge or 1e-9 * variance
             if ridge > variance:
                 raise
+
+
+def _solved(factor: Array, right: Array) -> Array:
+    """Return X with factor X = right, [d, n], for a lower triangle `factor` [d, d]: block by block, from the top."""
+    solution = np.array(right)
+    for start in range(0, len(factor), BLOCK):
+        rows = slice(start, start + BLOCK)
+        solution[rows] -= factor[rows, :start] @ solution[:start]
+        solution[rows] = np.linalg.solve(factor[rows, rows], solution[rows])
+    return solution
+
+
+def _correlated(noise: Array, factor: Array) -> Array:
+    """Return noise factor' for `noise` [n, d] and a lower triangle `factor` [d, d], without the zeros' products."""
+    product = np.empty(noise.shape)
+    for start in range(0, len(factor), STRIP):
+        end = start + STRIP
+        np.matmul(noise[:, :end], factor[start:end, :end].T, out=product[:, start:end])
+    return product

@@ -62,12 +62,10 @@ print(json.dumps([1000 * seconds for seconds in best]))
 
 # After every step: loss, replaced and the state's tensors in the order of their names, as one run of float32.
 _LEARNER = """
-import importlib, sys
+import importlib, json, sys
 import numpy as np
-module, model, inputs, plain = sys.argv[1:]
-module = importlib.import_module(module)
-options = {"experimental_op_resolver_type": module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES} if plain else {}
-interpreter = module.Interpreter(model_path=model, **options)
+module, model, inputs, options = sys.argv[1:]
+interpreter = importlib.import_module(module).Interpreter(model_path=model, **json.loads(options))
 observe, train, get_state = map(interpreter.get_signature_runner, ("observe", "train", "get_state"))
 inputs = dict(np.load(inputs))
 for step in range(len(inputs["label"])):
@@ -167,7 +165,7 @@ def run_head(
     Raises:
         UserError: the runtime could not run the file; the message ends with what it said.
     """
-    plain = "plain" if optimizer == "sgd" and RUNTIMES[runtime].sgd_resolvers is not None else ""
+    options = json.dumps(dict(RUNTIMES[runtime].sgd_options) if optimizer == "sgd" else {})
     parts = {"loss": (), "replaced": (), **{name: shapes[name] for name in sorted(shapes)}}
     ends = np.cumsum([int(np.prod(shape)) for shape in parts.values()])
     with tempfile.TemporaryDirectory() as name:
@@ -175,7 +173,7 @@ def run_head(
         (folder / "head.tflite").write_bytes(model)
         np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
         paths = [str(folder / file) for file in ("head.tflite", "inputs.npz")]
-        command = _command(_LEARNER, runtime, *paths, plain)
+        command = _command(_LEARNER, runtime, *paths, options)
         with (folder / "log").open("w+") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as child:
             assert child.stdout is not None  # noqa: S101
             for _ in inputs["label"]:

@@ -45,11 +45,11 @@ def test_what_was_not_reached_is_said(small):
 
 def test_an_engine_that_does_not_start_is_one_line(tmp_path, capsys):
     def answer(python):
-        return cli.run(lambda _: step.Worker("numpy", python, [tmp_path, "numpy"]).step(1)[0], [])
+        return cli.run(lambda _: step.Worker("numpy", step.WORKER, [tmp_path, "numpy"], python).ask(1)[0], [])
 
     assert answer(str(tmp_path / "python")) == 2
     assert "does not start (No such file or directory); give the Python of an environment" in capsys.readouterr().err
     assert answer(sys.executable) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: numpy does not step (FileNotFoundError")
+    assert said.startswith("error: numpy does not answer (FileNotFoundError")
     assert said.count("\n") == 1

@@ -1,7 +1,7 @@
 """Feed a head.tflite and the NumPy engine the same batches: run_head.py RUNTIME FOLDER OPTIMIZER DELEGATES.
 
 In a process of its own. FOLDER holds <block>.tflite and <block>.npz, the start state; prints a line of JSON per block.
-DELEGATES: `default` or `none`.
+DELEGATES: `default`, `none`, or `product`: as the table of runtimes says for the optimizer.
 """
 
 from __future__ import annotations
@@ -67,10 +67,14 @@ def compare(interpreter, case, start, steps=500):
     return {**report, "mismatches": mismatches, "rebirths": rebirths, "infer_error": max(infer_errors)}
 
 
-def opened(runtime, path, delegates):
+def opened(runtime, path, optimizer, delegates):
     entry, plain = RUNTIMES[runtime], {}
-    if delegates == "none":
-        resolvers = importlib.import_module(entry.sgd_resolvers).OpResolverType
+    if delegates == "product":
+        plain = dict(entry.sgd_options) if optimizer == "sgd" else {}
+    elif delegates == "none" and runtime == "litert_compiled":
+        plain["experimental_preserve_all_tensors"] = True  # which goes without delegates there
+    elif delegates == "none":
+        resolvers = importlib.import_module(entry.module).OpResolverType
         plain["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     load = getattr(importlib.import_module(entry.module), entry.interface)
     if runtime == "litert_compiled":
@@ -83,7 +87,7 @@ def main():
     for path in sorted(Path(folder).glob("*.tflite")):
         with np.load(path.with_suffix(".npz")) as file:
             start = dict(file)
-        interpreter = opened(runtime, path, delegates)
+        interpreter = opened(runtime, path, optimizer, delegates)
         (batch,) = interpreter.get_signature_runner("train").get_input_details()["label"]["shape"]
         case = Case(path.stem, *start["w1"].shape, len(start["class_mask"]), int(batch), {"optimizer": optimizer})
         sys.stdout.write(json.dumps({"block": path.stem, **compare(interpreter, case, start)}) + "\n")

@@ -8,8 +8,9 @@ import types
 import pytest
 
 from firmware_host import Device, DeviceError
+from firmware_host.bundle import read_bundle
 from firmware_host.cli import main
-from firmware_host.engines.find import find_runtime
+from firmware_host.engines.find import find_runtime, open_head
 from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.shared.runtimes import RUNTIMES, RuntimeEntry, interpreters
 
@@ -39,7 +40,8 @@ def dummy(monkeypatch):
 def test_a_runtime_is_opened_by_its_name(dummy, bundle, make):
     with Device.open(bundle, runtime="dummy") as device, Device.open(bundle, runtime="numpy") as other:
         assert device.runtime == "dummy"
-        assert isinstance(device._working.head, NumpyHead)  # the row says that it runs no heads
+        head = open_head(read_bundle(bundle), find_runtime("dummy"))
+        assert isinstance(head, NumpyHead)  # the row says that it runs no heads
         images, labels = make.images(["red", "blue"], 2)
         assert device.learn(images, labels, epochs=1) == other.learn(images, labels, epochs=1)
         for image in images:

@@ -27,9 +27,9 @@ class Threshold:
         self.state = {name: np.array(value) for name, value in state.items()}
 
     def infer(self, feature):
-        self.seen.add(float(feature[0, 0]))
-        logit = self.state["scale"] * (1 if feature[0, 0] > self.state["at"] else -1)
-        return np.array([[-logit, logit, self.unknown]]), None
+        self.seen |= set(feature[:, 0].tolist())
+        logit = self.state["scale"] * np.where(feature[:, 0] > self.state["at"], 1, -1)
+        return np.stack([-logit, logit, np.full(len(feature), self.unknown)], axis=1), None
 
 
 @pytest.fixture
@@ -140,8 +140,7 @@ def flip(device, monkeypatch, times):
         if left[0]:
             left[0] -= 1
             state = head.get_state()
-            state["class_mean"][:2] = state["class_mean"][1::-1].copy()
-            head.set_state(state)
+            head.set_state({**state, "class_mean": state["class_mean"][[1, 0, 2, 3]]})
         return result
 
     monkeypatch.setattr(head, "train", flipping)

@@ -46,8 +46,7 @@ def test_accuracy_on_recollections_falls_where_the_head_is_broken_and_changes_no
     assert content(device) == before
     head = device._working.head
     state = head.get_state()
-    state["class_mean"][:2] = state["class_mean"][1::-1].copy()
-    head.set_state(state)
+    head.set_state({**state, "class_mean": state["class_mean"][[1, 0, 2, 3]]})
     assert device.knowledge.accuracy() == 0.0
 
 

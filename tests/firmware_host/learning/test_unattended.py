@@ -60,7 +60,7 @@ def test_a_young_class_has_its_share_of_every_batch_and_a_settled_one_no_more_th
     monkeypatch.setattr("firmware_host.learning.teaching.YOUNG_SHARE", 0.6)
 
     def watched(feature, label, *rest):
-        batches.append((feature, np.bincount(label, minlength=3).tolist()))
+        batches.append((feature.copy(), np.bincount(label, minlength=3).tolist()))
         return train(feature, label, *rest)
 
     monkeypatch.setattr(device._working.head, "train", watched)
@@ -136,7 +136,7 @@ class SureHead:
     """Sees class 0 in features below zero and class 1 in others; class 2 never."""
 
     def infer(self, feature):
-        return None, np.array([[0.95, 0.03, 0.02] if feature[0, 0] < 0 else [0.03, 0.95, 0.02]])
+        return None, np.where(feature[:, :1] < 0, [0.95, 0.03, 0.02], [0.03, 0.95, 0.02])
 
 
 def test_a_class_that_is_mostly_doubted_is_believed():
@@ -169,8 +169,8 @@ class Breakable:
         self.state = dict(state)
 
     def infer(self, feature):
-        logit = self.state["w"] * np.sign(feature[0, 0])
-        return np.array([[-logit, logit]]), None
+        logit = self.state["w"] * np.sign(feature[:, 0])
+        return np.stack([-logit, logit], axis=1), None
 
 
 @pytest.mark.parametrize(
@@ -286,9 +286,13 @@ def test_the_buffer_is_replayed_where_it_has_the_class(make, open_device):
     working = device._working
     assert working.buffer.feature.dtype == np.int8
     kept = working.dequantize(working.buffer.feature)
-    feature, label = working.replay(30, np.random.default_rng(0), buffered=True)
+    replay = working.replay(buffered=True)
+    replay.draw(np.random.default_rng(0), 30)
+    [feature], [label] = replay.take()
     assert np.bincount(label).tolist() == [10, 10, 10]
     from_buffer = np.array([(row == kept).all(axis=1).any() for row in feature])
     np.testing.assert_array_equal(from_buffer, label == 2)
-    feature, _ = working.replay(30, np.random.default_rng(0), buffered=False)
+    replay = working.replay(buffered=False)
+    replay.draw(np.random.default_rng(0), 30)
+    [feature], _ = replay.take()
     assert not any((row == kept).all(axis=1).any() for row in feature)

@@ -161,13 +161,13 @@ def worst(report):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delegates", ["none", "default"])
+@pytest.mark.parametrize("delegates", ["none", "default", "product"])
 @pytest.mark.parametrize("runtime", ["ai_edge_litert", "litert_compiled"])
 def test_sgd_under_litert(sgd_heads, runtime, delegates):
     pytest.importorskip("ai_edge_litert")
     reports = compared(runtime, sgd_heads, "sgd", delegates)
     wrong = {block for block, report in reports.items() if worst(report) > 1e-4 or report["mismatches"]}
-    known = {"prototype"} if delegates == "default" else set()  # the product goes without delegates
+    known = {"prototype"} if delegates == "default" else set()
     assert wrong <= known, "this LiteRT computes sgd wrongly: exclude it in pyproject.toml, or go another way"
     assert min(report["rebirths"] for report in reports.values()) >= 5
 
