@@ -189,7 +189,7 @@ def convert(
     from keras_cbpnet.export.order import Order
     from keras_cbpnet.training.depths import at_depth, check_early, sources_at_depths
 
-    first, *early = (depth,) if isinstance(depth, int) else tuple(depth)
+    first, *early = (depth,) if isinstance(depth, int) else tuple(depth) or (0,)
     order = Order(recipes_for(recipe, target), target, slots, optimizer or "adam", package, tuple(early))
     named = folder.resolve() if folder.name in ("", "..") else folder
     bundle = named.with_name(named.name + ".bundle") if output is None else given_path(output, "output")
