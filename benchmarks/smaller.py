@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = {
         **results.provenance("benchmarks.smaller", given, commit),
         "preset": args.preset,
+        "data": Path(args.data.partition(":")[2] or args.data).stem,
         "seeds": args.seeds,
         "tasks": args.tasks,
         "per_class": args.per_class,
@@ -148,8 +149,8 @@ def render(record: dict[str, Any]) -> str:
         rows.append(row)
     seeds = ", ".join(map(str, record["seeds"]))
     images = runs.images_shown(record)
-    head_line = f"{record['preset']}, {record['tasks']} tasks, {images}, seeds {seeds}; final average accuracy, %"
-    return "\n".join([head_line, "", markdown(rows)])
+    what = f"{record['preset']}, {record['data']}, {record['tasks']} tasks, {images}, seeds {seeds}"
+    return "\n".join([f"{what}; final average accuracy, %", "", markdown(rows)])
 
 
 if __name__ == "__main__":
