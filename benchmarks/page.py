@@ -16,6 +16,7 @@ from benchmarks import (
     class_incremental,
     defaults,
     endurance,
+    fleet,
     lives,
     loop,
     micro,
@@ -106,6 +107,14 @@ Ten labels used again and again, nobody says when. `returning`: the classes come
     ),
     Section("unknown_classes_*.json", "Images of no known class", alone(unknown_classes.render)),
     Section("moved_camera*.json", "Another camera than the host's", alone(moved_camera.render)),
+    Section(
+        "fleet_*.json",
+        "Devices that share what they learn",
+        alone(fleet.render),
+        words="""\
+Devices are taught parts of the new classes' images, and a fresh one takes over what they tell: sums over images. Beside
+it a device that was taught all of them, and the mean of the devices before they shared.""",
+    ),
     Section(
         "lives_*.json",
         "Twelve streams in succession",

@@ -50,8 +50,8 @@ function _shtab_cbpnet_using
   test "$_shtab_cbpnet_cmdpath" = "$argv"
 end
 
-set -g _shtab_cbpnet_commands calibrate info selftest bench learn mqtt predict evaluate serve state
-set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --depth --discovery-prefix --epochs --every --frames --frigate --frigate-topic --host --jobs --key --label --learning-rate --lessons --max-memory --name --password-file --port --rate --recipe --region --repeat --replay --report --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username
+set -g _shtab_cbpnet_commands calibrate fleet info selftest bench learn mqtt predict evaluate serve state
+set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --depth --discovery-prefix --epochs --every --every-s --frames --frigate --frigate-topic --group --host --jobs --key --label --learning-rate --lessons --max-memory --min-images --name --noise --output --password-file --port --rate --recipe --region --repeat --replay --report --revoke --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username -o
 
 complete -c cbpnet -e
 complete -c cbpnet -f
@@ -72,6 +72,31 @@ complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l jobs -x -d 'threads tha
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using calibrate; and test $_shtab_cbpnet_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'images through this camera, one to five of each class that the bundle came with: a folder with one folder of images per class, - for paths CLASS/IMAGE on standard input, npz:PATH, or image files and folders without labels'
+complete -c cbpnet -n '_shtab_cbpnet_using; and test $_shtab_cbpnet_npos -eq 0' -a fleet -d 'lessons shared with other devices over an MQTT broker'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -s h -l help -d 'show this help message and exit'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes; numpy runs the head only (default: auto)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l recipe -x -d 'recipe of the backbone, of those that the bundle has (default: the one that suits the runtime)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l depth -x -d 'encoder blocks to run, of the numbers that the bundle has: fewer take less time (default: all)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l threads -x -d 'threads of the interpreter (default: 1)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l json -d 'JSON output, one object per line (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l broker -x -d 'MQTT broker; port 1883, with TLS 8883'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l username -x -d 'user on the broker'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l password-file -xka "(__fish_complete_path (commandline -ct))" -d 'file whose first line is the user'"'"'s password'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l tls -d 'TLS, checked by the system'"'"'s certificates (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l ca -xka "(__fish_complete_path (commandline -ct))" -d 'TLS, checked by these certificates, PEM'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l group -x -d 'name of the group, the same on all devices'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l key -xka "(__fish_complete_path (commandline -ct))" -d 'file with the group'"'"'s key, which its owner alone may read'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l new-key -d 'write a new key into --key, and exit (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l dataset -xka "(__fish_complete_directories)" -d 'folder with one folder of images per class; new files become lessons, each once'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l every-s -x -d 'seconds between two merges of lessons, at least (default: 60.0)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l min-images -x -d 'images of a class from which the others are told of it, 1 to 16 (default: 5)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l noise -x -d 'deviation of Gaussian noise on what is told, in deviations of the features; 0: none, and sums are exact (default: 0.0)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l revoke -x -d 'number of a device whose lessons count no more in the whole group; may be given again (default: [])'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l new-id -d 'new number for this device, as for a copy of another one; what it was taught so far stays the other'"'"'s (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using; and test $_shtab_cbpnet_npos -eq 0' -a info -d 'manifest of the bundle, and what was learned since'
 complete -c cbpnet -n '_shtab_cbpnet_using info' -s h -l help -d 'show this help message and exit'
 complete -c cbpnet -n '_shtab_cbpnet_using info' -l state -xka "(__fish_complete_directories)" -d 'folder of the learned state (default: BUNDLE.state beside it)'
@@ -233,5 +258,8 @@ complete -c cbpnet -n '_shtab_cbpnet_using state' -l depth -x -d 'encoder blocks
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l json -d 'JSON output, one object per line (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using state' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'file to write, of merge'
+complete -c cbpnet -n '_shtab_cbpnet_using state' -l min-images -x -d 'images of a class from which merge takes it from a device, 1 to 16 (default: 5)'
+complete -c cbpnet -n '_shtab_cbpnet_using state' -l noise -x -d 'deviation of Gaussian noise on what merge takes, in deviations of the features; 0: none (default: 0.0)'
 complete -c cbpnet -n '_shtab_cbpnet_using state; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 # made by `make completions` with shtab 1.13.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firmware_host.bundle import DeviceError
+from firmware_host.learning.arrange import forget, rename
 from firmware_host.learning.lessons import Lessons
 from firmware_host.learning.working_state import WorkingState
 from firmware_host.shared.names import known_name
@@ -45,9 +46,9 @@ class ClassNames:
     def forget_class(self, name: str) -> None:
         """Forget a class and give its slot back; raises DeviceError when it is not known."""
         with self._lessons.change():
-            self._working.forget(name)
+            forget(self._working, name)
 
     def rename_class(self, old: str, new: str) -> None:
         """Give a class another name; raises DeviceError when `old` is not known or `new` is invalid or taken."""
         with self._lessons.change():
-            self._working.rename(old, new)
+            rename(self._working, old, new)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firmware_host.bundle import DeviceError
+from firmware_host.commands.broker import add_broker, broker_of
 from firmware_host.commands.common import (
     Command,
     Output,
@@ -22,7 +23,7 @@ from firmware_host.commands.common import (
 from firmware_host.images.cameras import shown
 from firmware_host.images.sources import frames
 from firmware_host.images.watch import Watch
-from firmware_host.shared.arguments import folder_argument, name_argument, path_argument
+from firmware_host.shared.arguments import folder_argument, name_argument
 from firmware_host.shared.names import class_name
 
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ def _mqtt(args: argparse.Namespace) -> Iterator[Output]:
 def _check(args: argparse.Namespace) -> None:
     if args.source is None and args.frigate is None and args.dataset is None:
         raise DeviceError("there is nothing to see: give --source, --frigate or --dataset")
-    if args.password_file is not None and args.username is None:
-        raise DeviceError(f"--password-file {args.password_file} is given without --username: give both")
     if args.frigate is None and (args.camera or args.label):
         raise DeviceError("--camera and --label choose among the events of --frigate: give it")
     if not 0.0 < args.rate < 1e6:
@@ -80,19 +79,17 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _place(args: argparse.Namespace, device: Any) -> Place:
-    from firmware_host.home.broker import Login
     from firmware_host.home.discovery import Described
     from firmware_host.home.home import Place
-    from firmware_host.home.topics import Topics, broker_address, checked_topic, identity, password_in
+    from firmware_host.home.topics import Topics, checked_topic, identity
 
-    tls = args.tls or args.ca is not None
+    address, login = broker_of(args)
     own = identity(device.state_folder)
     base = f"cbpnet/{own}" if args.topic is None else checked_topic(args.topic, "topic")
     name = class_name(device.bundle.name if args.name is None else args.name, "device")
-    password = None if args.password_file is None else password_in(args.password_file)
     return Place(
-        broker_address(args.broker, tls),
-        Login(args.username, password, tls, args.ca),
+        address,
+        login,
         Topics(base),
         checked_topic(args.discovery_prefix, "discovery-prefix"),
         Described(own, name, f"{device.bundle.name} ({device.runtime})"),
@@ -111,19 +108,7 @@ def _tracking(args: argparse.Namespace) -> Tracking | None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--broker",
-        metavar="HOST[:PORT]",
-        type=name_argument,
-        required=True,
-        help="MQTT broker; port 1883, with TLS 8883",
-    )
-    parser.add_argument("--username", metavar="NAME", type=name_argument, help="user on the broker")
-    parser.add_argument(
-        "--password-file", metavar="FILE", type=path_argument, help="file whose first line is the user's password"
-    )
-    parser.add_argument("--tls", action="store_true", help="TLS, checked by the system's certificates")
-    parser.add_argument("--ca", metavar="FILE", type=path_argument, help="TLS, checked by these certificates, PEM")
+    add_broker(parser)
     parser.add_argument(
         "--topic",
         metavar="TOPIC",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,15 @@ import numpy as np
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.commands.common import Command, Output, bundle_of, open_device
 from firmware_host.device import Device
-from firmware_host.shared.arguments import given_path
+from firmware_host.engines.find import find_runtime
+from firmware_host.fleet.moved import imported, with_peers
+from firmware_host.fleet.own import APART, MIN_IMAGES
+from firmware_host.learning.start import start_head
+from firmware_host.shared.arguments import given_path, new_file_argument
 from firmware_host.shared.files import write_atomically
 from firmware_host.shared.names import known_name
 from firmware_host.state import Snapshot, StateFolder, read_file, snapshot_for, state_path, to_bytes
+from firmware_host.terminal import without_runtime_chatter
 
 __all__ = ["COMMANDS", "state_record"]
 
@@ -28,6 +33,7 @@ ACTIONS = {  # what follows BUNDLE and the action
     "forget": ("NAME",),
     "rename": ("OLD", "NEW"),
     "undo": (),
+    "merge": ("FILE", "FILE", "..."),
 }
 
 
@@ -39,9 +45,13 @@ def _state(args: argparse.Namespace) -> Iterator[Output]:
     path, action, given = words[0], words[1], words[2:]
     if action not in ACTIONS:
         raise DeviceError(f"state has no action {action!r}: use one of {', '.join(ACTIONS)}")
-    if path in ACTIONS or len(given) != len(ACTIONS[action]):
+    if path in ACTIONS or not _fits(given, ACTIONS[action]):
         raise DeviceError(f"state {action}: write `state {' '.join(('BUNDLE', action, *ACTIONS[action]))}`")
     args.bundle = given_path(path, "BUNDLE")
+    if (args.output is not None) != (action == "merge"):
+        raise DeviceError(
+            "--output FILE is for state merge, which needs it: write `state BUNDLE merge FILE FILE ... -o FILE`"
+        )
     if action in CHANGES:
         yield CHANGES[action](args, *given)
         return
@@ -51,6 +61,11 @@ def _state(args: argparse.Namespace) -> Iterator[Output]:
         yield KEPT[action](folder, bundle, *(given_path(file, "FILE") for file in given))
     finally:
         folder.close()
+
+
+def _fits(given: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether so many words are given; `...` stands for any number more."""
+    return len(given) == len(wanted) if wanted[-1:] != ("...",) else len(given) >= len(wanted) - 1
 
 
 def state_record(folder: StateFolder, learned: Snapshot) -> dict[str, Any]:
@@ -91,14 +106,15 @@ def _export(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
         raise DeviceError(f"{file} exists: give another file, nothing is overwritten")
     if not file.parent.is_dir():
         raise DeviceError(f"folder {file.parent} does not exist: make it first")
-    content = to_bytes(learned, bundle, folder.generation)
+    content = to_bytes(with_peers(learned, folder.path, bundle), bundle, folder.generation)
     write_atomically(file, content)
     record = {"file": str(file), "bytes": len(content), **state_record(folder, learned)}
     return Output(record, f"exported to {file} ({len(content):,} bytes)")
 
 
 def _import(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
-    learned = snapshot_for(bundle, read_file(file))
+    read = read_file(file)
+    learned = imported(bundle, snapshot_for(bundle, read), read.generation)
     path = folder.replace(learned)
     record = {"file": str(file), **state_record(folder, learned)}
     return Output(record, f"imported {file} into {path}; what was there before is kept beside it")
@@ -168,6 +184,39 @@ def _undo(args: argparse.Namespace) -> Output:
     return _changed(args, change)
 
 
+def _merge(args: argparse.Namespace, *files: str) -> Output:
+    from firmware_host.fleet.files import merge_files
+
+    bundle = bundle_of(args)
+    if args.output.exists():
+        raise DeviceError(f"{args.output} exists: give another file, nothing is overwritten")
+    with without_runtime_chatter():
+        head = start_head(bundle, find_runtime(args.runtime, args.recipe), args.threads)
+    found = merge_files(bundle, head, [given_path(file, "FILE") for file in files], args.min_images, args.noise)
+    write_atomically(args.output, found.content)
+    counts = found.merged.statistics.count
+    record: dict[str, Any] = {
+        "file": str(args.output),
+        "bytes": len(found.content),
+        "devices": {device: delta.version for device, delta in found.deltas.items()},
+        "classes": list(found.merged.classes),
+        "images": int(sum(delta.images for delta in found.deltas.values())),
+        "images_per_class": {name: int(counts[slot]) for slot, name in enumerate(found.merged.classes)},
+        "steps": found.steps,
+        "left_out": list(found.merged.left_out),
+        "withheld": found.withheld,
+    }
+    text = (
+        f"{record['images']} images that {len(found.deltas)} devices were taught, {len(record['classes'])} classes, "
+        f"{found.steps} training steps: {args.output} ({record['bytes']:,} bytes)"
+    )
+    lines = [f"  {file}: fewer than {args.min_images} images of {', '.join(few)}, left out"
+             for file, few in found.withheld.items()]  # fmt: skip
+    if record["left_out"]:
+        lines.append(f"  no slot is left for {', '.join(record['left_out'])}: convert the run again with more --slots")
+    return Output(record, "\n".join([text, *lines]))
+
+
 def _changed(args: argparse.Namespace, change: Callable[[Device], str]) -> Output:
     """Change what the device knows and save it."""
     args.max_memory = None
@@ -186,7 +235,7 @@ KEPT: dict[str, Callable[..., Output]] = {
     "show": _show, "export": _export, "import": _import, "diff": _diff, "reset": _reset
 }  # fmt: skip
 CHANGES: dict[str, Callable[..., Output]] = {  # they need an interpreter
-    "forget": _forget, "rename": _rename, "undo": _undo
+    "forget": _forget, "rename": _rename, "undo": _undo, "merge": _merge
 }  # fmt: skip
 
 
@@ -198,7 +247,22 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="action: "
         + "; ".join(" ".join((action, *words)) for action, words in ACTIONS.items())
         + " (FILE: a state kept elsewhere; NAME, OLD, NEW: classes; undo: takes the last learn, calibrate, forget or "
-        "rename back; default: show)",
+        "rename back; merge: what several devices learned, into --output; default: show)",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", type=new_file_argument, help="file to write, of merge")
+    parser.add_argument(
+        "--min-images",
+        metavar="N",
+        type=int,
+        default=MIN_IMAGES,
+        help=f"images of a class from which merge takes it from a device, 1 to {APART}",
+    )
+    parser.add_argument(
+        "--noise",
+        metavar="X",
+        type=float,
+        default=0.0,
+        help="deviation of Gaussian noise on what merge takes, in deviations of the features; 0: none",
     )
 
 

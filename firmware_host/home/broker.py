@@ -28,7 +28,7 @@ __all__ = ["Broker", "Login", "Received"]
 KEEPALIVE_S = 30
 DELAYS_S = (1.0, 60.0)  # between two attempts to connect: doubled from the first to the second
 QUEUED = 1000  # messages that wait for the broker
-LARGEST = 1 << 20  # bytes of a message that the broker may send
+LARGEST = 1 << 20  # bytes of a message that the broker may send, unless it is told otherwise
 END_S = 2.0  # to say goodbye
 
 
@@ -62,6 +62,8 @@ class Broker:
         failed: is given an error that is a defect; the connection is of no use after it.
         connected: is called after each connection.
         delays_s: between two attempts to connect, the shortest and the longest.
+        begins: is called at the beginning of each connection, before anything is received.
+        largest: bytes of a message that the broker may send.
 
     Raises:
         DeviceError: the certificates cannot be used.
@@ -78,7 +80,12 @@ class Broker:
         failed: Callable[[BaseException], None],
         connected: Callable[[], None] = lambda: None,
         delays_s: tuple[float, float] = DELAYS_S,
+        begins: Callable[[], None] = lambda: None,
+        largest: int = LARGEST,
     ) -> None:
+        self._begins, self._largest = begins, largest
+        self._first: Optional[int] = None  # the subscription that a connection begins with
+        self._fetched: set[str] = set()  # topics that are listened to once
         self._address, self._status, self._subscribed = address, status, subscribed
         self._received, self._say, self._failed, self._connected = received, say, failed, connected
         self._lock = threading.Lock()
@@ -100,7 +107,7 @@ class Broker:
     def start(self) -> None:
         """Begin to connect, and go on until `close`."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.MaximumPacketSize = LARGEST  # larger ones are not even sent
+        properties.MaximumPacketSize = self._largest  # larger ones are not even sent
         # A command is about what the camera sees now: those sent while we were away must not come later.
         host, port = self._address
         self._client.connect_async(host, port, KEEPALIVE_S, clean_start=True, properties=properties)
@@ -117,6 +124,22 @@ class Broker:
         """Tell something once; without a connection it waits for the next one."""
         if self._client.publish(topic, payload, qos=1).rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             self._say(line("broker", False, f"{QUEUED} messages wait for it already: one is not sent"))
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a connection."""
+        return self._there
+
+    def retain(self, topic: str, payload: bytes) -> None:
+        """Tell something that the broker retains, and that is not told again after the next connection."""
+        self._client.publish(topic, payload, qos=1, retain=True)
+
+    def fetch(self, topic: str) -> None:
+        """Ask for what is retained on a topic, or the next that comes there; nothing without a connection."""
+        with self._lock:
+            if self._there:
+                self._fetched.add(topic)
+                self._client.subscribe(topic, 1)
 
     def close(self) -> None:
         """Say goodbye, where there is somebody to hear it, and end."""
@@ -151,17 +174,22 @@ class Broker:
         if reason.is_failure:
             self._lost(f"refuses the connection ({reason})")
         else:
-            client.subscribe([(topic, 1) for topic in self._subscribed])
+            with self._lock:
+                self._fetched.clear()
+            self._guarded(self._begins)
+            self._first = client.subscribe([(topic, 1) for topic in self._subscribed])[1]
 
     def _on_connect_fail(self, _: Client, __: Any) -> None:
         error = sys.exc_info()[1]  # paho calls this while it handles that
         self._lost(f"cannot be reached ({getattr(error, 'strerror', None) or error})")
 
-    def _on_subscribe(self, client: Client, _: Any, __: int, reasons: Sequence[Any], ___: Any) -> None:
+    def _on_subscribe(self, client: Client, _: Any, which: int, reasons: Sequence[Any], ___: Any) -> None:
         """Tell all that is retained.
 
         Not before: only now has paho sent again what the broker had not acknowledged before, which may be older.
         """
+        if which != self._first:
+            return
         refused = [topic for topic, reason in zip(self._subscribed, reasons) if reason.is_failure]
         for topic in refused:
             self._say(line("broker", False, f"{self._address} does not let this device listen to {topic}"))
@@ -184,7 +212,11 @@ class Broker:
         else:
             self._lost(f"is lost ({reason})")
 
-    def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
+    def _on_message(self, client: Client, _: Any, message: MQTTMessage) -> None:
+        with self._lock:
+            if message.topic in self._fetched:
+                self._fetched.discard(message.topic)
+                client.unsubscribe(message.topic)
         self._guarded(lambda: self._received(Received(message.topic, bytes(message.payload), message.retain)))
 
     def _lost(self, why: str) -> None:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firmware_host.bundle import DeviceError
+from firmware_host.fleet.moved import imported
+from firmware_host.fleet.own import MIN_IMAGES
+from firmware_host.fleet.sharing import Sharing
 from firmware_host.state import StateFolder, state_from_bytes, to_bytes
 
 if TYPE_CHECKING:
@@ -84,6 +87,10 @@ class Knowledge:
         """Let no other process write into the state folder from now on; raises DeviceError when one does."""
         self._lessons.lock()
 
+    def sharing(self, min_images: int = MIN_IMAGES, noise: float = 0.0, new_id: bool = False) -> Sharing:
+        """Return the device's part in a group of devices that share what they learn; arguments as of `Sharing`."""
+        return Sharing(self._working, self._folder, self._lessons, min_images, noise, new_id)
+
     def export(self) -> bytes:
         """Return all of it as the bytes of a state file, as `cbpnet state BUNDLE export FILE` writes it."""
         return to_bytes(self._working.settled(), self._folder.bundle, self._folder.generation)
@@ -95,7 +102,7 @@ class Knowledge:
             DeviceError: they are damaged or of another head, or the state folder is in use.
         """
         bundle = self._folder.bundle
-        snapshot = state_from_bytes(content, bundle)
+        snapshot = imported(bundle, *state_from_bytes(content, bundle))
         try:
             with self._lessons.change():
                 self._working.restore(snapshot.completed(self._working.head.get_state(), bundle.bank()))

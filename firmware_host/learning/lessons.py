@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -50,6 +51,21 @@ class Lessons:
     def lock(self) -> None:
         """Lock the state folder, which is made if need be; raises DeviceError as `StateFolder.lock`."""
         self._folder.lock()
+
+    def start(self) -> Snapshot:
+        """Return what the bundle itself knows."""
+        return self._start()
+
+    @contextmanager
+    def take_over(self) -> Iterator[Transaction]:
+        """Give a context as `change`, for what others taught: `undo` takes the lesson before it back, not this.
+
+        Raises:
+            DeviceError: another process writes into the state folder.
+        """
+        self._folder.check_free()
+        with Transaction(self._working) as transaction:
+            yield transaction
 
     @contextmanager
     def change(self) -> Iterator[Transaction]:
@@ -102,6 +118,6 @@ class Lessons:
         self._save, self._earlier = self._earlier.save, None
 
     def _saved(self, save: int) -> Snapshot:
-        start = self._start()
+        start = replace(self._start(), device=self._working.device)  # it is the same device still
         learned = self._folder.earlier(save) if save else start
         return learned.completed(start.head, self._working.bundle.bank())

@@ -10,10 +10,11 @@ from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceErr
 from firmware_host.engines.find import Runtime, open_head
 from firmware_host.engines.kept import KeptHead
 from firmware_host.engines.protocol import Array, Head
+from firmware_host.fleet.own import new_token
 from firmware_host.learning.surprise import noticing
 from firmware_host.state import Snapshot
 
-__all__ = ["generator_state", "start_head", "start_snapshot"]
+__all__ = ["generator_state", "start_head", "start_scatter", "start_snapshot"]
 
 
 def start_head(bundle: Bundle, runtime: Runtime, threads: int) -> Head:
@@ -24,8 +25,8 @@ def start_head(bundle: Bundle, runtime: Runtime, threads: int) -> Head:
 def start_snapshot(bundle: Bundle, head: Head) -> Snapshot:
     """Return what the bundle itself knows, with the random numbers of seed 0."""
     state = head.get_state()
-    statistics = ClassStatistics(state["class_mean"], state["class_count"], _start_scatter(bundle))
-    return Snapshot(state, statistics, bundle.classes, generator_state(0))
+    statistics = ClassStatistics(state["class_mean"], state["class_count"], start_scatter(bundle))
+    return Snapshot(state, statistics, bundle.classes, generator_state(0), device=new_token())
 
 
 def generator_state(seed: int) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def generator_state(seed: int) -> dict[str, Any]:
     return dict(np.random.default_rng(seed).bit_generator.state)
 
 
-def _start_scatter(bundle: Bundle) -> Array:
+def start_scatter(bundle: Bundle) -> Array:
     """Return the scatter matrix [d, d] that replay starts with; zero where the bundle has no statistics."""
     d = bundle.feature_size
     if "statistics.npz" not in bundle.files:

@@ -12,13 +12,14 @@ import numpy as np
 
 from firmware_host.bundle import Bundle, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
+from firmware_host.fleet.own import Own
 from firmware_host.learning import learner
 from firmware_host.learning.camera_state import CameraState, lesson_through
 from firmware_host.learning.following import Following
 from firmware_host.learning.replay import Replay
-from firmware_host.shared.bank import Mixture, bank_axes
+from firmware_host.shared.bank import Mixture
 from firmware_host.shared.bank.unknowns import Unknowns
-from firmware_host.shared.names import distinct_names, known_name, nearest
+from firmware_host.shared.names import distinct_names, known_name
 from firmware_host.state import Snapshot
 from firmware_host.state.buffer import ReplayBuffer
 
@@ -44,6 +45,7 @@ class WorkingState:
         self.unknowns = Unknowns()
         self.follows = True  # the camera, by what is predicted
         self.following = Following()  # neither saved nor rolled back
+        self.own: Own | None = None  # what this device was taught, where that is kept apart
         self.restore(start.completed(head.get_state(), bundle.bank()))
 
     def snapshot(self) -> Snapshot:
@@ -61,6 +63,8 @@ class WorkingState:
             None if self.mixture is None else self.mixture.arrays(),
             self.camera.arrays(),
             self.unknowns.copy(),
+            self.device,
+            None if self.own is None else self.own.arrays(),
         )
 
     def settled(self) -> Snapshot:
@@ -84,9 +88,12 @@ class WorkingState:
         own = [slot for slot, name in enumerate(self.classes) if name not in self.bundle.classes]
         self.camera = CameraState.restored(snapshot.camera, self.statistics, own)
         self.unknowns = (snapshot.unknowns or Unknowns()).copy(self.unknowns.last)
-        self.mixture = self._mixture(snapshot)
+        self.device = snapshot.device
+        self.own = None if snapshot.fleet is None else Own.from_arrays(snapshot.fleet, since=self.own)
+        self.mixture = self.mixture_of(snapshot)
 
-    def _mixture(self, snapshot: Snapshot) -> Mixture | None:
+    def mixture_of(self, snapshot: Snapshot) -> Mixture | None:
+        """Return the mixture of block and bank that a snapshot of this device gives; None without a bank."""
         if snapshot.bank is None:
             return None
         head = self.bundle.head
@@ -112,6 +119,8 @@ class WorkingState:
         """
         self.unknowns.clear()
         moved = self.camera.share(self.statistics)[:, None] * (offset - self.camera.offset)  # (C, d)
+        if self.own is not None:
+            self.own.move(offset - self.camera.offset)
         self.camera.offset, self.camera.apart = np.array(offset, np.float32), float(apart)
         state, old = self.head.get_state(), self.statistics
         state["class_mean"] = (state["class_mean"] - moved).astype(np.float32)
@@ -122,7 +131,7 @@ class WorkingState:
             for table in (bank["binding"], bank["trial"]):
                 bound = np.flatnonzero(table)
                 bank["mean"][table[bound] - 1] -= moved[bound] / np.array(self.bundle.head["feature_scale"])
-            self.mixture = self._mixture(replace(self.snapshot(), bank=bank))
+            self.mixture = self.mixture_of(replace(self.snapshot(), bank=bank))
 
     def follow(self, feature: Array) -> None:
         """Take in the feature [d] of a predicted image; move the camera where the last ones show an offset."""
@@ -155,6 +164,9 @@ class WorkingState:
         if len(label) > 1:
             self.said = lesson_through(self.camera, self.statistics, feature, label)
         self.camera.took(label)
+        if self.own is not None:
+            for slot in np.unique(label):
+                self.own.learn(self.classes[slot], feature[label == slot])
         if self.mixture is not None:
             for start in range(0, len(label), batch):
                 rows, slots = feature[start : start + batch], label[start : start + batch]
@@ -221,61 +233,3 @@ class WorkingState:
     def replay(self, buffered: bool) -> Replay:
         """Return what draws rows of the classes seen: from the statistics or, if kept and wanted, from the buffer."""
         return Replay(self.statistics, self.buffer if buffered else None, self.dequantize)
-
-    def forget(self, name: str) -> None:
-        """Take a class out of everything and give its slot back; the classes after it move down by one.
-
-        What it added to the covariance shared by all classes stays.
-
-        Raises:
-            DeviceError: it is not known.
-        """
-        slot = self._slot(name)
-        self.unknowns.clear()
-        state = self.head.get_state()
-        for tensor, axis in self.bundle.class_axes.items():
-            state[tensor] = _without(state[tensor], slot, axis)
-        self.head.set_state(state)
-        old = self.statistics.arrays()
-        mean, count = _without(old["mean"], slot, 0), _without(old["count"], slot, 0)
-        self.statistics = ClassStatistics(mean, count, old["scatter"], self.statistics.shrinkage)
-        self.classes = (*self.classes[:slot], *self.classes[slot + 1 :])
-        if self.mixture is not None:
-            self.mixture.bank.forget(slot)
-            bank = self.mixture.arrays()
-            bank.update({name: _without(bank[name], slot, axis) for name, axis in bank_axes("C").items()})
-            self.mixture = self._mixture(replace(self.snapshot(), bank=bank))
-        self.doubted, self.camera.images = (_without(each, slot, 0) for each in (self.doubted, self.camera.images))
-        if self.buffer is not None:
-            self.buffer.forget(slot)
-        if self.pending is not None:
-            feature, label = self.pending
-            keep = label != slot
-            self.pending = feature[keep], (label - (label > slot))[keep].astype(np.int32)
-
-    def rename(self, old: str, new: str) -> None:
-        """Give a class another name; raises DeviceError when it is not known, or the new one is invalid or taken."""
-        slot = self._slot(old)
-        others = (*self.classes[:slot], *self.classes[slot + 1 :])
-        name = known_name(new, others)
-        if name in others:
-            raise DeviceError(f"class {name!r} is known already: choose another name")
-        name = distinct_names([name], known=others)[-1]
-        self.classes = (*self.classes[:slot], name, *self.classes[slot + 1 :])
-
-    def _slot(self, name: str) -> int:
-        name = known_name(name, self.classes)
-        if name not in self.classes:
-            near = nearest(name, self.classes)
-            raise DeviceError(
-                f"class {name!r} is not known: the device knows {', '.join(self.classes) or 'none'}"
-                + (f"; do you mean {near!r}?" if near else "")
-            )
-        return self.classes.index(name)
-
-
-def _without(values: Array, slot: int, axis: int) -> Array:
-    """Return `values` with one slot taken out and an empty one, zero, at the end."""
-    kept = np.delete(values, slot, axis)
-    empty = np.zeros_like(np.take(values, [slot], axis))
-    return np.concatenate([kept, empty], axis)

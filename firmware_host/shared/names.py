@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from firmware_host.shared.errors import DeviceError
 
-__all__ = ["class_name", "distinct_names", "known_name", "nearest", "restored_names"]
+__all__ = ["class_name", "distinct_names", "known_name", "look", "nearest", "restored_names"]
 
 INVISIBLE = (  # and no blanks to `str.strip`: spaces of no width, hyphens, marks of direction as Windows copies them
     "\u00ad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
@@ -46,9 +46,9 @@ def distinct_names(texts: Iterable[str], kind: str = "class", known: Sequence[st
     Two are alike when they are the same in their normal form, or differ only by case or by characters that look alike.
     """
     names = tuple(class_name(text, kind) for text in texts)
-    seen: dict[str, str] = {_look(name): name for name in known}
+    seen: dict[str, str] = {look(name): name for name in known}
     for name in names:
-        other = seen.setdefault(_look(name), "")
+        other = seen.setdefault(look(name), "")
         if other == name:
             raise DeviceError(f"{kind} name {name!r} appears more than once: names must be different, rename one")
         if other:
@@ -56,7 +56,7 @@ def distinct_names(texts: Iterable[str], kind: str = "class", known: Sequence[st
                 f"{kind} names {other!r} and {name!r} can hardly be told apart, and are one name to some file systems: "
                 f"rename one, to {f'{name} 2'!r} for example, or merge them if they are one {kind}"
             )
-        seen[_look(name)] = name
+        seen[look(name)] = name
     return (*known, *names)
 
 
@@ -71,7 +71,7 @@ def restored_names(names: Sequence[str]) -> tuple[str, ...]:
     return normal if len(set(normal)) == len(normal) else tuple(names)
 
 
-def _look(name: str) -> str:
+def look(name: str) -> str:
     """Return what is the same for names that look alike: without case, compatible forms and invisible characters."""
     shown = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return "".join(letter for letter in shown if unicodedata.category(letter) != "Cf")

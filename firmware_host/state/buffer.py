@@ -95,12 +95,14 @@ class ReplayBuffer:
         """Return the feature [d] of one image of class `slot`, as stored; None where none is kept."""
         return self.feature[self._random_of(slot, rng)] if slot in self.label else None
 
-    def forget(self, slot: int) -> None:
-        """Drop the images of class `slot` and move the classes above it down by one slot."""
-        keep = self.label != slot
-        self.feature, self.label = self.feature[keep], self.label[keep]
-        self.label[self.label > slot] -= 1
-        self.seen = np.append(np.delete(self.seen, slot), 0)
+    def in_order(self, new: Mapping[int, int]) -> ReplayBuffer:
+        """Return a copy whose classes have other slots, `new` by the old ones; images of others are dropped."""
+        keep = [row for row, slot in enumerate(self.label) if int(slot) in new]
+        label = np.array([new[int(self.label[row])] for row in keep], np.int32)
+        seen = np.zeros_like(self.seen)
+        for old, slot in new.items():
+            seen[slot] = self.seen[old]
+        return ReplayBuffer(self.capacity, self.feature[keep], label, seen)
 
     def _fullest(self) -> int:
         return int(np.argmax(np.bincount(self.label)))

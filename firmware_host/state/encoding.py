@@ -108,7 +108,7 @@ def encode(
         "bundle": bundle.model_identity,
         "backbone": bundle.manifest["sha256"]["backbone.tflite"],
         "head": head_key(bundle),
-        "boot": boot(),
+        "boot": boot() if now else "",  # outside any folder nothing is counted
         "before": before,
     }
     arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
@@ -122,8 +122,8 @@ def encode(
 
 
 def to_bytes(snapshot: Snapshot, bundle: Bundle, generation: int) -> bytes:
-    """Return the bytes of a state file outside any folder, such as a backup."""
-    return encode(snapshot, bundle, generation, Written(), 0.0)[0]
+    """Return the bytes of a state file outside any folder, such as a backup: the same for the same state."""
+    return encode(snapshot, bundle, generation, Written(saves=1), 0.0)[0]
 
 
 def decode(content: bytes, path: Path) -> StateFile:

@@ -58,8 +58,8 @@ def snapshot_for(bundle: Bundle, file: StateFile) -> Snapshot:
     return from_arrays(arrays, file.meta, bundle)
 
 
-def state_from_bytes(content: bytes, bundle: Bundle) -> Snapshot:
-    """Return what the bytes of a state file hold, for `bundle`; they may come from anybody.
+def state_from_bytes(content: bytes, bundle: Bundle) -> tuple[Snapshot, int]:
+    """Return what the bytes of a state file hold, for `bundle`, and its generation; they may come from anybody.
 
     Raises:
         DeviceError: they are not whole, would take more memory than their own size, or do not fit.
@@ -68,7 +68,8 @@ def state_from_bytes(content: bytes, bundle: Bundle) -> Snapshot:
         # A state file is not compressed, so that what it takes is no more than what was sent.
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in zipfile.ZipFile(io.BytesIO(content)).infolist()):
             raise DamagedError("it is compressed")
-        return snapshot_for(bundle, decode(content, Path("sent")))
+        file = decode(content, Path("sent"))
+        return snapshot_for(bundle, file), file.generation
     except DeviceError:
         raise
     except Exception as error:  # NumPy, zipfile and a file that is not what it says raise many kinds for one cause

@@ -43,7 +43,9 @@ class Snapshot:
     stores it and label [p]; `rolled_back`: how many training steps were rolled back so far; `doubted`: [C], labels
     of each class that were doubted in a row; `taught`: which images of an inbox were learned (`inbox.lesson_key`);
     `bank`: the bank's tensors, if there is one; `camera`: its offset [d], how many images of each class it took [C],
-    and what it leaves open in the means of the others, one number; `unknowns`: the groups of unknown images, if any.
+    and what it leaves open in the means of the others, one number; `unknowns`: the groups of unknown images, if any;
+    `device`: the secret by which the device is told from others; `fleet`: what it was taught itself (`Own.arrays`),
+    where that is kept apart.
     One read from a file may lack tensors of the head, the bank or the camera, which came into being after it was
     written.
     """
@@ -60,6 +62,8 @@ class Snapshot:
     bank: dict[str, Array] | None = None
     camera: dict[str, Array] | None = None
     unknowns: Unknowns | None = None
+    device: str = ""
+    fleet: dict[str, Array] | None = None
 
     @property
     def steps(self) -> int:
@@ -87,7 +91,13 @@ def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
     arrays.update({f"camera.{name}": value for name, value in (snapshot.camera or {}).items()})
     if snapshot.unknowns is not None:
         arrays.update({f"unknowns.{name}": value for name, value in snapshot.unknowns.arrays().items()})
-    meta = {"classes": list(snapshot.classes), "generator": snapshot.generator, "rolled_back": snapshot.rolled_back}
+    arrays.update({f"fleet.{name}": value for name, value in (snapshot.fleet or {}).items()})
+    meta = {
+        "classes": list(snapshot.classes),
+        "generator": snapshot.generator,
+        "rolled_back": snapshot.rolled_back,
+        "device": snapshot.device,
+    }
     return {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))}
 
 
@@ -127,7 +137,15 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
         bank or None,
         camera or None,
         Unknowns.from_arrays(groups, mean.shape[1]) if groups else None,
+        str(meta.get("device") or _token_of(arrays)),
+        {name[len("fleet.") :]: value for name, value in arrays.items() if name.startswith("fleet.")} or None,
     )
+
+
+def _token_of(arrays: Mapping[str, Array]) -> str:
+    """Return the token of a state that was written before there were any: the same for the same statistics."""
+    numbers = (np.ascontiguousarray(arrays[f"statistics.{name}"]).tobytes() for name in ("mean", "count", "scatter"))
+    return hashlib.sha256(b"".join(numbers)).hexdigest()[:32]
 
 
 def head_key(bundle: Bundle) -> str:

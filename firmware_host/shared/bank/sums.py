@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Sums"]
+__all__ = ["Sums", "compressed"]
 
 Array = np.ndarray[Any, Any]
 CAP = 400.0  # images that a slot counts for at most when another is merged into it
@@ -52,11 +52,8 @@ class Sums:
         self.total += new if before else new - weight
         self.mean[slot] += shift * (new / (before + new))
         self.count[slot] += new
-        self._append(slot, rows)
-        if self.count[slot] > MOST:
-            self._lighten(slot, 0.5)
-        if self.total > MOST_TOGETHER:
-            self.fade(MOST_TOGETHER / 2.0)
+        self.append(slot, rows)
+        self.limit(slot)
 
     def clear(self, slot: int) -> None:
         """Empty one slot; what it added to the scatter of all slots stays."""
@@ -73,8 +70,15 @@ class Sums:
         self.mean[into] += shift * (new / max(kept + new, 1.0))
         self._lighten(into, share)
         self.count[into] = kept + new
-        self._append(into, self.factor[slot, : self.rows[slot]].astype(np.float32))
+        self.append(into, self.factor[slot, : self.rows[slot]].astype(np.float32))
         self.clear(slot)
+
+    def limit(self, slot: int) -> None:
+        """Let a slot, and all together, count for no more images than float32 sums can still be moved from."""
+        while self.count[slot] > MOST:
+            self._lighten(slot, 0.5)
+        if self.total > MOST_TOGETHER:
+            self.fade(MOST_TOGETHER / 2.0)
 
     def fade(self, most: float) -> None:
         """Let the scatter of all slots stand for `most` images at most, so that newer ones move it."""
@@ -88,14 +92,15 @@ class Sums:
         Nearest in units of each feature's deviation within the classes: a feature of large numbers counts no more.
         """
         rows = self.factor[slot, : self.rows[slot]].astype(np.float32)
-        return _compressed(rows, most or self.directions, self._weights())
+        return compressed(rows, most or self.directions, self._weights())
 
     def _lighten(self, slot: int, share: float) -> None:
         """Let the images of a slot count for `share` of what they did."""
         self.count[slot] *= share
         self.factor[slot] = (self.factor[slot].astype(np.float32) * np.sqrt(share)).astype(np.float16)
 
-    def _append(self, slot: int, rows: Array) -> None:
+    def append(self, slot: int, rows: Array) -> None:
+        """Take rows [n, d] into those of a slot; where there are too many, the leading directions are kept."""
         room, step, weights = self.factor.shape[1], max(self.directions, 1), self._weights()
         if not room:
             return
@@ -103,7 +108,7 @@ class Sums:
             held = self.factor[slot, : self.rows[slot]].astype(np.float32)
             held = np.concatenate([held, rows[start : start + step]])
             if len(held) > room:
-                held = _compressed(held, self.directions, weights)
+                held = compressed(held, self.directions, weights)
             self.factor[slot, : len(held)], self.rows[slot] = held, len(held)
 
     def _weights(self) -> Array:
@@ -112,8 +117,11 @@ class Sums:
         return np.asarray(1.0 / np.maximum(squares, LEAST * squares.mean() + 1e-12), np.float32)
 
 
-def _compressed(rows: Array, most: int, weights: Array) -> Array:
-    """Return at most `most` rows [., d] whose squares are the leading part of those of `rows` [n, d]."""
+def compressed(rows: Array, most: int, weights: Array | float = 1.0) -> Array:
+    """Return at most `most` rows [., d], whose squares are the leading part of those of `rows` [n, d].
+
+    `weights` [d]: what each feature counts, one over its variance.
+    """
     if len(rows) <= most:
         return rows
     exact = rows.astype(np.float64)  # directions of nearly the same size are sensitive to rounding

@@ -19,9 +19,16 @@ from firmware_host.cli import build_parser
 
 from .conftest import PATIENCE_S
 
-UNITS = {name: ROOT / "firmware_host" / "systemd" / f"cbpnet-{name}.service" for name in ("learn", "mqtt", "serve")}
+UNITS = {
+    name: ROOT / "firmware_host" / "systemd" / f"cbpnet-{name}.service" for name in ("fleet", "learn", "mqtt", "serve")
+}
 EXPOSURE = 29  # tenths; systemd's threshold is the first that fails
-OPTIONS = {"mqtt": "--broker 127.0.0.1 --source camera:0", "serve": "--source camera:0 --host 0.0.0.0", "learn": ""}
+OPTIONS = {
+    "fleet": "--broker 127.0.0.1 --group shop --key key",
+    "mqtt": "--broker 127.0.0.1 --source camera:0",
+    "serve": "--source camera:0 --host 0.0.0.0",
+    "learn": "",
+}
 needs_confinement = pytest.mark.skipif(bool(lacking()), reason=lacking())
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
@@ -75,7 +82,9 @@ def test_its_command_is_understood(unit):
 
 
 def test_one_process_at_a_time_learns():
-    for unit, others in (("mqtt", {"cbpnet-serve.service"}), ("serve", {"cbpnet-mqtt.service"})):
+    services = ("fleet", "mqtt", "serve")
+    for unit in services:
+        others = {f"cbpnet-{other}.service" for other in services if other != unit}
         [line] = [line for line in UNITS[unit].read_text().splitlines() if line.startswith("Conflicts=")]
         assert set(line.partition("=")[2].split()) == {*others, "cbpnet-learn.timer"}
 
@@ -135,7 +144,8 @@ def test_what_is_not_needed_is_denied():
         found[unit] = json.loads(
             subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("None", "null")
         )
-    assert found == {"learn": [1, 1, 97, 97, None], "mqtt": [1, 1, None, 97, None], "serve": [1, 1, None, 97, None]}
+    allowed = [1, 1, None, 97, None]
+    assert found == {"learn": [1, 1, 97, 97, None], **dict.fromkeys(("fleet", "mqtt", "serve"), allowed)}
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def test_which_images_of_the_fullest_class_give_way_is_drawn_at_random():
 def test_a_class_is_forgotten_and_those_above_it_move_down(slot):
     rng = np.random.default_rng(0)
     buffer = numbered(6, 4, [2, 1, 3], rng)
-    buffer.forget(slot)
+    buffer = buffer.in_order({old: new for new, old in enumerate(c for c in range(4) if c != slot)})
     left = [c for c in range(3) if c != slot]
     for new, old in enumerate(left):
         np.testing.assert_array_equal(buffer.feature[buffer.label == new, 0] // 10, old)
