@@ -109,7 +109,7 @@ class Forward:
 
 def _unit(rows: Array) -> tuple[Array, Array]:
     """Return rows (n, d) divided by their norm, and the norm (n, 1), sqrt(a.a + 1e-12)."""
-    norm = np.sqrt(np.sum(rows * rows, axis=1, keepdims=True) + COSINE_EPSILON)
+    norm = np.sqrt(np.add.reduce(rows * rows, axis=1, keepdims=True) + COSINE_EPSILON)
     return rows / norm, norm
 
 
@@ -118,9 +118,9 @@ def masked(logits: Array, allowed: Array) -> Array:
     return np.where(allowed, logits, EXCLUDED_LOGIT)
 
 
-def softmax(logits: Array) -> tuple[Array, Array]:
-    """Return the probabilities [n, C] of logits and the logarithm of their normaliser [n]."""
-    peak = logits.max(axis=1, keepdims=True)  # (n, 1)
+def softmax(logits: Array) -> tuple[Array, Array, Array]:
+    """Return the probabilities [n, C] of logits, and t and p [n, 1]: their normaliser is t exp(p)."""
+    peak = np.maximum.reduce(logits, axis=1, keepdims=True)  # the methods `max` and `sum` take as long as the work
     powers = np.exp(logits - peak)
-    total = powers.sum(axis=1, keepdims=True)
-    return powers / total, (np.log(total) + peak)[:, 0]
+    total = np.add.reduce(powers, axis=1, keepdims=True)
+    return powers / total, total, peak

@@ -87,7 +87,8 @@ class NumpyHead:
         forward = Forward(self.constants, self.state)
         values = forward.values(x)
         logits = masked(values["logits"], allowed)  # (B, C)
-        probabilities, log_total = softmax(logits)
+        probabilities, total, peak = softmax(logits)
+        log_total = (np.log(total) + peak)[:, 0]  # (B,)
         loss = np.sum(share * (log_total - np.sum(target * logits, axis=1)))
         accuracy = np.sum(share * (np.argmax(logits, axis=1) == label))
         # softmax - target, without the cancellation at a label whose probability is nearly 1: Adam would amplify it.

@@ -39,7 +39,8 @@ class Rows:
         for feature, label in parts:
             start, end = end, end + len(label)
             self._feature[start:end], self._label[start:end] = feature, label
-        self._feature[end:], self._label[end:] = 0.0, -1
+        if end < len(self._label):
+            self._feature[end:], self._label[end:] = 0.0, -1
         return self._feature, self._label
 
 

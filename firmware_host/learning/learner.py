@@ -206,11 +206,13 @@ def _batches(
 ) -> Iterator[tuple[tuple[Array, Array], Array]]:
     """Yield every batch and its fresh weights; doubted labels come out, looked at after epochs 1, 2, 4, 8, ..."""
     (images, d), trusted = feature.shape, np.ones(len(label), bool)
+    doubted = False
     batch = Rows(settings.batch, d)
     replayed = settings.batch // 2
     for step in drawn(images, d, settings.real_rows, settings.epochs, replay, replayed, settings.chunk, rng):
         if settings.replays and step.epoch and step.epoch & (step.epoch - 1) == 0:
             trusted[:] = False
             trusted[believed(head, feature, label)] = True
-        rows = step.rows[trusted[step.rows]]
+            doubted = not trusted.all()
+        rows = step.rows[trusted[step.rows]] if doubted else step.rows
         yield batch.fill((feature[rows], label[rows]), *step.replayed), step.fresh

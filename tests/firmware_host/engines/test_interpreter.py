@@ -1,15 +1,11 @@
 """Interpreters behind the adapters: what is checked on opening, and that names and types arrive."""
 
 import builtins
-import hashlib
-import importlib.util
-import shutil
-import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
-from helpers.paths import ROOT, TESTS
 
 from firmware_host.bundle import DeviceError, read_bundle, state_shapes
 from firmware_host.engines.find import Runtime, find_runtime, open_backbone, open_head, recipe_of
@@ -17,18 +13,6 @@ from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.shared.runtimes import RUNTIMES, interpreters
 
 LITE, NUMPY = RUNTIMES["tflite_runtime"], RUNTIMES["numpy"]
-OLD_HEAD = TESTS / "firmware_host" / "golden" / "head_1.tflite"
-STEP = """
-import sys
-import numpy as np
-from firmware_host.bundle import read_bundle
-from firmware_host.engines.find import find_runtime, open_head, recipe_of
-head = open_head(read_bundle(sys.argv[1]), find_runtime(sys.argv[2]))
-head.set_state({**head.get_state(), "step": np.float32(2)})
-head.train(np.zeros((4, 6)), np.array([0, 1, -1, 1]), np.ones(4), 1e-3, np.zeros(6))
-state = head.get_state()
-print(state["step"], state["step"].shape, state["replacement_debt"].shape)
-"""
 
 
 def detail(shape, dtype):
@@ -118,25 +102,29 @@ def test_the_interpreter_head_equals_the_numpy_head(bundle, fake, make):
         head.set_state({name: value for name, value in changed.items() if name != "step"})
 
 
-@pytest.mark.parametrize("runtime", ["ai_edge_litert", "tflite_runtime", "litert_compiled"])
-def test_a_head_of_schema_1(make, bundle, runtime):
-    """In a process of its own, with a real head.tflite that an older release wrote: scalars without an axis."""
-    if not importlib.util.find_spec(RUNTIMES[runtime].module.partition(".")[0]):
-        pytest.skip(f"{runtime} is not installed")
-    shutil.copy(OLD_HEAD, bundle / "head.tflite")
-    digest = hashlib.sha256(OLD_HEAD.read_bytes()).hexdigest()
+def test_features_are_looked_at_together_or_one_by_one(bundle, fake):
+    """A graph takes one feature at a time; what it says of several is what it says of each."""
+    head = open_head(read_bundle(bundle), fake, threads=2)
+    rows = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    for found, expected in zip(head.infer(rows), zip(*(head.infer(row[None]) for row in rows))):
+        np.testing.assert_array_equal(found, np.concatenate(expected))
 
-    def older(manifest):
-        manifest.update(schema_version=1)
-        manifest["sha256"]["head.tflite"] = digest
 
-    make.rewrite_manifest(bundle, older)
-    done = subprocess.run([sys.executable, "-c", STEP, bundle, runtime], capture_output=True, text=True, cwd=ROOT)
-    if runtime == "litert_compiled":
-        assert "head.tflite does not open (a head of bundle schema 1, whose scalars CompiledModel" in done.stderr
-        return
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["3.0", "()", "()"]
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_head_is_opened_as_the_table_says_for_its_optimizer(make, tmp_path, fake, recwarn, optimizer):
+    opened = []
+
+    class Loud(FakeInterpreter):
+        def __init__(self, model_path, num_threads, **options):
+            opened.append(options)
+            warnings.warn("this takes memory", UserWarning, stacklevel=2)
+            super().__init__(model_path, num_threads)
+
+    bundle = read_bundle(make.write_bundle(tmp_path / "b", optimizer=optimizer))
+    row = RUNTIMES["ai_edge_litert"]._replace(sgd_options={"spare": True})
+    open_head(bundle, Runtime("fake", Loud, row), threads=2)
+    assert opened == [{"spare": True} if optimizer == "sgd" else {}]
+    assert not recwarn.list  # a device's user can do nothing about it
 
 
 @pytest.mark.parametrize(
