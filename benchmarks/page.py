@@ -25,6 +25,7 @@ from benchmarks import (
     photos,
     reading,
     recipes,
+    sensor,
     serve,
     smaller,
     step,
@@ -114,6 +115,14 @@ Ten labels used again and again, nobody says when. `returning`: the classes come
         words="""\
 Devices are taught parts of the new classes' images, and a fresh one takes over what they tell: sums over images. Beside
 it a device that was taught all of them, and the mean of the devices before they shared.""",
+    ),
+    Section(
+        "sensor*.json",
+        "A sensor in a setting that it was not trained in",
+        alone(sensor.render),
+        words="""\
+WiAR: WiFi channel state of 16 activities. `learn` adds to what the host taught, `calibrate` estimates an offset first,
+`moved` forgets what classes looked like first; `ncm` and `slda` know the shots alone, by the same int8 features.""",
     ),
     Section(
         "lives_*.json",

@@ -51,7 +51,7 @@ function _shtab_cbpnet_using
 end
 
 set -g _shtab_cbpnet_commands calibrate fleet info selftest bench learn mqtt predict evaluate serve state
-set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --depth --discovery-prefix --epochs --every --every-s --frames --frigate --frigate-topic --group --host --jobs --key --label --learning-rate --lessons --max-memory --min-images --name --noise --output --password-file --port --rate --recipe --region --repeat --replay --report --revoke --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username -o
+set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --depth --discovery-prefix --epochs --every --every-s --features --format --frames --frigate --frigate-topic --group --host --jobs --key --label --learning-rate --lessons --max-memory --min-images --name --noise --output --password-file --port --rate --recipe --region --repeat --replay --report --revoke --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username -o
 
 complete -c cbpnet -e
 complete -c cbpnet -f
@@ -138,6 +138,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using learn' -l depth -x -d 'encoder blocks
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l threads -x -d 'threads of the interpreter (default: 1)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l seed -x -d 'seed of the random numbers (default: the saved generator goes on; 0 in a new state)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l json -d 'JSON output, one object per line (default: False)'
+complete -c cbpnet -n '_shtab_cbpnet_using learn' -l features -xka "(__fish_complete_path (commandline -ct))" -d 'features that another device computed by this bundle'"'"'s backbone, instead of DATA: an .npz with feature, label and backbone'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l label -x -d 'class of every image; DATA is then a file, a folder or - (paths), or --source is given'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l new -d 'permission for a new class in --label (on a terminal you are asked) (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l source -xka "(__fish_complete_path (commandline -ct))" -d 'source of images instead of DATA: picamera[:NUMBER] (a Raspberry Pi'"'"'s own), camera:NUMBER (at a USB port, 0 is the first), video:FILE (a file), rtsp://HOST/... (a network camera), http(s)://HOST/... (a JPEG or PNG picture, or MJPEG) or screen (this computer'"'"'s); see docs/cameras.md'
@@ -261,5 +262,6 @@ complete -c cbpnet -n '_shtab_cbpnet_using state' -l json -d 'JSON output, one o
 complete -c cbpnet -n '_shtab_cbpnet_using state' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'file to write, of merge'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l min-images -x -d 'images of a class from which merge takes it from a device, 1 to 16 (default: 5)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l noise -x -d 'deviation of Gaussian noise on what merge takes, in deviations of the features; 0: none (default: 0.0)'
+complete -c cbpnet -n '_shtab_cbpnet_using state' -l format -xka "state micro" -d 'form of an export: micro is what the firmware of --target micro imports; import tells them apart (default: state)'
 complete -c cbpnet -n '_shtab_cbpnet_using state; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 # made by `make completions` with shtab 1.13.0

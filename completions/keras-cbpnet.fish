@@ -51,7 +51,7 @@ function _shtab_keras_cbpnet_using
 end
 
 set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
-set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -64,9 +64,9 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l preset -xka "vi
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l board -xka "pizero2 pi4 pi5 coral coral_micro esp32s3 stm32h7 stm32n6 alif" -d 'board that --preset auto picks for, by estimates from measurements'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l weights -xka "(__fish_complete_path (commandline -ct))" -d 'weights file or hf:OWNER/NAME[@REVISION][/FILE], instead of the preset'"'"'s'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l depth -x -d 'first encoder blocks to use; 0: all'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l dataset -xka "(__fish_complete_path (commandline -ct))" -d 'data set: one of digits, cifar100, imagenet_r, cub200, core50, folder:PATH, domains:PATH, npz:PATH'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l dataset -xka "(__fish_complete_path (commandline -ct))" -d 'data set: one of digits, cifar100, imagenet_r, cub200, core50, folder:PATH, domains:PATH, npz:PATH, csi:PATH, series:PATH'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l method -xka "cbpnet bank dualprompt l2p finetune ncm slda ranpac klda" -d 'method to train'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l plasticity -x -d 'learning rule of the block, with settings as in l2:decay=1; one of cbp, cbp_random, cbp_surprise, none, l2, l2_init, shrink_perturb, redo, swr, adalin, head_reset'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l plasticity -x -d 'learning rule of the block, with settings as in l2:decay=1; one of cbp, cbp_random, cbp_surprise, none, l2, l2_init, shrink_perturb, redo, swr, adalin, head_reset, stable'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l paper -d 'CBPNet as published: prompts and block, without the bank'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l prompts -l no-prompts -d 'prompts of method cbpnet'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l bank -l no-bank -d 'bank beside the block of method cbpnet'
@@ -128,6 +128,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l teacher-weig
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l inherit -d 'start from the teacher'"'"'s blocks, with narrower MLPs; not together with --start'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l feature-weight -x -d 'weight of the error to the teacher'"'"'s feature'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l patch-weight -x -d 'weight of the error to the teacher'"'"'s patches'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l relation-weight -x -d 'weight of the divergence from the attention relations of the teacher'"'"'s last block (MiniLMv2); the teacher then runs in every step, and must see the same tokens'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l qat-epochs -x -d 'further epochs, with int8 quantizers (TensorFlow only)'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l shrinkage -x -d 'shrinkage of the covariance of the whitening transform'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l depths -x -d 'numbers of blocks, fewer than all, whose features get a whitening transform of their own in the file, for --depth N of train and convert; 0: none'
@@ -143,6 +144,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l target -xka "
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l slots -x -d 'class slots, for a device that ran out; 0: the run'"'"'s'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l optimizer -xka "adam sgd" -d 'optimizer on the device, with --target micro; sgd keeps no moments (default: adam)'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l package -xka "arduino platformio espidf zephyr" -d 'library with an example, with --target micro, also written into a folder of that name in the bundle'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l end -d 'with --target micro, a board that sends features and takes over what an edge learns from them, and does not learn itself'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l overwrite -d 'permission to replace an existing bundle'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l report -d 'analysis of the quantization, of which operators accelerators would run, and of what fewer encoder blocks would cost and save'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l json -d 'JSON output of the report'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from firmware_host.bundle import DeviceError
 from firmware_host.learning.arrange import forget, rename
 from firmware_host.learning.lessons import Lessons
+from firmware_host.learning.moved import forget_looks
 from firmware_host.learning.working_state import WorkingState
 from firmware_host.shared.names import known_name
 
@@ -47,6 +48,11 @@ class ClassNames:
         """Forget a class and give its slot back; raises DeviceError when it is not known."""
         with self._lessons.change():
             forget(self._working, name)
+
+    def forget_looks(self) -> None:
+        """Forget what the classes look like, as after a sensor was moved: each is predicted once it is shown again."""
+        with self._lessons.change():
+            forget_looks(self._working)
 
     def rename_class(self, old: str, new: str) -> None:
         """Give a class another name; raises DeviceError when `old` is not known or `new` is invalid or taken."""

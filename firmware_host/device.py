@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from firmware_host.engines.backbone import Backbone
 from firmware_host.engines.find import find_runtime, open_backbone
 from firmware_host.engines.protocol import Array
 from firmware_host.evaluation import Seen, accuracy, check_lengths
-from firmware_host.images import ImageLike, load_image
-from firmware_host.images.ahead import Take, default_jobs, read_ahead
+from firmware_host.images import ImageLike
+from firmware_host.images.ahead import default_jobs
+from firmware_host.intake import Intake
 from firmware_host.learning import learner
 from firmware_host.learning.camera import Camera
 from firmware_host.learning.knowledge import Knowledge
@@ -37,14 +38,14 @@ DEFAULT_EPOCHS = 20
 logger = logging.getLogger(__name__)
 
 
-class Device(ClassNames):
+class Device(ClassNames, Intake):
     """Predicts, learns, and keeps what it learned; make one with `Device.open`.
 
     Nothing is written before `save()`, except where `learn` is told to save on its way; the bundle never changes. From
     the first change on, no other process can write into the state folder until `close()`. `max_memory_mb` limits what
-    reading image files may take the whole process to, in MiB; None: 2 GiB for the images. `jobs` threads read the files
-    of several images ahead; 1: none does. `unknown_rate` is the share of images of known classes that may be called
-    unknown. `knowledge`: what it knows, to look at and to carry away.
+    reading image files may take the whole process to, in MiB; None: 2 GiB for the images. `jobs` threads read files
+    ahead; 1: none does. `unknown_rate`: share of images of known classes that may be called unknown. `knowledge`: what
+    it knows, to look at and to carry away. Where the bundle takes recordings, these are its images.
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class Device(ClassNames):
     ) -> None:
         self.bundle = folder.bundle
         self.runtime = runtime
-        self.max_memory_mb: Optional[float] = None
+        self.max_memory_mb = None
         self.jobs = default_jobs()
         self.unknown_rate = UNKNOWN_RATE
         self._backbone = backbone
         self._working = working
         self._folder = folder
         self._lessons = lessons
-        self.camera = Camera(working, lessons, self._features)
+        self.camera = Camera(working, lessons, self.features)
         self.knowledge = Knowledge(working, folder, lessons)
 
     @classmethod
@@ -263,7 +264,7 @@ class Device(ClassNames):
         with self._lessons.change() as transaction:
             self._working.name(labels)
             slots = self._working.slots_of(labels)  # (N,)
-            raw = self._features(images, progress)  # (N, d)
+            raw = self.features(images, progress)  # (N, d)
             self._lessons.lock()
             yield transaction, raw, slots
         if not transaction.taken_back:
@@ -272,7 +273,7 @@ class Device(ClassNames):
     def _predict(self, image: ImageLike, counted: bool) -> Prediction:
         if not self.classes:
             raise DeviceError(f"bundle {self.bundle.path} knows no class yet: teach it some with learn")
-        pixels = load_image(image, self.bundle.image_size, self.max_memory_mb)  # (H, W, 3)
+        pixels = self.load(image)  # (H, W, 3)
         return predicted(self._backbone, self._working, pixels, self.unknown_rate, counted)
 
     def _settings(
@@ -281,16 +282,3 @@ class Device(ClassNames):
         head = self.bundle.head
         rate = float(head["learning_rate"]) if learning_rate is None else learning_rate
         return learner.LearnSettings(replay, epochs, rate, int(head["batch"]), save_every)
-
-    def _features(self, images: Sequence[ImageLike], progress: learner.Progress) -> Array:
-        raw = np.empty((len(images), self.bundle.feature_size), self._backbone.dtype)  # (N, d)
-        for index, take in enumerate(self._read(images)):
-            raw[index] = self._backbone(take()).raw[0]
-            if progress:
-                progress("reading", index + 1, len(images))
-        return raw
-
-    def _read(self, images: Iterable[ImageLike]) -> Iterator[Take]:
-        """Yield what gives the pixels [H, W, 3] of each image."""
-        size = self.bundle.image_size
-        return (take for _, take in read_ahead(enumerate(images), size, self.max_memory_mb, self.jobs))

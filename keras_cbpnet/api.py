@@ -19,7 +19,7 @@ from firmware_host.bundle.contract import OPTIMIZERS
 from firmware_host.shared.arguments import given_path
 from keras_cbpnet.boards import AUTO, BOARDS, pick
 from keras_cbpnet.config import PAPER, TrainConfig, read_config
-from keras_cbpnet.data.sources import shows_photographs
+from keras_cbpnet.data.sources import defaults_of, shows_photographs
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.export.micro.packages import PACKAGES
 from keras_cbpnet.export.recipes import AUTO as AUTO_RECIPE
@@ -145,6 +145,7 @@ def convert(
     slots: int = 0,
     optimizer: str | None = None,
     package: str | None = None,
+    end: bool = False,
     overwrite: bool = False,
     report: bool = False,
     progress: Progress = None,
@@ -162,6 +163,8 @@ def convert(
         optimizer: on the device, with target `micro`: `adam` or `sgd`; None: adam.
         package: of the C++, with target `micro`, also written into the bundle, in a folder of that name: `arduino`,
             `platformio`, `espidf` or `zephyr`; None: none.
+        end: whether, with target `micro`, the board sends features and takes over what an edge learns from them
+            instead of learning itself.
         overwrite: whether an existing bundle may be replaced.
         report: whether report.json tells what quantization costs and which operators accelerators would run.
         progress: called with a line at every step.
@@ -183,6 +186,10 @@ def convert(
         raise UserError(f"--optimizer {optimizer} is for --target micro; a Linux device learns by Adam")
     if package is not None and target != "micro":
         raise UserError(f"--package {package} is for --target micro; for a Linux device there is `pip install`")
+    if end and target != "micro":
+        raise UserError("--end is for --target micro; a Linux device is the edge that learns")
+    if end and package is not None:
+        raise UserError(f"--package {package} is of a board that learns; take the folder micro/ of --end as it is")
     folder = run.path if isinstance(run, Run) else given_path(run, "run")
     use_keras("tensorflow")
     from keras_cbpnet.export.bundle import check_bundle, export_bundle
@@ -190,7 +197,7 @@ def convert(
     from keras_cbpnet.training.depths import at_depth, check_early, sources_at_depths
 
     first, *early = (depth,) if isinstance(depth, int) else tuple(depth) or (0,)
-    order = Order(recipes_for(recipe, target), target, slots, optimizer or "adam", package, tuple(early))
+    order = Order(recipes_for(recipe, target), target, slots, optimizer or "adam", package, tuple(early), end)
     named = folder.resolve() if folder.name in ("", "..") else folder
     bundle = named.with_name(named.name + ".bundle") if output is None else given_path(output, "output")
     say, config = progress or _nothing, read_config(folder)
@@ -235,10 +242,11 @@ def plan(settings: Mapping[str, Any]) -> Plan:
     dataset, method = ({**base, **given}[name] for name in ("dataset", "method"))
     preset = given.get("preset", default_preset(shows_photographs(str(dataset))))
     preset, weights, notes = _backbone(preset, board, given.get("weights"))
-    own = get_preset(preset).defaults(dataset, method)
-    if own:
-        notes.append(f"defaults of {preset}: " + ", ".join(f"{key} {own[key]}" for key in own))
-    config = {**base, **own, **given, "preset": preset, "weights": weights or ""}
+    own, of_data = get_preset(preset).defaults(dataset, method), defaults_of(str(dataset))
+    for whose, changed in ((preset, own), (dataset, of_data)):
+        if changed:
+            notes.append(f"defaults of {whose}: " + ", ".join(f"{key} {changed[key]}" for key in changed))
+    config = {**base, **own, **of_data, **given, "preset": preset, "weights": weights or ""}
     # Types alone: whether a number is in its range, or one at all, is for `check` to say.
     TrainConfig.from_dict({name: 1.0 if isinstance(value, float) else value for name, value in config.items()})
     settled, why = whitened(TrainConfig(**config))

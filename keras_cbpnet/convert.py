@@ -46,6 +46,12 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         choices=tuple(PACKAGES),
         help="library with an example, with --target micro, also written into a folder of that name in the bundle",
     )
+    parser.add_argument(
+        "--end",
+        action="store_true",
+        help="with --target micro, a board that sends features and takes over what an edge learns from them, and does "
+        "not learn itself",
+    )
     parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing bundle")
     parser.add_argument(
         "--report",
@@ -82,6 +88,8 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
         micro = report["micro"]
         arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
         sizes = {"arena of both": "arena_bytes", "bank": "bank_bytes", "flash": "flash_bytes"}
+        if args["end"]:
+            del sizes["arena of both"]
         needs = ", ".join(f"{name} {micro[key] / 1024:.0f} KiB" for name, key in sizes.items())
         print(f"TFLM arenas: {arenas}; on the board: {needs}")
     print("next:", command_line(*names["device"].split(), "selftest", output))

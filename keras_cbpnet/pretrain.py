@@ -97,6 +97,13 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     )
     parser.add_argument("--patch-weight", type=float, default=1.0, help="weight of the error to the teacher's patches")
     parser.add_argument(
+        "--relation-weight",
+        type=float,
+        default=0.0,
+        help="weight of the divergence from the attention relations of the teacher's last block (MiniLMv2); the "
+        "teacher then runs in every step, and must see the same tokens",
+    )
+    parser.add_argument(
         "--qat-epochs", type=int, default=1, help="further epochs, with int8 quantizers (TensorFlow only)"
     )
     parser.add_argument(
@@ -168,6 +175,7 @@ def check(args: argparse.Namespace) -> None:
         "label_weight",
         "feature_weight",
         "patch_weight",
+        "relation_weight",
         "weight_decay",
         "qat_epochs",
         "views",
@@ -195,6 +203,8 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--inherit needs --teacher, whose weights it begins with, and no --start")
     if not args.label_weight and not (args.teacher and (args.feature_weight or args.patch_weight)):
         raise UserError("nothing to learn: give --label-weight, or --teacher with --feature-weight or --patch-weight")
+    if args.relation_weight and not args.teacher:
+        raise UserError(f"--relation-weight {args.relation_weight} needs --teacher, whose relations they are")
     if args.teacher_weights and not args.teacher:
         raise UserError("--teacher-weights needs --teacher, the preset that they belong to")
     if args.teacher:

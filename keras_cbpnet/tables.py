@@ -82,6 +82,7 @@ RULES = Table(  # `--plasticity`: subclasses of plasticity.rule.Rule
         "swr": "keras_cbpnet.plasticity.swr:Swr",
         "adalin": "keras_cbpnet.plasticity.adalin:AdaLin",
         "head_reset": "keras_cbpnet.plasticity.head_reset:HeadReset",
+        "stable": "keras_cbpnet.plasticity.stable:Stable",
     },
 )
 STREAMS = Table(  # `--stream`: functions as data.streams.make_stream calls them

@@ -92,6 +92,7 @@ TUNED: dict[str, dict[str, Any]] = {
     "adalin": {"units": 512, "learning_rate": 1.62e-3, "block_rate": 1.37, "alpha": 0.1},
     "head_reset": {"units": 512, "learning_rate": 1.51e-3, "block_rate": 0.174},
     "linear": {"learning_rate": 4.11e-3},
+    "stable": {},  # not tuned
     "cbp_surprise": {
         "units": 512,
         "learning_rate": 2.42e-3,
@@ -146,6 +147,7 @@ RANGES: dict[str, dict[str, Between | OneOf]] = {
     "swr": {**RATES, "factor": Between(0.003, 0.3), "interval": OneOf((16, 40, 160, 400))},
     "adalin": {**RATES, "alpha": OneOf((0.0, 0.1, 0.25, 0.5, 0.9))},
     "head_reset": RATES,
+    "stable": {**RATES, "share": Between(0.03, 0.5)},
     "linear": {"learning_rate": Between(2e-4, 3e-2)},
     "cbp_surprise": {  # narrowed by a search on features of another backbone, NOTES.md, entry 23
         "units": OneOf((256, 512)),

@@ -15,12 +15,14 @@ __all__ = [
     "ACCELERATOR_FILES",
     "BLOCKS",
     "FILES",
+    "INPUTS",
     "OPTIMIZERS",
     "OPTIONAL_FILES",
     "PAPERS",
     "SCHEMA_VERSION",
     "STATE_SCHEMA_VERSION",
     "Block",
+    "Input",
     "axes",
     "file_shape",
     "state_letters",
@@ -41,9 +43,22 @@ FILES = (
 )
 ACCELERATOR_FILES = ("backbone_edgetpu.tflite",)  # beside the others where their compiler was installed
 PAPERS = ("README.md", "LICENSE", "NOTICE")  # for people, who may edit or remove them: their checksums are not held
+INPUTS = ("image", "csi", "series")  # what the pictures of a bundle are made of
 OPTIONAL_FILES = ("statistics.npz",)  # a bundle made by another program may come without
 
 Shape = tuple[int, ...]
+
+
+class Input(NamedTuple):
+    """What the pictures that a bundle takes are made of.
+
+    Args:
+        kind: one of `INPUTS`: image files, WiFi channel state, or windows of any other sensor.
+        channels: of a window, 0 for any.
+    """
+
+    kind: str = "image"
+    channels: int = 0
 
 
 class Block(NamedTuple):

@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from firmware_host.bundle.contract import ACCELERATOR_FILES, BLOCKS, FILES, OPTIMIZERS, PAPERS, SCHEMA_VERSION
+from firmware_host.bundle.contract import (
+    ACCELERATOR_FILES,
+    BLOCKS,
+    FILES,
+    INPUTS,
+    OPTIMIZERS,
+    PAPERS,
+    SCHEMA_VERSION,
+    state_letters,
+)
 from firmware_host.shared.errors import BundleError
 from firmware_host.shared.files import sha256_of_file, write_atomically
 
@@ -48,6 +57,8 @@ OPTIONAL_KEYS: dict[str, Kind] = {
     "depth": (int,),  # encoder blocks of the backbone, where it was cut off after fewer than its weights have
     "depths": (dict,),  # signatures of the backbone's files by number of encoder blocks, where there are several
     "backbones": (dict,),  # files by recipe, beside backbone.tflite
+    "micro": (dict,),  # of a microcontroller's state: the bundle's number, and which variables it holds
+    "input": (dict,),  # what its pictures are made of, where that is not image files
 }
 CONTRACT_KEYS = ("schema_version", *OPTIONAL_KEYS, *KEYS)
 HEAD_KEYS: dict[str, Kind] = {
@@ -76,6 +87,8 @@ HEAD_RANGES: dict[str, tuple[float, float]] = {  # from the first, to below the 
     "block_rate": (0, FLOAT32_LIMIT),
     "logit_scale": (0, FLOAT32_LIMIT),
 }
+MICRO_KEYS: dict[str, Kind] = {"bundle": (int,), "variables": (list,)}
+INPUT_KEYS: dict[str, Kind] = {"kind": (str,), "channels": (int,)}
 BANK_KEYS: dict[str, Kind] = {"slots": (int,), "directions": (int,), "block_weight": NUMBER}  # head.bank, optional
 BANK_RANGES = {"slots": (1, 2**16), "directions": (0, 2**10), "block_weight": (0, 1)}
 SURPRISE_KEYS: dict[str, Kind] = {"calming": NUMBER, "calm": NUMBER}  # head.surprise (drift detection), optional
@@ -143,9 +156,31 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     for depth, signature in manifest.get("depths", {}).items():
         if not depth.isdecimal() or not isinstance(signature, str):
             raise BundleError(f"manifest: depths.{depth} is {signature!r}: a signature by a number, convert again")
+    if "micro" in manifest:
+        _check_micro(manifest["micro"], head)
+    if "input" in manifest:
+        _check_input(manifest["input"])
     _check_tensors(manifest["shapes"], manifest["dtypes"])
     _check_standardisation(head, manifest["shapes"]["feature"][-1])
     _check_classes(manifest["classes"], head["slots"])
+
+
+def _check_micro(micro: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    _check_keys(micro, MICRO_KEYS, "micro.")
+    _check_ranges(micro, {"bundle": (0, 2**32)}, "micro.")
+    known = state_letters(head["block"], head["optimizer"].lower())
+    if unknown := [name for name in micro["variables"] if name not in known or name == "class_mask"]:
+        raise BundleError(f"manifest: micro.variables contains {unknown[0]!r}, which no board keeps: convert again")
+
+
+def _check_input(given: Mapping[str, Any]) -> None:
+    _check_keys(given, INPUT_KEYS, "input.")
+    _check_ranges(given, {"channels": (0, 2**16)}, "input.")
+    if given["kind"] not in INPUTS or len(given) > len(INPUT_KEYS):
+        raise BundleError(
+            f"manifest: input is {dict(given)!r}, this firmware_host takes {', '.join(INPUTS)}: install a newer "
+            "keras-cbpnet"
+        )
 
 
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any], extra: Sequence[str] = ()) -> dict[str, Any]:

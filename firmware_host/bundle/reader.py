@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, PAPERS, Shape, axes, state_shapes
+from firmware_host.bundle.contract import FILES, OPTIONAL_FILES, PAPERS, Input, Shape, axes, state_shapes
 from firmware_host.bundle.manifest import (
     CONTRACT_KEYS,
     READ_VERSIONS,
@@ -111,6 +111,11 @@ class Bundle:
         """(H, W) in pixels."""
         shape = self.manifest["shapes"]["image"]
         return int(shape[1]), int(shape[2])
+
+    @property
+    def input(self) -> Input:
+        """What the pictures that it takes are made of."""
+        return Input(**self.manifest.get("input", {}))
 
     @property
     def state_shapes(self) -> dict[str, Shape]:

@@ -74,6 +74,7 @@ def _info_text(bundle: Bundle, folder: StateFolder, learned: Snapshot | None) ->
         f"{bundle.manifest['schema_version']}, made by {versions or 'unknown versions'}",
         f"classes: {len(bundle.classes)} of {bundle.slots} slots: {', '.join(bundle.classes)}",
         *_backbone_lines(bundle),
+        *_input_lines(bundle),
         *(f"{name}: {dtypes[name]} {shapes[name]}" for name in ("image", "feature", "prompt")),
         f"head: {head['block']}, {head['units']} units, batch {head['batch']}, learning rate {head['learning_rate']}",
         f"continual backpropagation: decay {head['decay_rate']}, replacement rate {head['replacement_rate']}, "
@@ -102,6 +103,13 @@ def _backbone_lines(bundle: Bundle) -> list[str]:
         return []
     taken = ", ".join(f"{name} takes {recipe}" for name, recipe in _taken(bundle).items())
     return [f"backbones: {', '.join(f'{file} ({recipe})' for recipe, file in bundle.backbones.items())}; {taken}"]
+
+
+def _input_lines(bundle: Bundle) -> list[str]:
+    kind, channels = bundle.input
+    if kind == "image":
+        return []
+    return [f"takes: {kind}{f', {channels} channels' if channels else ''}"]
 
 
 def _taken(bundle: Bundle) -> dict[str, str]:

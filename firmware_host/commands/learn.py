@@ -25,12 +25,13 @@ from firmware_host.commands.common import (
 from firmware_host.device import DEFAULT_EPOCHS, Device
 from firmware_host.images import ImageLike, load_image
 from firmware_host.images.cameras import shown
+from firmware_host.images.features import read_features
 from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_data
 from firmware_host.images.sources import good_images, has_end
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
 from firmware_host.learning.camera_state import MOVED, UNCLEAR
 from firmware_host.process_memory import peak_memory_mb
-from firmware_host.shared.arguments import command_line, data_argument, folder_argument, name_argument
+from firmware_host.shared.arguments import command_line, data_argument, folder_argument, name_argument, path_argument
 from firmware_host.shared.names import known_name, nearest
 from firmware_host.shared.streams import is_terminal
 from firmware_host.terminal import ProgressLine, ask
@@ -78,7 +79,7 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         new = [name for name in device.classes if name not in before]
         spare, said = device.bundle.slots - len(device.classes), device.camera.said
     loss = "unknown" if record["loss"] is None else f"{record['loss']:.4f}"
-    found = "" if data is None else f"{data.describe(args.data or shown(args.source))}\n"
+    found = "" if data is None else f"{data.describe(str(args.data or args.features or shown(args.source)))}\n"
     text = (
         f"{found}learned {record['images']} images in {record['steps']} steps, loss {loss}, "
         f"{record['replaced']} units reset, {record['rolled_back']} steps rolled back; saved in {saved}; "
@@ -127,7 +128,7 @@ def _learn_one_by_one(
                 continue
             if reading is not None:
                 reading.begin(lesson.name)
-            pixels = load_image(lesson.image, device.bundle.image_size, args.max_memory)  # (H, W, 3)
+            pixels = device.load(lesson.image)  # (H, W, 3)
             device.check_class(lesson.label)
         except (DeviceError, OSError) as error:
             if len(lessons) == 1 and args.set_aside is None:
@@ -169,6 +170,9 @@ def _refused(lesson: Lesson, error: Exception, args: argparse.Namespace) -> Outp
 
 
 def _check(args: argparse.Namespace) -> None:
+    if args.features is not None and (args.data, args.source) != (None, None):
+        other = args.data or f"--source {shown(args.source)}"
+        raise DeviceError(f"--features {args.features} and {other} are given: use one of them")
     if args.source is not None and args.data is None:
         if args.label is None:
             raise DeviceError(f"the class that source {shown(args.source)} shows is unknown: give --label NAME")
@@ -206,7 +210,10 @@ def _name(index: int, image: ImageLike) -> str:
 
 
 def _images_to_learn(args: argparse.Namespace) -> LabelledImages:
-    """Return the images of DATA or --source; a frame is resized at once, so that none is kept at its original size."""
+    """Return what is to be learned; a frame is resized at once, so that none is kept at its original size."""
+    if args.features is not None:
+        data = read_features(args.features, read_bundle(args.bundle))
+        return data if args.label is None else data._replace(labels=[args.label] * len(data.images))
     if args.source is None and args.data is not None and args.label is None:
         return read_data(args.data, "train", args.max_memory)
     images = good_images(images_given(args, [] if args.data is None else [args.data], "DATA", "learn"))
@@ -222,6 +229,13 @@ def _images_to_learn(args: argparse.Namespace) -> LabelledImages:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", nargs="?", type=data_argument, help=DATA_HELP)
+    parser.add_argument(
+        "--features",
+        metavar="FILE",
+        type=path_argument,
+        help="features that another device computed by this bundle's backbone, instead of DATA: an .npz with feature, "
+        "label and backbone",
+    )
     parser.add_argument(
         "--label",
         metavar="NAME",

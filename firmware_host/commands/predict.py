@@ -25,7 +25,6 @@ from firmware_host.commands.common import (
     open_device,
 )
 from firmware_host.device import Device
-from firmware_host.images.ahead import read_ahead
 from firmware_host.images.labelled import STANDARD_INPUT, read_data
 from firmware_host.images.sources import NamedImage, good_images, is_one_file, named_images
 from firmware_host.images.watch import Watch
@@ -69,9 +68,9 @@ def _predict(args: argparse.Namespace) -> Iterator[Output]:
 def _predictions(
     args: argparse.Namespace, device: Device, images: Iterator[NamedImage], watch: Watch, sightings: Sightings | None
 ) -> Iterator[Output]:
-    jobs = 1 if STANDARD_INPUT in args.images else device.jobs  # paths come one by one, and so do predictions
-    known = ((one, one.image) for one in images)
-    for (name, image), take in read_ahead(known, device.bundle.image_size, args.max_memory, jobs):
+    if STANDARD_INPUT in args.images:
+        device.jobs = 1  # paths come one by one, and so do predictions
+    for (name, image), take in device.read_ahead((one, one.image) for one in images):
         if isinstance(image, np.ndarray) and not watch.wants(image):
             continue
         try:

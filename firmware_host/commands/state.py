@@ -1,4 +1,4 @@
-"""`python -m firmware_host state BUNDLE [ACTION]`: what was learned, shown, kept, compared, changed."""
+"""`python -m firmware_host state BUNDLE [ACTION]`: what was learned, shown, kept, exchanged, compared, changed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.commands.common import Command, Output, bundle_of, open_device
+from firmware_host.commands.comparison import compared
 from firmware_host.device import Device
 from firmware_host.engines.find import find_runtime
 from firmware_host.fleet.moved import imported, with_peers
 from firmware_host.fleet.own import APART, MIN_IMAGES
-from firmware_host.learning.start import start_head
+from firmware_host.learning.start import bundle_snapshot, start_head
 from firmware_host.shared.arguments import given_path, new_file_argument
 from firmware_host.shared.files import write_atomically
 from firmware_host.shared.names import known_name
-from firmware_host.state import Snapshot, StateFolder, read_file, snapshot_for, state_path, to_bytes
+from firmware_host.state import (
+    Snapshot,
+    StateFolder,
+    from_board,
+    is_of_board,
+    read_file,
+    snapshot_for,
+    state_path,
+    to_board,
+    to_bytes,
+)
 from firmware_host.terminal import without_runtime_chatter
 
 __all__ = ["COMMANDS", "state_record"]
 
+MICRO = "micro"
 ACTIONS = {  # what follows BUNDLE and the action
     "show": (),
     "export": ("FILE",),
@@ -32,6 +42,7 @@ ACTIONS = {  # what follows BUNDLE and the action
     "reset": (),
     "forget": ("NAME",),
     "rename": ("OLD", "NEW"),
+    "moved": (),
     "undo": (),
     "merge": ("FILE", "FILE", "..."),
 }
@@ -57,8 +68,9 @@ def _state(args: argparse.Namespace) -> Iterator[Output]:
         return
     bundle = bundle_of(args)
     folder = StateFolder(state_path(bundle.path, args.state), bundle)
+    keep = _export_board if (action, args.format) == ("export", MICRO) else KEPT[action]
     try:
-        yield KEPT[action](folder, bundle, *(given_path(file, "FILE") for file in given))
+        yield keep(folder, bundle, *(given_path(file, "FILE") for file in given))
     finally:
         folder.close()
 
@@ -102,46 +114,39 @@ def _show(folder: StateFolder, bundle: Bundle) -> Output:
 
 def _export(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
     learned = _learned(folder)
+    content = to_bytes(with_peers(learned, folder.path, bundle), bundle, folder.generation)
+    return _written(file, content, state_record(folder, learned))
+
+
+def _export_board(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
+    known = _known(folder, bundle)
+    return _written(file, to_board(known, bundle), state_record(folder, known))
+
+
+def _written(file: Path, content: bytes, record: dict[str, Any]) -> Output:
+    """Write a new file."""
     if file.exists():
         raise DeviceError(f"{file} exists: give another file, nothing is overwritten")
     if not file.parent.is_dir():
         raise DeviceError(f"folder {file.parent} does not exist: make it first")
-    content = to_bytes(with_peers(learned, folder.path, bundle), bundle, folder.generation)
     write_atomically(file, content)
-    record = {"file": str(file), "bytes": len(content), **state_record(folder, learned)}
+    record = {"file": str(file), "bytes": len(content), **record}
     return Output(record, f"exported to {file} ({len(content):,} bytes)")
 
 
 def _import(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
-    read = read_file(file)
-    learned = imported(bundle, snapshot_for(bundle, read), read.generation)
+    if is_of_board(file):
+        learned = from_board(file.read_bytes(), bundle, _known(folder, bundle))
+    else:
+        read = read_file(file)
+        learned = imported(bundle, snapshot_for(bundle, read), read.generation)
     path = folder.replace(learned)
     record = {"file": str(file), **state_record(folder, learned)}
     return Output(record, f"imported {file} into {path}; what was there before is kept beside it")
 
 
 def _diff(folder: StateFolder, bundle: Bundle, file: Path) -> Output:
-    here = _learned(folder)
-    there = snapshot_for(bundle, read_file(file))
-    images = {}
-    for name in dict.fromkeys([*here.classes, *there.classes]):
-        counts = [int(s.statistics.count[s.classes.index(name)]) if name in s.classes else None for s in (here, there)]
-        if counts[0] != counts[1]:
-            images[name] = counts
-    both = [name for name in here.head if name in there.head]
-    tensors = {name: float(np.abs(here.head[name] - there.head[name]).max(initial=0)) for name in both}
-    record: dict[str, Any] = {
-        "file": str(file),
-        "equal": not images and not any(tensors.values()) and here.generator == there.generator,
-        "images": images,
-        "steps": [here.steps, there.steps],
-        "max_difference": {name: value for name, value in tensors.items() if value},
-    }
-    shown = [f"  {name}: {a if a is not None else '-'} images here, {b if b is not None else '-'} there"
-             for name, (a, b) in images.items()]  # fmt: skip
-    shown += [f"  {name}: differs by up to {value:.3g}" for name, value in record["max_difference"].items()]
-    head = "equal" if record["equal"] else f"different: {record['steps'][0]} steps here, {record['steps'][1]} there"
-    return Output(record, "\n".join([head, *shown]))
+    return compared(_learned(folder), snapshot_for(bundle, read_file(file)), file)
 
 
 def _reset(folder: StateFolder, bundle: Bundle) -> Output:
@@ -160,6 +165,12 @@ def _learned(folder: StateFolder) -> Snapshot:
     return learned
 
 
+def _known(folder: StateFolder, bundle: Bundle) -> Snapshot:
+    """Return what is known, whole: what was learned, or what the bundle came with."""
+    start = bundle_snapshot(bundle)
+    return (folder.read() or start).completed(start.head, bundle.bank())
+
+
 def _forget(args: argparse.Namespace, name: str) -> Output:
     def change(device: Device) -> str:
         device.forget_class(known_name(name, device.classes))
@@ -172,6 +183,14 @@ def _rename(args: argparse.Namespace, old: str, new: str) -> Output:
     def change(device: Device) -> str:
         device.rename_class(known_name(old, device.classes), new)
         return f"renamed {old!r} to {new!r}"
+
+    return _changed(args, change)
+
+
+def _moved(args: argparse.Namespace) -> Output:
+    def change(device: Device) -> str:
+        device.forget_looks()
+        return "forgot what the classes look like, show each of them again"
 
     return _changed(args, change)
 
@@ -235,7 +254,7 @@ KEPT: dict[str, Callable[..., Output]] = {
     "show": _show, "export": _export, "import": _import, "diff": _diff, "reset": _reset
 }  # fmt: skip
 CHANGES: dict[str, Callable[..., Output]] = {  # they need an interpreter
-    "forget": _forget, "rename": _rename, "undo": _undo, "merge": _merge
+    "forget": _forget, "rename": _rename, "moved": _moved, "undo": _undo, "merge": _merge
 }  # fmt: skip
 
 
@@ -246,8 +265,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="action: "
         + "; ".join(" ".join((action, *words)) for action, words in ACTIONS.items())
-        + " (FILE: a state kept elsewhere; NAME, OLD, NEW: classes; undo: takes the last learn, calibrate, forget or "
-        "rename back; merge: what several devices learned, into --output; default: show)",
+        + " (FILE: a state kept elsewhere; NAME, OLD, NEW: classes; undo: takes the last learn, calibrate or change "
+        "back; moved: of a sensor that was moved, keeps names and forgets looks; merge: what several devices learned, "
+        "into --output; default: show)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", type=new_file_argument, help="file to write, of merge")
     parser.add_argument(
@@ -263,6 +283,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         help="deviation of Gaussian noise on what merge takes, in deviations of the features; 0: none",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("state", MICRO),
+        default="state",
+        help="form of an export: micro is what the firmware of --target micro imports; import tells them apart",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from firmware_host.bundle import DeviceError
 from firmware_host.engines.protocol import Array
 
 __all__ = ["Backbone", "Feature"]
@@ -28,10 +29,12 @@ class Backbone:
     Args:
         runner: called with `image`, uint8 [1, H, W, 3], it returns `feature` [1, d] and `prompt` [1] by name; its
             `get_output_details()` says dtype and quantization (scale, zero point) of each.
+        features: d.
     """
 
-    def __init__(self, runner: Any) -> None:
+    def __init__(self, runner: Any, features: int) -> None:
         self._runner = runner
+        self._features = features
         details = runner.get_output_details()["feature"]
         quantized = details["dtype"] != np.float32
         self._scale = np.float32(details["quantization"][0] if quantized else 1)
@@ -39,7 +42,18 @@ class Backbone:
         self.dtype = np.dtype(details["dtype"])
 
     def __call__(self, image: Array) -> Feature:
-        """Return the Feature of `image`, uint8 RGB [H, W, 3] or [1, H, W, 3]."""
+        """Return the Feature of `image`, uint8 RGB [H, W, 3] or [1, H, W, 3], or a feature as stored, [d].
+
+        Raises:
+            DeviceError: a feature that is not of this form.
+        """
+        if image.ndim == 1:
+            if image.dtype != self.dtype or len(image) != self._features:
+                raise DeviceError(
+                    f"a feature is {image.dtype} [{len(image)}], this backbone's are {self.dtype} [{self._features}]: "
+                    "give features of this bundle"
+                )
+            return Feature(self.dequantize(image), image[None], 0)
         outputs = self._runner(image=np.ascontiguousarray(image, np.uint8).reshape((1, *image.shape[-3:])))
         raw = outputs["feature"]  # (1, d)
         return Feature(self.dequantize(raw[0]), raw, int(outputs["prompt"][0]))

@@ -84,9 +84,9 @@ def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str, sig
     inputs, outputs = {"image": tensors.pop("image")}, tensors
     if not hasattr(interpreter, "get_signature_runner"):
         only_first(runtime, signature)
-        return Backbone(PlainRunner(interpreter, inputs, outputs))
+        return Backbone(PlainRunner(interpreter, inputs, outputs), bundle.feature_size)
     _check_signature(bundle, file, interpreter, signature, inputs, outputs)
-    return Backbone(interpreter.get_signature_runner(signature))
+    return Backbone(interpreter.get_signature_runner(signature), bundle.feature_size)
 
 
 def only_first(runtime: Runtime, signature: str) -> None:

@@ -193,7 +193,7 @@ class TflmHead:
 def open_backbone(bundle: Bundle, runtime: Runtime, threads: int, file: str, signature: str) -> Backbone:
     """Open a backbone's `file` on one thread; raises DeviceError when its outputs are not those of the contract."""
     only_first(runtime, signature)
-    return Backbone(BackboneRunner(bundle, runtime.interpreter, file))
+    return Backbone(BackboneRunner(bundle, runtime.interpreter, file), bundle.feature_size)
 
 
 def open_head(bundle: Bundle, runtime: Runtime, threads: int) -> TflmHead:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from firmware_host.bundle import DeviceError
 from firmware_host.home.commands import taught
 from firmware_host.home.said import REFUSALS, Say, line, refusal
-from firmware_host.images import load_image
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in
 from firmware_host.serve.refusals import RefusedError
 from firmware_host.serve.service import Service
@@ -108,7 +107,7 @@ class Dataset:
         if key in before:
             return None
         self._reading.begin(lesson.name)
-        pixels = load_image(lesson.image, device.bundle.image_size, device.max_memory_mb)
+        pixels = device.load(lesson.image)
         device.check_class(lesson.label)
         device.taught = before | {key}
         try:

@@ -13,9 +13,10 @@ from typing import Optional, TypeVar, Union
 
 import numpy as np
 
-from firmware_host.bundle import DeviceError
+from firmware_host.bundle import DeviceError, Input
 from firmware_host.engines.protocol import Array
 from firmware_host.images.loading import ImageLike, load_image
+from firmware_host.shared.sensors.readers import IMAGE
 
 __all__ = ["Take", "default_jobs", "read_ahead"]
 
@@ -36,6 +37,7 @@ def read_ahead(
     size: tuple[int, int],
     max_memory_mb: Optional[float],
     jobs: int,
+    taken: Input = IMAGE,
 ) -> Iterator[tuple[T, Take]]:
     """Yield what comes with each image and what gives its pixels, in the order of `images`.
 
@@ -45,6 +47,7 @@ def read_ahead(
         max_memory_mb: as of `load_image`; it holds for all that the threads decode at once.
         jobs: threads, which are at most jobs + 1 files ahead; 1: none, a file is read when its pixels are taken, and
             the next image is asked for after that. Arrays are not read.
+        taken: as of `load_image`.
 
     Raises:
         DeviceError: jobs is less than 1.
@@ -56,7 +59,7 @@ def read_ahead(
     waiting: deque[tuple[T, Take]] = deque()
     try:
         for known_by, image in images:
-            take: Take = partial(_load, image, size, max_memory_mb)
+            take: Take = partial(_load, image, size, max_memory_mb, taken)
             if jobs > 1 and not isinstance(image, (np.ndarray, DeviceError)):
                 future: Future[Array] = Future()
                 work.put((future, take))
@@ -77,10 +80,12 @@ def read_ahead(
             work.put(None)
 
 
-def _load(image: Union[ImageLike, DeviceError], size: tuple[int, int], max_memory_mb: Optional[float]) -> Array:
+def _load(
+    image: Union[ImageLike, DeviceError], size: tuple[int, int], max_memory_mb: Optional[float], taken: Input
+) -> Array:
     if isinstance(image, DeviceError):
         raise image
-    return load_image(image, size, max_memory_mb)
+    return load_image(image, size, max_memory_mb, taken)
 
 
 def _read(work: SimpleQueue[Work]) -> None:

@@ -6,7 +6,7 @@ import codecs
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -17,6 +17,7 @@ from firmware_host.shared.folders import class_files, describe, find_layout
 from firmware_host.shared.kinds import archive
 from firmware_host.shared.names import class_name, distinct_names
 from firmware_host.shared.npz import read_npz
+from firmware_host.shared.sensors.csi_npz import read_csi_npz
 
 __all__ = ["STANDARD_INPUT", "LabelledImages", "read_data", "standard_input_paths"]
 
@@ -42,8 +43,9 @@ def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) ->
 
     Args:
         source: a folder with one folder per class or with train/ and test/ (or val/) folders of such, `-` for paths on
-            standard input, each in a folder named after its class, or `npz:PATH` with x_train, y_train, x_test, y_test
-            (x uint8 [N, h, w, 3], y integer [N]) and class_names.
+            standard input, each in a folder named after its class, `npz:PATH` with x_train, y_train, x_test, y_test
+            (x uint8 [N, h, w, 3], y integer [N]) and class_names, or `csi:PATH`, a folder or an .npz of recordings;
+            `folder:PATH` and `series:PATH` are that folder.
         split: `train` or `test`; which part to take where there are two.
         max_memory_mb: limit of the whole process in MiB, which the arrays of an .npz are checked against; None: none.
 
@@ -53,6 +55,11 @@ def read_data(source: str, split: str, max_memory_mb: Optional[float] = None) ->
     """
     if source.startswith("npz:"):
         return _read_npz(Path(source[len("npz:") :]), split, max_memory_mb)
+    form, _, path = source.partition(":")
+    if form in ("folder", "csi", "series") and path:
+        if form == "csi" and Path(path).is_file():
+            return _read_csi_npz(Path(path), split, max_memory_mb)
+        source = path
     if source == STANDARD_INPUT:
         return _read_listing(standard_input_paths())
     root = Path(source)
@@ -116,9 +123,21 @@ def _read_folder(root: Path, split: str) -> LabelledImages:
 
 
 def _read_npz(path: Path, split: str, max_memory_mb: float | None) -> LabelledImages:
+    found = read_npz(path, (split,), _checks(path, max_memory_mb))
+    return LabelledImages(list(found.x[split]), [found.names[label] for label in found.y[split]])
+
+
+def _read_csi_npz(path: Path, split: str, max_memory_mb: float | None) -> LabelledImages:
+    found = read_csi_npz(path, _checks(path, max_memory_mb))
+    rows = (found.tests == (split == "test")).nonzero()[0]
+    return LabelledImages(list(found.x[rows]), [found.names[label] for label in found.y[rows]])
+
+
+def _checks(path: Path, max_memory_mb: float | None) -> Callable[[int], None]:
+    """Return what refuses so many bytes, where the memory is limited."""
+
     def check_size(size: int) -> None:
         if max_memory_mb is not None:
             check_fits(f"data {path}", size, max_memory_mb)
 
-    found = read_npz(path, (split,), check_size)
-    return LabelledImages(list(found.x[split]), [found.names[label] for label in found.y[split]])
+    return check_size

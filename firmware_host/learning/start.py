@@ -9,12 +9,13 @@ import numpy as np
 from firmware_host.bundle import Bundle, BundleError, ClassStatistics, DeviceError
 from firmware_host.engines.find import Runtime, open_head
 from firmware_host.engines.kept import KeptHead
+from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.engines.protocol import Array, Head
 from firmware_host.fleet.own import new_token
 from firmware_host.learning.surprise import noticing
 from firmware_host.state import Snapshot
 
-__all__ = ["generator_state", "start_head", "start_scatter", "start_snapshot"]
+__all__ = ["bundle_snapshot", "generator_state", "start_head", "start_scatter", "start_snapshot"]
 
 
 def start_head(bundle: Bundle, runtime: Runtime, threads: int) -> Head:
@@ -27,6 +28,14 @@ def start_snapshot(bundle: Bundle, head: Head) -> Snapshot:
     state = head.get_state()
     statistics = ClassStatistics(state["class_mean"], state["class_count"], start_scatter(bundle))
     return Snapshot(state, statistics, bundle.classes, generator_state(0), device=new_token())
+
+
+def bundle_snapshot(bundle: Bundle) -> Snapshot:
+    """Return `start_snapshot` without an interpreter; raises BundleError where the bundle does not say its state."""
+    state = bundle.arrays("golden.npz", prefix="state.")
+    if not state.keys() >= bundle.state_shapes.keys():
+        raise BundleError(f"{bundle.file('golden.npz')} has no start state of the head: convert the run again")
+    return start_snapshot(bundle, NumpyHead(bundle.head, state))
 
 
 def generator_state(seed: int) -> dict[str, Any]:

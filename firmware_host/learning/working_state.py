@@ -65,6 +65,7 @@ class WorkingState:
             self.unknowns.copy(),
             self.device,
             None if self.own is None else self.own.arrays(),
+            self.board,
         )
 
     def settled(self) -> Snapshot:
@@ -84,7 +85,7 @@ class WorkingState:
         self.rolled_back = snapshot.rolled_back
         none = np.zeros(self.bundle.slots, np.int64)
         self.doubted = none if snapshot.doubted is None else snapshot.doubted.copy()  # (C,)
-        self.taught = snapshot.taught
+        self.taught, self.board = snapshot.taught, snapshot.board
         own = [slot for slot, name in enumerate(self.classes) if name not in self.bundle.classes]
         self.camera = CameraState.restored(snapshot.camera, self.statistics, own)
         self.unknowns = (snapshot.unknowns or Unknowns()).copy(self.unknowns.last)

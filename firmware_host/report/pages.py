@@ -13,7 +13,7 @@ import numpy as np
 
 from firmware_host.device import Device
 from firmware_host.engines.protocol import Array
-from firmware_host.images import ImageLike, load_image
+from firmware_host.images import ImageLike
 from firmware_host.report import numbers
 from firmware_host.report.numbers import Bin, Judged, Pair
 from firmware_host.shared.page import cards, grid, write_page
@@ -71,7 +71,7 @@ def write_report(path: str | os.PathLike[str], title: str, device: Device, judge
 
 def _pixels_of(device: Device) -> Callable[[ImageLike], Array]:
     """Return what turns an image into the pixels that the backbone sees, uint8 RGB [H, W, 3]."""
-    return lambda image: load_image(image, device.bundle.image_size, device.max_memory_mb)
+    return device.load
 
 
 def _share(judged: Sequence[Judged], what: str) -> tuple[str, str, str]:

@@ -20,7 +20,7 @@ from firmware_host.serve.pictures import as_jpeg, as_png
 from firmware_host.serve.refusals import RefusedError
 from firmware_host.serve.security import Allowance
 from firmware_host.serve.service import Service, checked_label
-from firmware_host.shared.image_files import read_image_bytes
+from firmware_host.shared.sensors.readers import read_input_bytes
 
 __all__ = ["Api"]
 
@@ -178,7 +178,7 @@ class Api:
 
     def _decoded(self, body: bytes) -> Array:
         device = self._service.device
-        return read_image_bytes("sent", body, device.bundle.image_size, device.max_memory_mb)
+        return read_input_bytes("sent", body, device.bundle.image_size, device.max_memory_mb, device.bundle.input)
 
     def _held(self, image: object) -> Array:
         """Return the pixels of a held picture by its number; None: what the camera sees now."""

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 SEEDS = 1 << 64  # as many as there are
-KINDS = ("npz", "folder", "domains", "video")  # of data and sources that are named KIND:PATH
+KINDS = ("npz", "folder", "domains", "csi", "series", "video")  # of data and sources that are named KIND:PATH
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -15,7 +15,7 @@ from firmware_host.shared.errors import DeviceError
 from firmware_host.shared.litter import is_litter
 from firmware_host.shared.names import class_name, distinct_names
 
-__all__ = ["Layout", "class_files", "describe", "find_layout", "image_files", "listed"]
+__all__ = ["IMAGES", "Layout", "class_files", "describe", "find_layout", "image_files", "is_part", "listed"]
 
 PARTS = {
     "train": "train",
@@ -40,10 +40,9 @@ class Listed(NamedTuple):
     folders: list[str]
     files: list[str]
 
-    @property
-    def images(self) -> list[str]:
-        """The files that have an image's suffix."""
-        return [name for name in self.files if name.lower().endswith(IMAGES)]
+    def ending(self, suffixes: Sequence[str]) -> list[str]:
+        """Return the files that have one of these suffixes."""
+        return [name for name in self.files if name.lower().endswith(tuple(suffixes))]
 
 
 class Layout(NamedTuple):
@@ -132,13 +131,19 @@ def class_files(root: Path, kind: str = "class") -> dict[str, list[str]]:
     return files
 
 
-def find_layout(root: Path, levels: int = 1) -> Layout:
+def is_part(name: str) -> bool:
+    """Return whether a folder of this name is a part of the data, such as train or Validation."""
+    return name.casefold() in PARTS
+
+
+def find_layout(root: Path, levels: int = 1, suffixes: Sequence[str] = IMAGES) -> Layout:
     """Find where the class folders of `root` lie, and whether they are split into parts.
 
     Args:
         root: a folder with `levels` of folders above the images (classes; or domains and classes), with the parts
             train/ and test/ (or val/) of such in any spelling, or with one folder that holds such parts.
         levels: 1 or 2.
+        suffixes: of the files that the data are made of.
 
     Raises:
         DeviceError: where two readings are possible, one line that says which.
@@ -147,28 +152,28 @@ def find_layout(root: Path, levels: int = 1) -> Layout:
     inside = {name: listed(root / name) for name in found.folders}
     parts: dict[str, list[str]] = {}
     for name in found.folders:
-        if name.casefold() in PARTS:
+        if is_part(name):
             parts.setdefault(PARTS[name.casefold()], []).append(name)
-    others = [name for name in found.folders if name.casefold() not in PARTS]
+    others = [name for name in found.folders if not is_part(name)]
     split = [name for names in parts.values() for name in names if inside[name].folders]
     if split and not others:
-        return _split_layout(root, parts, inside, levels)
-    if split and not all(inside[name].images for name in split):
+        return _split_layout(root, parts, inside, levels, suffixes)
+    if split and not all(inside[name].ending(suffixes) for name in split):
         raise DeviceError(
             f"{root / split[0]} looks like a part of the data, but other folders lie beside it ({_some(others)}): give "
             f"{root / split[0]} alone, or move what is not a class elsewhere"
         )
     if parts and not others:
-        flat = [name for name in found.folders if inside[name].images]
+        flat = [name for name in found.folders if inside[name].ending(suffixes)]
         if flat:
             raise DeviceError(
                 f"{root / flat[0]} looks like a part of the data, but holds images and no class folders: put the "
                 "images of each class in a separate folder there"
             )
-    if len(found.folders) == 1 and not inside[found.folders[0]].images and inside[found.folders[0]].folders:
+    if len(found.folders) == 1 and not inside[found.folders[0]].ending(suffixes) and inside[found.folders[0]].folders:
         inner = root / found.folders[0]
-        if any(name.casefold() in PARTS for name in inside[inner.name].folders):
-            return find_layout(inner, levels)
+        if any(map(is_part, inside[inner.name].folders)):
+            return find_layout(inner, levels, suffixes)
     if levels == 1:
         _check_classes(root, inside)
     if len({_part_in(name) for name in inside} - {""}) > 1 and all(map(_part_in, inside)) and _hold_folders(inside):
@@ -186,12 +191,14 @@ def describe(source: str, files: dict[str, int], notes: Sequence[str] = ()) -> s
     return "; ".join((line, *notes))
 
 
-def _split_layout(root: Path, parts: dict[str, list[str]], inside: dict[str, Listed], levels: int) -> Layout:
+def _split_layout(
+    root: Path, parts: dict[str, list[str]], inside: dict[str, Listed], levels: int, suffixes: Sequence[str]
+) -> Layout:
     notes = list(_loose(listed(root)))
     for names in parts.values():
         if len(names) > 1:
             raise DeviceError(f"{root} holds {' and '.join(names)}, two folders for one part: merge them")
-        if inside[names[0]].images:
+        if inside[names[0]].ending(suffixes):
             raise DeviceError(
                 f"{root / names[0]} looks like a part of the data, but holds images and not only class folders: move "
                 "each into the folder of its class"

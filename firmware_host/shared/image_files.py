@@ -26,7 +26,7 @@ from firmware_host.shared.png import without_metadata
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["read_image_bytes", "read_image_file"]
+__all__ = ["check_file", "read_image_bytes", "read_image_file"]
 
 LARGEST = 2048 * MIB  # to decode one image, where nobody set a limit: 500 megapixels of RGB
 OPTIONAL = (  # formats that a Pillow may lack, and what their files hold at which place
@@ -75,7 +75,7 @@ def _read_any(
     try:
         with _NO_WARNINGS:  # of damaged metadata: the image counts
             if isinstance(source, str):
-                _check_file(source, max_memory_mb)
+                check_file(source, max_memory_mb)
             try:
                 return _read(name, source if isinstance(source, str) else io.BytesIO(source), size, max_memory_mb)
             except Exception as error:
@@ -132,18 +132,27 @@ def _not_an_image(name: str, source: Union[str, bytes]) -> str:
     return f"{name} is not an image: give a file that Pillow reads as {', '.join(readable[:-1])} or {readable[-1]}"
 
 
-def _check_file(name: str, max_memory_mb: float | None) -> None:
+def check_file(name: str, max_memory_mb: float | None, what: str = "an image", need: float = 1.0) -> None:
     """Refuse what would block when opened, and a file too large to be read at once, as some decoders do.
 
     A small file needs no look at the memory of its own: `bytes_to_decode` counts it.
+
+    Args:
+        name: path of the file.
+        max_memory_mb: as of `read_image_file`.
+        what: it should be, as messages say it.
+        need: bytes in memory for each of the file.
+
+    Raises:
+        DeviceError: it is a folder, device, pipe or socket, or too large.
     """
     status = os.stat(name)
     if stat.S_ISDIR(status.st_mode):
-        raise DeviceError(f"{name} is not an image but a folder: give a file")
+        raise DeviceError(f"{name} is not {what} but a folder: give a file")
     if not stat.S_ISREG(status.st_mode):
-        raise DeviceError(f"{name} is not an image but a device, pipe or socket: give a file")
-    if status.st_size > HEADROOM:
-        _check_size(f"file {name}", status.st_size, max_memory_mb)
+        raise DeviceError(f"{name} is not {what} but a device, pipe or socket: give a file")
+    if status.st_size * need > HEADROOM:
+        _check_size(f"file {name}", int(status.st_size * need), max_memory_mb)
 
 
 def _check_size(what: str, need: int, max_memory_mb: float | None) -> None:

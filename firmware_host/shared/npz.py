@@ -14,7 +14,7 @@ from firmware_host.shared.errors import DeviceError
 from firmware_host.shared.kinds import ZIP, kind_of_file
 from firmware_host.shared.names import distinct_names
 
-__all__ = ["LabelledArrays", "read_npz"]
+__all__ = ["LabelledArrays", "names_in", "read_arrays", "read_npz"]
 
 Array = np.ndarray[Any, Any]
 
@@ -45,21 +45,30 @@ def read_npz(path: Path, parts: Sequence[str], check_size: Callable[[int], None]
         DeviceError: for a file that is damaged in any way or not such an .npz, and what `check_size` raises.
     """
     wanted = [f"{letter}_{part}" for part in parts for letter in "xy"] + ["class_names"]
-    arrays = _read(path, wanted, check_size)
-    names = arrays["class_names"]
-    if names.dtype.kind != "U" or names.ndim != 1:
-        raise DeviceError(f"data {path}: class_names is {names.dtype} {list(names.shape)}: write a vector of strings")
-    try:
-        known = distinct_names(str(name) for name in names)
-    except DeviceError as error:
-        raise DeviceError(f"data {path}: {error}") from None
+    arrays = read_arrays(path, wanted, check_size)
+    known = names_in(path, "class_names", arrays["class_names"])
     for part in parts:
         _check_part(path, part, arrays[f"x_{part}"], arrays[f"y_{part}"], len(known))
     x, y = {part: arrays[f"x_{part}"] for part in parts}, {part: arrays[f"y_{part}"].astype(np.int64) for part in parts}
     return LabelledArrays(x, y, known)
 
 
-def _read(path: Path, wanted: Sequence[str], check_size: Callable[[int], None] | None) -> dict[str, Array]:
+def names_in(path: Path, name: str, names: Array, kind: str = "class") -> tuple[str, ...]:
+    """Return the names, of classes or of another `kind`, in the array `name` of an .npz file, in their normal form.
+
+    Raises:
+        DeviceError: they are not a vector of strings, or not all valid and different.
+    """
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise DeviceError(f"data {path}: {name} is {names.dtype} {list(names.shape)}: write a vector of strings")
+    try:
+        return distinct_names((str(each) for each in names), kind)
+    except DeviceError as error:
+        raise DeviceError(f"data {path}: {error}") from None
+
+
+def read_arrays(path: Path, wanted: Sequence[str], check_size: Callable[[int], None] | None = None) -> dict[str, Array]:
+    """Return the arrays `wanted` of an .npz file; arguments and errors as of `read_npz`."""
     if path.is_dir():
         raise DeviceError(f"data {path} is a folder: give it without npz:, or an .npz file")
     if not path.is_file():

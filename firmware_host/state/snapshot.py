@@ -45,7 +45,8 @@ class Snapshot:
     `bank`: the bank's tensors, if there is one; `camera`: its offset [d], how many images of each class it took [C],
     and what it leaves open in the means of the others, one number; `unknowns`: the groups of unknown images, if any;
     `device`: the secret by which the device is told from others; `fleet`: what it was taught itself (`Own.arrays`),
-    where that is kept apart.
+    where that is kept apart;
+    `board`: the random numbers of the microcontroller that it was imported from, 0 for none.
     One read from a file may lack tensors of the head, the bank or the camera, which came into being after it was
     written.
     """
@@ -64,6 +65,7 @@ class Snapshot:
     unknowns: Unknowns | None = None
     device: str = ""
     fleet: dict[str, Array] | None = None
+    board: int = 0
 
     @property
     def steps(self) -> int:
@@ -92,6 +94,8 @@ def to_arrays(snapshot: Snapshot) -> dict[str, Array]:
     if snapshot.unknowns is not None:
         arrays.update({f"unknowns.{name}": value for name, value in snapshot.unknowns.arrays().items()})
     arrays.update({f"fleet.{name}": value for name, value in (snapshot.fleet or {}).items()})
+    if snapshot.board:
+        arrays["board"] = np.array(snapshot.board, np.uint32)
     meta = {
         "classes": list(snapshot.classes),
         "generator": snapshot.generator,
@@ -139,6 +143,7 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
         Unknowns.from_arrays(groups, mean.shape[1]) if groups else None,
         str(meta.get("device") or _token_of(arrays)),
         {name[len("fleet.") :]: value for name, value in arrays.items() if name.startswith("fleet.")} or None,
+        int(arrays.get("board", 0)),
     )
 
 

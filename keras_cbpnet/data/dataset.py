@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.bundle import Input
 from firmware_host.shared.folders import describe
 from firmware_host.shared.names import distinct_names
+from firmware_host.shared.sensors.readers import IMAGE
 from keras_cbpnet.data.files import user_errors
 from keras_cbpnet.data.images import ImageFiles, StoredImages
 from keras_cbpnet.data.preprocessing import resize_images
@@ -43,6 +45,7 @@ class Dataset:
             has images in every domain, of each part that has domains.
         image_size: (height, width) that `images` gives them at; None for that of `x_train`.
         notes: what lies beside the data and is not used.
+        input: what the images are made of.
     """
 
     x_train: StoredImages
@@ -55,6 +58,7 @@ class Dataset:
     domain_test: NDArray[np.int64] | None = None
     image_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    input: Input = IMAGE
 
     def describe(self) -> str:
         """Return a line that says how many images of which classes there are, and what is not used."""

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.bundle import Input
 from firmware_host.shared.folders import class_files, listed
 from firmware_host.shared.names import class_name, distinct_names
+from firmware_host.shared.sensors.readers import IMAGE, suffixes_of
 from keras_cbpnet.data.dataset import Dataset, stratified_split
 from keras_cbpnet.data.files import split_layout, user_errors
 from keras_cbpnet.data.images import ImageFiles
@@ -23,7 +25,7 @@ __all__ = ["load_domains"]
 CONTENTS = "one folder per domain, in each the same folders of images, one per class"
 
 
-def load_domains(path: str, image_size: ImageSize) -> Dataset:
+def load_domains(path: str, image_size: ImageSize, taken: Input = IMAGE) -> Dataset:
     """Load images from DOMAIN/CLASS folders; domains and classes in the alphabetical order of their folders.
 
     Args:
@@ -31,6 +33,7 @@ def load_domains(path: str, image_size: ImageSize) -> Dataset:
             class of every domain split 80/20, the same way in every run), or with the two folders train/ and test/
             of such folders. Images may lie in folders within a class folder.
         image_size: side of the images in pixels, or (height, width).
+        taken: what the files are, where they are not images.
 
     Returns:
         The data set, with domains.
@@ -39,7 +42,7 @@ def load_domains(path: str, image_size: ImageSize) -> Dataset:
         UserError: path, domains or classes missing, a class that is not in every domain, an empty class, or a visible
             file that is not an image.
     """
-    layout = split_layout(path, CONTENTS, levels=2)
+    layout = split_layout(path, CONTENTS, levels=2, suffixes=suffixes_of(taken.kind))
     if layout.parts:
         train, test = (_scan(layout.parts[part]) for part in ("train", "test"))
         for kind, mine, theirs in (("domain", train.names, test.names), ("class", train.classes, test.classes)):
@@ -53,15 +56,16 @@ def load_domains(path: str, image_size: ImageSize) -> Dataset:
         rows = stratified_split(whole.domains * len(whole.classes) + whole.labels, groups)
         train, test = (whole.take(part) for part in rows)
     return Dataset(
-        ImageFiles(train.files, image_size),
+        ImageFiles(train.files, image_size, taken),
         train.labels,
-        ImageFiles(test.files, image_size),
+        ImageFiles(test.files, image_size, taken),
         test.labels,
         train.classes,
         domain_names=train.names,
         domain_train=train.domains,
         domain_test=test.domains,
         notes=layout.notes,
+        input=taken,
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from firmware_host.bundle import DeviceError
-from firmware_host.shared.folders import Layout, find_layout
+from firmware_host.shared.folders import IMAGES, Layout, find_layout
 from firmware_host.shared.kinds import archive
 from keras_cbpnet.errors import UserError
 
@@ -48,19 +48,20 @@ def user_errors() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def split_layout(path: str, contents: str, levels: int = 1) -> Layout:
+def split_layout(path: str, contents: str, levels: int = 1, suffixes: Sequence[str] = IMAGES) -> Layout:
     """Return how the folder `path` is laid out, with either both parts or none.
 
     Args:
         path: of a folder, given by the user.
         contents: what it should hold, for the message.
         levels: folders above the images: 1, of classes, or 2, of domains and classes.
+        suffixes: of the files that the data are made of.
 
     Raises:
         UserError: it is missing, has one part alone, cannot be read, or in two ways.
     """
     with user_errors():
-        layout = find_layout(require_folder(path, contents), levels)
+        layout = find_layout(require_folder(path, contents), levels, suffixes)
     for part in ("train", "test"):
         if layout.parts and part not in layout.parts:
             raise UserError(f"no folder {layout.root / part}; add it, or give a folder with {contents}")

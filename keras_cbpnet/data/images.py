@@ -13,7 +13,9 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.bundle import Input
 from firmware_host.shared.files import sha256_of_file
+from firmware_host.shared.sensors.readers import IMAGE
 from keras_cbpnet.data.preprocessing import ImageSize, height_and_width, read_image
 from keras_cbpnet.errors import UserError
 
@@ -34,6 +36,7 @@ class ImageFiles:
     Args:
         files: the files, in their order.
         image_size: side of the images in pixels, or (height, width).
+        taken: what the files are, where they are not images.
 
     Raises:
         UserError: a file is missing.
@@ -42,10 +45,11 @@ class ImageFiles:
     ndim = 4
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, files: Iterable[str | os.PathLike[str]], image_size: ImageSize) -> None:
+    def __init__(self, files: Iterable[str | os.PathLike[str]], image_size: ImageSize, taken: Input = IMAGE) -> None:
         self.files = [os.fspath(file) for file in files]
         if missing := next((file for file in self.files if not os.path.isfile(file)), None):
             raise UserError(_why_missing(missing))
+        self.taken = taken
         self.shape = (len(self.files), *height_and_width(image_size), 3)
         few = int(np.prod(self.shape)) <= KEPT
         self._kept = np.empty(self.shape, np.uint8) if few else None  # takes memory as it is filled
@@ -70,7 +74,7 @@ class ImageFiles:
 
     def subset(self, rows: Rows) -> ImageFiles:
         """Return the images `rows` as another such sequence; none is decoded."""
-        return ImageFiles((self.files[row] for row in np.arange(len(self))[rows].flat), self.shape[1:3])
+        return ImageFiles((self.files[row] for row in np.arange(len(self))[rows].flat), self.shape[1:3], self.taken)
 
     def check(self, say: Callable[[str], None] = lambda line: None) -> bytes:
         """Decode every image once, and return a digest of what the files hold, in their order.
@@ -105,9 +109,9 @@ class ImageFiles:
 
     def _read(self, row: int) -> NDArray[np.uint8]:
         if self._kept is None:
-            return read_image(self.files[row], self.shape[1:3])
+            return read_image(self.files[row], self.shape[1:3], self.taken)
         if not self._known[row]:
-            self._kept[row] = read_image(self.files[row], self.shape[1:3])
+            self._kept[row] = read_image(self.files[row], self.shape[1:3], self.taken)
             self._known[row] = True
         return np.asarray(self._kept[row])
 

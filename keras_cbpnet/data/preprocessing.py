@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from firmware_host.shared.image_files import read_image_file
+from firmware_host.bundle import Input
 from firmware_host.shared.pixels import resized
+from firmware_host.shared.sensors.readers import IMAGE, read_input_file
 from keras_cbpnet.data.files import user_errors
 from keras_cbpnet.errors import UserError
 
@@ -49,11 +50,11 @@ def resize_images(images: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint
     return result
 
 
-def read_image(path: str | os.PathLike[str], size: ImageSize) -> NDArray[np.uint8]:
-    """Read one image file upright as RGB, uint8 [height, width, 3], just as the device package does.
+def read_image(path: str | os.PathLike[str], size: ImageSize, taken: Input = IMAGE) -> NDArray[np.uint8]:
+    """Read one image file upright as RGB, uint8 [height, width, 3], or a recording, just as the device package does.
 
     Raises:
-        UserError: the file is not an image, is damaged or too large; as the device package says it.
+        UserError: the file is not what `taken` says, is damaged or too large; as the device package says it.
     """
     with user_errors():
-        return read_image_file(os.fspath(path), height_and_width(size))
+        return read_input_file(path, height_and_width(size), taken=taken)

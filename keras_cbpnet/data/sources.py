@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,13 @@ from keras_cbpnet.data.folder import load_folder
 from keras_cbpnet.data.imagenet_r import load_imagenet_r
 from keras_cbpnet.data.npz import load_npz
 from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
+from keras_cbpnet.data.recordings import load_csi, load_series
 from keras_cbpnet.errors import UserError
 
 __all__ = [
     "NAMED_SOURCES",
     "PATH_SOURCES",
+    "defaults_of",
     "find_source",
     "load_dataset",
     "open_dataset",
@@ -42,8 +45,9 @@ def open_dataset(spec: str, image_size: ImageSize, seed: int = 0) -> Dataset:
     Args:
         spec: `digits`, `cifar100`, `imagenet_r`, `cub200`, `core50` (with domains), `folder:PATH` (one folder per
             class, or train/ and test/ folders of them), `domains:PATH` (one folder per domain with one folder per
-            class in each, or train/ and test/ folders of them) or `npz:PATH` (x_train, y_train, x_test, y_test,
-            class_names).
+            class in each, or train/ and test/ folders of them), `npz:PATH` (x_train, y_train, x_test, y_test,
+            class_names), `csi:PATH` (WiFi channel state, an .npz file or folders of .dat files) or `series:PATH`
+            (windows of any sensor, folders of .npy or .csv files).
         image_size: side of the images in pixels, or (height, width); resized with Pillow's bicubic filter.
         seed: seed of the training/test split where the source leaves it to the user (`imagenet_r`). `digits` and
             folders are split once and for all, so every run is tested on the same images.
@@ -84,6 +88,11 @@ def shows_photographs(spec: str) -> bool:
     return spec.partition(":")[0] in PHOTOGRAPHS
 
 
+def defaults_of(spec: str) -> dict[str, Any]:
+    """Return what a run on the data set `spec` changes of the trainer's defaults; nothing is read."""
+    return dict(DEFAULTS.get(spec.partition(":")[0], {}))
+
+
 def load_digits(image_size: ImageSize, seed: int = 0) -> Dataset:
     """Load scikit-learn's 1,797 handwritten digits (8x8, 17 grey levels; Alpaydin & Kaynak, UCI 1998), split 80/20."""
     from sklearn import datasets
@@ -109,5 +118,9 @@ PATH_SOURCES: dict[str, Callable[[str, ImageSize], Dataset]] = {
     "folder": load_folder,
     "domains": load_domains,
     "npz": load_npz,
+    "csi": load_csi,
+    "series": load_series,
 }
+NO_CAMERA = {"views": 0}  # of other cameras
+DEFAULTS: dict[str, dict[str, Any]] = {"csi": NO_CAMERA, "series": NO_CAMERA}
 PHOTOGRAPHS = {"folder", "domains", "imagenet_r", "cub200", "core50"}

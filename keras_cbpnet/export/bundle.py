@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from firmware_host.bundle import ACCELERATOR_FILES, SCHEMA_VERSION, write_manifest
+from firmware_host.bundle import ACCELERATOR_FILES, SCHEMA_VERSION, Input, write_manifest
 from firmware_host.shared.runtimes import RUNTIMES, installed_interpreters, interpreters
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
@@ -179,15 +179,18 @@ def _write(
     bank = _bank(block_head(source.model), learner.slots, order.target)
     statistics.update({f"bank.{name}": value for name, value in bank.items()})
     np.savez_compressed(folder / "statistics.npz", **statistics)
-    extra = tuple(form.file for form in converted.forms[1:])
+    extra, board = tuple(form.file for form in converted.forms[1:]), None
     if order.target == "micro":
         progress("converting for microcontrollers")
         weight = getattr(block_head(source.model), "block_weight", 1.0)
         taught = Learner(learner, bank, weight, source.names)
-        report["micro"] = micro.write_micro(folder, converted.backbone, taught, report["targets"])
-        extra = tuple(micro.files(learner.config))
+        write = micro.write_micro_end if order.end else micro.write_micro
+        report["micro"], board = write(folder, converted.backbone, taught, report["targets"])
+        extra = () if order.end else tuple(micro.files(learner.config))
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     manifest = _manifest(source, converted, str(forms[""][0][runtimes[0]].raw.dtype))
+    if board is not None:
+        manifest["micro"] = {"bundle": board.bundle, "variables": board.variables}
     for name, text in card.papers(manifest, report, source.config).items():
         (folder / name).write_text(text, encoding="utf-8")
     write_manifest(folder, manifest, extra)
@@ -199,7 +202,9 @@ def _manifest(source: Source, converted: Converted, feature: str) -> dict[str, A
     beside = {form.recipe: form.file for form in converted.forms[1:]}
     depths = {str(depth): signature_of(depth) for depth in converted.order.early}
     depths[str(backbone.depth)] = SIGNATURE
+    taken = source.tasks[0].data.input
     return {
+        **({"input": taken._asdict()} if taken != Input() else {}),
         "schema_version": SCHEMA_VERSION,
         "name": source.config.preset,
         **({"depth": backbone.depth} if backbone.depth < backbone_of(source.config, 0).depth else {}),

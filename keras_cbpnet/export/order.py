@@ -34,6 +34,7 @@ class Order(NamedTuple):
         optimizer: of the learning on the device, `adam` or `sgd`.
         early: numbers of encoder blocks, fewer than the run's, that can be chosen on the device as well.
         package: also written, for target `micro`: a name in `keras_cbpnet.export.micro.packages.PACKAGES`; None: none.
+        end: for target `micro`, whether the board takes over what an edge learns instead of learning itself.
     """
 
     recipes: tuple[str, ...]
@@ -42,6 +43,7 @@ class Order(NamedTuple):
     optimizer: str = "adam"
     package: str | None = None
     early: tuple[int, ...] = ()
+    end: bool = False
 
     def predicts(self, model: PromptedClassifier, learner: CBPHead) -> Any:
         """Return what predicts as a device does: the model's head, or with its block `learner` the smaller bank."""

@@ -26,6 +26,7 @@ from keras_cbpnet.pretraining.epochs import Course, say
 from keras_cbpnet.pretraining.images import Images, prepared
 from keras_cbpnet.pretraining.inherit import check_inheritance, inherit
 from keras_cbpnet.pretraining.log import Log
+from keras_cbpnet.pretraining.relations import relations_of
 from keras_cbpnet.seeds import folded
 from keras_cbpnet.sparsity.request import parse
 from keras_cbpnet.sparsity.shrink import shrink
@@ -74,7 +75,7 @@ def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work:
     backbone.build()
     some = np.random.default_rng(args.seed).permutation(len(data.train))
     grid = round((backbone.embedding.tokens - 1 - config.registers) ** 0.5)
-    targets = {}
+    targets, relations = {}, None
     if args.teacher:
         teacher = Backbone.from_preset(args.teacher, args.teacher_weights)
         finer = grid * (1 if args.area == 1 else CUT_CELLS)
@@ -83,6 +84,8 @@ def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work:
             targets[part] = taught(args.teacher, teacher, images, finer, file)
         if args.inherit:
             inherit(backbone, teacher, data.train[some[:INHERITANCE]])
+        if args.relation_weight:
+            relations = args.relation_weight, relations_of(teacher, backbone)
         del teacher
     if args.start:
         load_preset_weights(backbone, get_preset(args.preset), args.start)
@@ -103,7 +106,8 @@ def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work:
     outputs = {name: data.shares.shape[1] if name == "label" else targets["train"].shape[-1] for name in weights}
 
     def pupil_of(body: Backbone) -> Pupil:
-        pupil = Pupil(body, outputs, weights, args.label_smoothing, args.exits, args.layer_drop, folded(args.seed))
+        drop, seed = args.layer_drop, folded(args.seed)
+        pupil = Pupil(body, outputs, weights, args.label_smoothing, args.exits, drop, seed, relations)
         pupil.build()
         return pupil
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.head.standardise import whitening
 from keras_cbpnet.models.backbone import Backbone
+from keras_cbpnet.pretraining.relations import queries_keys_values, relation_loss
 from keras_cbpnet.training.features.cache import computed_once
 
 # Dimensions: B images of a batch, N images, H x W pixels, K classes, G x G patches, D feature size of the teacher.
@@ -27,7 +28,12 @@ def encoded(backbone: Backbone, images: Any, training: bool = False) -> Any:
 
 
 def tokens_after(
-    backbone: Backbone, images: Any, training: bool = False, early: bool = False, keep: Sequence[Any] | None = None
+    backbone: Backbone,
+    images: Any,
+    training: bool = False,
+    early: bool = False,
+    keep: Sequence[Any] | None = None,
+    given: list[Any] | None = None,
 ) -> list[Any]:
     """Return the tokens but registers as the last norm gives them, [B, 1 + patches, d]: after all blocks, the last.
 
@@ -37,9 +43,12 @@ def tokens_after(
         training: whether fake quantizers follow the ranges they see.
         early: whether those after each block but the last are wanted too, in order before it.
         keep: factor of what each block adds to the tokens; None: 1.
+        given: takes the inputs of each block, [B, N, d].
     """
     x, found = backbone.embed(images, training=training), []
     for number, block in enumerate(backbone.blocks, 1):
+        if given is not None:
+            given.append(x)
         added = block(x, training=training)
         x = added if keep is None else x + keep[number - 1] * (added - x)
         if early or number == len(backbone.blocks):
@@ -62,6 +71,7 @@ class Pupil(keras.Model):
         layer_drop: probability with which a step leaves out a block (Huang et al., arXiv 1603.09382); what the others
             add is divided by 1 - layer_drop.
         seed: of which blocks are left out.
+        relations: weight of the divergence from the teacher's attention relations, and what gives those of raw images.
     """
 
     def __init__(
@@ -73,13 +83,14 @@ class Pupil(keras.Model):
         exits: float = 0.0,
         layer_drop: float = 0.0,
         seed: int = 0,
+        relations: tuple[float, Callable[[Any], Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.backbone = backbone
         self.loss_weights = dict(weights)
         self.label_smoothing = label_smoothing
-        self.exits, self.layer_drop = exits, layer_drop
+        self.exits, self.layer_drop, self.relations = exits, layer_drop, relations
         if layer_drop:
             self.draws = keras.random.SeedGenerator(seed)
             self.drawn = self.draws.state  # one of the weights, so that a checkpoint holds it
@@ -121,20 +132,27 @@ class Pupil(keras.Model):
         if training and self.layer_drop:
             drawn = keras.random.uniform((depth,), seed=self.draws)
             keep = ops.cast(drawn >= self.layer_drop, "float32") / (1 - self.layer_drop)  # (depth,)
-        every = tokens_after(self.backbone, images, training, training and bool(self.exits), keep)
+        given: list[Any] = []
+        every = tokens_after(self.backbone, images, training, training and bool(self.exits), keep, given)
         found = {}
         for number, x in zip(range(depth - len(every) + 1, depth + 1), every, strict=True):
             for name, layer in self.outputs_by_name.items():
                 key = name if number == depth else f"{name}{number}"
                 found[key] = layer(x[:, 1:] if name == "patches" else x[:, 0])
+        if training and self.relations is not None:
+            found["relation"] = queries_keys_values(self.backbone.blocks[-1], given[-1], training)
         return found
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Return the weighted sum of cross-entropy and of the mean squared errors to the teacher's outputs."""
+        """Return the weighted sum of cross-entropy and of the errors to the teacher's outputs and relations."""
         last = self._loss(y, y_pred, "")
-        early = [str(n) for n in range(1, len(self.backbone.blocks)) if f"{next(iter(self.loss_weights))}{n}" in y_pred]
+        if self.relations is not None:
+            weight, teacher = self.relations
+            last = last + weight * relation_loss(y_pred["relation"], teacher(x))
+        first = next(iter(self.loss_weights), None)
+        early = [str(n) for n in range(1, len(self.backbone.blocks)) if f"{first}{n}" in y_pred]
         if not early:
             return last
         return (1 - self.exits) * last + self.exits / len(early) * sum(self._loss(y, y_pred, end) for end in early)

@@ -12,7 +12,7 @@ from keras_cbpnet.export.accelerators import ETHOS_U
 from keras_cbpnet.export.micro.arena import measure_arena, shared_arena
 from keras_cbpnet.export.micro.bank import memory
 from keras_cbpnet.export.micro.head_step import convert_head_step
-from keras_cbpnet.export.micro.project import Learner, write_project
+from keras_cbpnet.export.micro.project import Learner, Written, write_end, write_project
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.layers.cbp_head import CBPHead
 
@@ -40,8 +40,10 @@ def files(config: HeadConfig) -> dict[str, int]:
     return {"head_step.tflite" if rows == 1 else f"head_step_b{rows}.tflite": rows for rows in sizes}
 
 
-def write_micro(folder: Path, backbone: bytes, learner: Learner, targets: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the head's steps and the C++ project micro/ into `folder`.
+def write_micro(
+    folder: Path, backbone: bytes, learner: Learner, targets: Mapping[str, Any]
+) -> tuple[dict[str, Any], Written]:
+    """Write the head's steps and the C++ project micro/ of a board that learns into `folder`.
 
     Args:
         folder: of the bundle.
@@ -50,7 +52,7 @@ def write_micro(folder: Path, backbone: bytes, learner: Learner, targets: Mappin
         targets: what `target_rows` says of the backbone.
 
     Returns:
-        The section `micro` of report.json.
+        The section `micro` of report.json, and what the project says of itself.
 
     Raises:
         UserError: TFLM is missing, or does not run one of the models.
@@ -62,15 +64,34 @@ def write_micro(folder: Path, backbone: bytes, learner: Learner, targets: Mappin
     arenas = {name: measure_arena(content) for name, content in {"backbone.tflite": backbone, **models}.items()}
     name, single = next(iter(models.items()))
     arena = shared_arena(arenas["backbone.tflite"], arenas[name])
-    state = write_project(folder / "micro", backbone, single, learner, arena)
+    written = write_project(folder / "micro", backbone, single, learner, arena)
     image, step = multiply_adds(backbone), multiply_adds(single)
+    costs = {"backbone": image, "head_step": step, "predict": image + step, "learn": image + step}
+    report = {**_report(learner, arenas, written, targets), "arena_bytes": arena, "multiply_adds": costs}
+    return {**report, "flash_bytes": len(backbone) + len(single) + len(learner.start)}, written
+
+
+def write_micro_end(
+    folder: Path, backbone: bytes, learner: Learner, targets: Mapping[str, Any]
+) -> tuple[dict[str, Any], Written]:
+    """Write the C++ project micro/ of a board that does not learn; all else as `write_micro`."""
+    arenas = {"backbone.tflite": measure_arena(backbone)}
+    arena = arenas["backbone.tflite"]["bytes"]
+    written = write_end(folder / "micro", backbone, learner, arena)
+    image = multiply_adds(backbone)
+    report = {**_report(learner, arenas, written, targets), "arena_bytes": arena}
+    costs = {"multiply_adds": {"backbone": image}, "flash_bytes": len(backbone) + written.state_bytes}
+    return {**report, **costs, "feature_bytes": learner.head.width}, written
+
+
+def _report(
+    learner: Learner, arenas: Mapping[str, Any], written: Written, targets: Mapping[str, Any]
+) -> dict[str, Any]:
+    head = learner.head
     return {
         "optimizer": head.config.optimizer,
-        "arena": arenas,
-        "arena_bytes": arena,
+        "arena": dict(arenas),
         "bank_bytes": memory(head.slots, head.width) if learner.bank else 0,
-        "flash_bytes": len(backbone) + len(single) + len(learner.start),
-        "state_bytes": state,
-        "multiply_adds": {"backbone": image, "head_step": step, "predict": image + step, "learn": image + step},
+        "state_bytes": written.state_bytes,
         "ethos_u": {target: targets[target] for target in ETHOS_U if target in targets},
     }

@@ -72,7 +72,7 @@ def test_a_young_class_has_its_share_of_every_batch_and_a_settled_one_no_more_th
         shares.append([count for _, count in batches])
     assert shares[0] == shares[YOUNG - 1] == [[4, 4, 12]] * STEPS_YOUNG
     assert all(sorted(count) == [6, 7, 7] for count in shares[YOUNG])
-    [feature] = device._features(images[-1:], None)
+    [feature] = device.features(images[-1:])
     feature = device._working.dequantize(feature)
     assert all((rows == feature).all(axis=1).sum() >= 1 for rows, _ in batches)  # the real image is in every batch
 

@@ -27,9 +27,9 @@ def decoded(monkeypatch):
     """The names of the files that were decoded, in turn."""
     names = []
 
-    def read_image(file, size, read=images.read_image):
+    def read_image(file, *how, read=images.read_image):
         names.append(os.path.basename(file))
-        return read(file, size)
+        return read(file, *how)
 
     monkeypatch.setattr(images, "read_image", read_image)
     return names

@@ -19,6 +19,7 @@ S = 9
 QUICK = {"redo": "redo:interval=3,threshold=0.6", "swr": "swr:interval=3,factor=0.5", "l2": "l2:decay=30"}
 CASE = Case("mlp", 5, 6, 4, 4, {"maturity_threshold": 2, "replacement_rate": 0.1})
 OWN = {"cbp_surprise": ["calm"], "l2_init": ["initial_w1"], "adalin": ["alpha", "m_alpha", "v_alpha"]}
+OWN["stable"] = ["stable"]
 
 
 def make_head(rule, case=CASE):

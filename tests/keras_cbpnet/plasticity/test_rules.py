@@ -46,7 +46,7 @@ def changed(before, now):
 
 
 def test_registry_is_complete_and_its_settings_round_trip():
-    names = "cbp cbp_random cbp_surprise none l2 l2_init shrink_perturb redo swr adalin head_reset"
+    names = "cbp cbp_random cbp_surprise none l2 l2_init shrink_perturb redo swr adalin head_reset stable"
     assert list(RULES) == names.split()
     for rule in RULES.values():
         assert rule.from_dict(rule().to_dict()) == rule()
@@ -169,6 +169,31 @@ def test_head_reset_clears_the_last_layer_between_tasks():
         expected = names or ["b3", "m_b3", "m_w3", "w3"]
         assert changed(state, now) == expected
         assert not any(now[name].any() for name in expected)
+
+
+def test_stable_holds_the_most_active_units_from_one_task_to_the_next():
+    rule, state = RULES["stable"](share=0.4), make_state()  # one of three units
+    state["mean_activation"] = np.float32([0.2, 0.9, 0.5])
+    state = {name: np.array(value) for name, value in rule.start(tensors(state)).items()}
+    new = {name: value + 1 for name, value in state.items() if name != "stable"}
+
+    def step(before):
+        found = rule.after_step(tensors(before), {**tensors(new), "stable": before["stable"]}, RATE, SEED)
+        return {name: np.array(value) for name, value in found.items()}
+
+    assert not state["stable"].any()
+    np.testing.assert_array_equal(step(state)["w1"], new["w1"])  # nothing is held in the first task
+    state = {name: np.array(value) for name, value in rule.begin_task(head_of(rule), tensors(state), SEED).items()}
+    np.testing.assert_array_equal(state["stable"], [0, 1, 0])
+    now = step(state)
+    for name in ("w1", "m_w1", "v_w1"):
+        np.testing.assert_array_equal(now[name][:, 1], state[name][:, 1])
+        np.testing.assert_array_equal(now[name][:, [0, 2]], new[name][:, [0, 2]])
+    for name in ("b1", "w2", "m_w2", "v_b1"):
+        np.testing.assert_array_equal(now[name][1], state[name][1])
+        np.testing.assert_array_equal(now[name][[0, 2]], new[name][[0, 2]])
+    for name in ("b2", "age", "utility", "mean_activation", "step"):
+        np.testing.assert_array_equal(now[name], new[name])
 
 
 def test_adalin_by_hand_and_by_finite_differences():
