@@ -131,6 +131,14 @@ def test_a_run_is_converted_at_another_depth_and_compared_at_every_one(white, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
+def test_prompts_are_trained_at_a_depth(stream, tmp_path):
+    train(stream.config(prompts=True, depth=3), tmp_path / "run")
+    model = keras_cbpnet.load_run(tmp_path / "run").model
+    assert model.prompts.blocks == (0, 1, 2)
+    assert len(model.backbone.blocks) == 3
+
+
 DEVICE = """
 import json, sys
 import numpy as np
