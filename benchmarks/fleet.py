@@ -136,6 +136,7 @@ def shared(bundle: Path, folder: Path, data: Dataset, seed: int, args: argparse.
     rows = np.flatnonzero(~np.isin(np.array(data.class_names)[data.y_train], old))
     known = [np.flatnonzero(data.y_train == data.class_names.index(name)) for name in old]
     one.learn(*bench.seen("train", rows))
+    one.save()  # as the others do before they tell of it: a device that was saved has renewed its bank's metric
     deltas, alone = [], []
     for number, mine in enumerate(parted(rows, data.y_train, args.devices, args.split, seed)):
         device, camera = bench.device(f"device-{number}"), args.cameras[number % len(args.cameras)]

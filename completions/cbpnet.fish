@@ -92,7 +92,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l new-key -d 'write a new key
 complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l dataset -xka "(__fish_complete_directories)" -d 'folder with one folder of images per class; new files become lessons, each once'
 complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l every-s -x -d 'seconds between two merges of lessons, at least (default: 60.0)'
 complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l min-images -x -d 'images of a class from which the others are told of it, 1 to 16 (default: 5)'
-complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l noise -x -d 'deviation of Gaussian noise on what is told, in deviations of the features; 0: none, and sums are exact (default: 0.0)'
+complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l noise -x -d 'deviation of Gaussian noise on what is told, in deviations of the features within a class; 0: none, and sums are exact (default: 0.0)'
 complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l revoke -x -d 'number of a device whose lessons count no more in the whole group; may be given again (default: [])'
 complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l new-id -d 'new number for this device, as for a copy of another one; what it was taught so far stays the other'"'"'s (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using fleet' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
@@ -261,7 +261,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using state' -l seed -x -d 'seed of the ran
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l json -d 'JSON output, one object per line (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'file to write, of merge'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l min-images -x -d 'images of a class from which merge takes it from a device, 1 to 16 (default: 5)'
-complete -c cbpnet -n '_shtab_cbpnet_using state' -l noise -x -d 'deviation of Gaussian noise on what merge takes, in deviations of the features; 0: none (default: 0.0)'
+complete -c cbpnet -n '_shtab_cbpnet_using state' -l noise -x -d 'deviation of Gaussian noise on what merge takes, in deviations of the features within a class; 0: none (default: 0.0)'
 complete -c cbpnet -n '_shtab_cbpnet_using state' -l format -xka "state micro" -d 'form of an export: micro is what the firmware of --target micro imports; import tells them apart (default: state)'
 complete -c cbpnet -n '_shtab_cbpnet_using state; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 # made by `make completions` with shtab 1.13.0

@@ -98,7 +98,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         type=float,
         default=0.0,
-        help="deviation of Gaussian noise on what is told, in deviations of the features; 0: none, and sums are exact",
+        help="deviation of Gaussian noise on what is told, in deviations of the features within a class; 0: none, and "
+        "sums are exact",
     )
     parser.add_argument(
         "--revoke",

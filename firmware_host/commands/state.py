@@ -282,7 +282,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         type=float,
         default=0.0,
-        help="deviation of Gaussian noise on what merge takes, in deviations of the features; 0: none",
+        help="deviation of Gaussian noise on what merge takes, in deviations of the features within a class; 0: none",
     )
     parser.add_argument(
         "--format",

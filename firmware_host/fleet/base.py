@@ -14,9 +14,10 @@ from firmware_host.engines.protocol import Array
 from firmware_host.fleet.check import Expected
 from firmware_host.fleet.merge import Base
 from firmware_host.fleet.own import APART, MIN_IMAGES, Own, Part, new_token, positive
+from firmware_host.shared.bank.sums import LEAST
 from firmware_host.state.snapshot import Snapshot
 
-__all__ = ["adopted", "backbone_of", "base_of", "check_sharing", "expected_of", "own_of"]
+__all__ = ["adopted", "backbone_of", "base_of", "check_sharing", "deviations", "expected_of", "own_of"]
 
 
 def backbone_of(bundle: Bundle) -> str:
@@ -45,6 +46,15 @@ def base_of(bundle: Bundle, start: Snapshot) -> Base:
     return Base(bundle.classes, start.statistics, bundle.bank(), mean, scale)
 
 
+def deviations(base: Base) -> Array:
+    """Return the deviation of each feature within the bundle's classes, [d]; of all images where that is not known."""
+    squares = np.diag(base.statistics.scatter)
+    if not squares.mean() > 0.0:
+        return base.scale
+    degrees = max(float(base.statistics.count.sum()) - len(base.statistics.seen), 1.0)
+    return np.asarray(np.sqrt(np.maximum(squares, LEAST * squares.mean()) / degrees))
+
+
 def own_of(snapshot: Snapshot, base: Base, version: int) -> Own:
     """Return what a state was taught itself: as it is kept there, or else what is known less what the bundle knew.
 
@@ -54,7 +64,7 @@ def own_of(snapshot: Snapshot, base: Base, version: int) -> Own:
     if snapshot.fleet is not None:
         return Own.from_arrays(snapshot.fleet)
     state, start = snapshot.statistics, base.statistics
-    own = Own(base.scale)
+    own = Own(deviations(base))
     own.version = max(version - 1, 0)
     scatter = state.scatter - start.scatter
     degrees = 0.0
@@ -93,7 +103,7 @@ def adopted(snapshot: Snapshot, base: Base, backbone: str, version: int, min_ima
     """
     own = own_of(snapshot, base, version)
     delta = own.tell(snapshot.device, backbone, min_images)
-    new = Own(base.scale)
+    new = Own(own.scale)
     new.parts = {name: part for name, part in own.parts.items() if delta is None or name not in delta.classes}
     new.lives, new.peers = dict(own.lives), dict(own.peers)
     if delta is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.protocol import Head
-from firmware_host.fleet.base import backbone_of, base_of, check_sharing, expected_of, own_of
+from firmware_host.fleet.base import backbone_of, base_of, check_sharing, deviations, expected_of, own_of
 from firmware_host.fleet.check import checked
 from firmware_host.fleet.delta import Delta
 from firmware_host.fleet.member import take_over
@@ -74,7 +74,7 @@ def merge_files(bundle: Bundle, head: Head, files: Sequence[Path], min_images: i
     _check_numbers(found)
     deltas = newest(delta for _, delta in found)
     amount = merged(base, deltas.values(), bundle.slots)
-    empty = Own(base.scale)
+    empty = Own(deviations(base))
     empty.peers = {device: delta.to_bytes() for device, delta in deltas.items()}
     begun = replace(start, device=amount.fingerprint[:32], fleet=empty.arrays())
     working = WorkingState(bundle, head, begun, lambda raw: raw)

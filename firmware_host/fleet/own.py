@@ -27,7 +27,7 @@ __all__ = ["APART", "MIN_IMAGES", "Own", "Part", "device_id", "new_token"]
 
 APART = 16  # images of a class up to which its rows are all of its scatter
 MIN_IMAGES = 5
-ROWS = 16  # that are told of a class
+ROWS = 32  # that are told of a class
 
 
 def new_token() -> str:
@@ -76,7 +76,7 @@ class Own:
     """What this device was taught.
 
     Args:
-        scale: [d], deviations of the features; a feature of large numbers counts no more than another.
+        scale: [d], deviations of the features within a class; one of large numbers counts no more than another.
 
     Attributes:
         parts: by class name.
@@ -154,7 +154,7 @@ class Own:
             backbone: SHA-256 of backbone.tflite.
             min_images: of a class; one of fewer is left out.
             noise: deviation of Gaussian noise on the sum of every class and on the scatter, in deviations of the
-                features. With noise, there are no rows. Each version draws its own, from the secret.
+                features within a class. With noise, there are no rows. Each version draws its own, from the secret.
 
         Raises:
             DeviceError: `min_images` is not between 1 and APART, `noise` is below 0, or the delta is too large.
