@@ -62,7 +62,9 @@ def own_of(snapshot: Snapshot, base: Base, version: int) -> Own:
     becomes that of the delta.
     """
     if snapshot.fleet is not None:
-        return Own.from_arrays(snapshot.fleet)
+        kept = Own.from_arrays(snapshot.fleet)
+        kept.check_place()
+        return kept
     state, start = snapshot.statistics, base.statistics
     own = Own(deviations(base))
     own.version = max(version - 1, 0)
@@ -101,6 +103,8 @@ def adopted(snapshot: Snapshot, base: Base, backbone: str, version: int, min_ima
     So nothing counts twice, whether the device that it comes from goes on or not. Classes of fewer than `min_images`
     images, which that device does not tell of, are taken over as its own.
     """
+    if snapshot.fleet is not None and Own.from_arrays(snapshot.fleet).moved:
+        return replace(snapshot, device=new_token())
     own = own_of(snapshot, base, version)
     delta = own.tell(snapshot.device, backbone, min_images)
     new = Own(own.scale)

@@ -66,6 +66,8 @@ def merge_files(bundle: Bundle, head: Head, files: Sequence[Path], min_images: i
             told = own.tell(snapshot.device, backbone, min_images, noise)
             mine = [*([] if told is None else [told]), *(Delta.from_bytes(content) for content in own.peers.values())]
             found += [(path, checked(delta, expected)) for delta in mine]
+        except DeviceError as error:
+            raise DeviceError(f"state file {path}: {error}") from None
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise DeviceError(f"state file {path}: {error}") from None
         few = [name for name in own.parts if told is None or name not in told.classes]

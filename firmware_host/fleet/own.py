@@ -86,6 +86,7 @@ class Own:
         shared: names that the others were told of.
         version, told: of the delta that was told last, and its `content`.
         fingerprint: of the set of deltas that what is known stands for.
+        moved: whether the classes look otherwise here than elsewhere, so that nothing can be shared (`check_place`).
         peers: bytes of deltas of other devices that came with an imported state, by their numbers.
         lessons: how often it was changed, in this process.
     """
@@ -98,8 +99,17 @@ class Own:
         self.lives: dict[str, int] = {}
         self.shared: list[str] = []
         self.version, self.told, self.fingerprint = 0, "", ""
+        self.moved = False
         self.peers: dict[str, bytes] = {}
         self.lessons = 0
+
+    def check_place(self) -> None:
+        """Raise DeviceError where this device's sensor was moved."""
+        if self.moved:
+            raise DeviceError(
+                "the sensor of this device was moved, so classes look otherwise there than on other devices: what it "
+                "learned cannot be shared; `state BUNDLE reset` starts it again"
+            )
 
     # --- lessons ----------------------------------------------------------------------------------------------------
     def learn(self, name: str, feature: Array) -> None:
@@ -249,7 +259,7 @@ class Own:
         return own
 
 
-PLAIN = ("degrees", "forgotten", "lives", "shared", "version", "told", "fingerprint")
+PLAIN = ("degrees", "forgotten", "lives", "shared", "version", "told", "fingerprint", "moved")
 
 
 def positive(matrix: Array, unit: Array) -> Array:

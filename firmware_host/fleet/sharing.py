@@ -60,6 +60,8 @@ class Sharing:
     ) -> None:
         bundle = folder.bundle
         check_sharing(bundle)
+        if working.own is not None:
+            working.own.check_place()
         lessons.lock()
         self._working, self._folder, self._lessons = working, folder, lessons
         self._min_images, self._noise = min_images, noise

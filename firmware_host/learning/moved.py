@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics
+from firmware_host.fleet.own import Own
 from firmware_host.learning.camera_state import CameraState
 from firmware_host.learning.working_state import WorkingState
 
@@ -27,6 +28,8 @@ def forget_looks(working: WorkingState) -> None:
     working.camera = CameraState(np.zeros_like(camera.offset), np.zeros_like(camera.images))
     working.doubted = np.zeros_like(working.doubted)
     working.buffer = working.pending = None
+    working.own = Own(np.array(working.bundle.head["feature_scale"]))
+    working.own.moved = True
     if working.mixture is not None:
         for label in working.mixture.bank.labels:
             working.mixture.bank.forget(int(label))

@@ -141,6 +141,23 @@ def test_two_devices_with_one_number(exported, merge, banked, make, tmp_path):
     assert make.tree(tmp_path) == before
 
 
+def test_a_device_whose_sensor_was_moved_is_refused_and_its_state_can_be_imported(exported, merge, banked, tmp_path):
+    a, b = exported("a", {"blue": 6}), exported("b", {"white": 6})
+    state = ["--state", str(tmp_path / "b.state")]
+    assert main(["state", str(banked), "moved", *state, "--runtime", "numpy"]) == 0
+    b = exported("b", {"red": 6})
+    code, file, said = merge(a, b)
+    assert code == 2
+    assert f"state file {b}: the sensor of this device was moved" in said
+    assert not file.exists()
+    words = ["fleet", str(banked), "--broker", "127.0.0.1:1", "--group", "g", "--key", str(tmp_path / "key")]
+    assert main([*words, "--new-key"]) == 0
+    assert main([*words, *state, "--runtime", "numpy"]) == 2
+    assert main(["state", str(banked), "import", str(b), "--state", str(tmp_path / "new.state")]) == 0
+    with Device.open(banked, tmp_path / "new.state", runtime="numpy") as device:
+        assert device.learned["red"] == (0, 6)
+
+
 def test_bad_files_are_refused_with_one_line(exported, merge, banked, make, tmp_path):
     a, b = exported("a", {"blue": 6}), exported("b", {"white": 6})
     cut = tmp_path / "cut.npz"
