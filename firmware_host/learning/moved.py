@@ -11,9 +11,11 @@ from firmware_host.learning.working_state import WorkingState
 
 __all__ = ["forget_looks"]
 
+FEW = 20.0  # images that the spread within classes counts for from then on: it differs from place to place, too
+
 
 def forget_looks(working: WorkingState) -> None:
-    """Forget where the classes lie; their names and slots stay, and how images of one class differ from each other.
+    """Forget where the classes lie; their names and slots stay, and to begin with how images of one class differ.
 
     A class is predicted again from its next image on. The head's weights stay as well: they start from there.
     """
@@ -31,5 +33,6 @@ def forget_looks(working: WorkingState) -> None:
     working.own = Own(np.array(working.bundle.head["feature_scale"]))
     working.own.moved = True
     if working.mixture is not None:
+        working.mixture.bank.sums.fade(FEW)
         for label in working.mixture.bank.labels:
             working.mixture.bank.forget(int(label))

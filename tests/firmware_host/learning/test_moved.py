@@ -7,6 +7,7 @@ import pytest
 
 from firmware_host import Device
 from firmware_host.cli import main
+from firmware_host.learning.moved import FEW
 from firmware_host.state import read_file
 
 SWAPPED = {"red": "green", "green": "red"}  # what the classes look like after the move
@@ -47,14 +48,16 @@ def test_a_class_that_is_not_shown_again_is_not_predicted(make, banked, tmp_path
     assert red.probabilities["red"] == 0.0
 
 
-def test_the_spread_within_classes_stays(banked, tmp_path):
+def test_the_spread_within_classes_stays_and_counts_for_few_images(banked, tmp_path):
     with Device.open(banked, tmp_path / "state", runtime="numpy") as device:
         before = device._working.statistics.covariance()
-        scatter = device._working.mixture.arrays()["scatter"]
+        arrays = device._working.mixture.arrays()
         device.forget_looks()
         np.testing.assert_allclose(device._working.statistics.scatter, before)
-        np.testing.assert_array_equal(device._working.mixture.arrays()["scatter"], scatter)
-        assert scatter.any()
+        now = device._working.mixture.arrays()
+        assert now["total"] == FEW < arrays["total"]
+        np.testing.assert_allclose(now["scatter"] / FEW, arrays["scatter"] / arrays["total"], rtol=1e-5)
+        assert arrays["scatter"].any()
 
 
 def test_the_command_saves_and_undo_brings_everything_back(banked, tmp_path, capfd):
