@@ -29,6 +29,7 @@ WORTH = 0.2  # least size of an offset that is worth a word; below, accuracy har
 FAR = 1.5  # distances of new classes to the nearest known, in the largest between known ones, that no class explains
 SHRINKAGE = 0.05  # of the covariance to its diagonal's mean
 LEFT_OPEN = 0.33  # share of the variance between the classes' shifts; more of it costs new classes too much
+OF_EACH = 0.7  # of what a camera does to all classes, squared: what it does to one and not to another, as a rule
 ROUNDS = 20  # of giving unlabelled images to classes; they settle after two or three
 
 
@@ -164,15 +165,20 @@ def left_open(away: Array, label: Array, count: Array) -> float:
         count: [K], images that each class mean is of.
 
     Returns:
-        A part of the variance of the classes' shifts, less what few images explain of it; 0 where no class has two.
+        A part of the variance of the classes' shifts, less what few images explain of it; where no class has two
+        images, which alone tell that, a part of what the camera does to all. 0 where all images are of one class.
     """
     names, images = np.unique(label, return_counts=True)
-    if len(names) < 2 or len(away) == len(names):
+    if len(names) < 2:
         return 0.0
     each = np.array([away[label == name].mean(axis=0) for name in names])  # (., d)
-    d, within = each.shape[1], away - each[np.searchsorted(names, label)]
+    d, shift = each.shape[1], each.mean(axis=0)
+    between = float(np.sum((each - shift) ** 2)) / (d * (len(names) - 1))
+    if len(away) == len(names):
+        of_all = float(shift @ shift) / d - between / len(names)
+        return LEFT_OPEN * min(between, max(0.0, OF_EACH * of_all))
+    within = away - each[np.searchsorted(names, label)]
     one = float(np.sum(within**2)) / (d * (len(away) - len(names)))  # of an image
-    between = float(np.sum((each - each.mean(axis=0)) ** 2)) / (d * (len(names) - 1))
     chance = one * float(np.mean(1.0 / images + 1.0 / np.maximum(count[names], 1.0)))
     return LEFT_OPEN * max(0.0, between - chance)
 

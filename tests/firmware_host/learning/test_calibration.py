@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firmware_host.learning.calibration import FALSE_ALARMS, LEFT_OPEN, WORTH, Reference, left_open
+from firmware_host.learning.calibration import FALSE_ALARMS, LEFT_OPEN, OF_EACH, WORTH, Reference, left_open
 
 CLASSES, WIDTH, IMAGES = 6, 48, 100
 
@@ -184,6 +184,14 @@ def test_what_a_camera_does_to_classes_alone_is_told_from_chance(world, unit):
     assert np.mean(of_each) == pytest.approx(unit**2 * LEFT_OPEN * 0.36, rel=0.3)
 
 
-def test_one_image_a_class_or_one_class_cannot_tell_what_is_of_a_class(world):
-    assert open_in_means(world, np.arange(CLASSES), 1.0, 5.0 * np.eye(CLASSES, WIDTH)) == 0.0
+def test_of_one_image_a_class_it_is_taken_from_what_the_camera_does_to_all(world):
+    """And is never more than the images are apart; images of the same camera leave nothing open."""
+    label = np.arange(CLASSES)
+    found = [np.mean([open_in_means(world, label, size) for _ in range(30)]) for size in (0.0, 0.5, 1.0, 9.0)]
+    assert found[0] < 0.015
+    assert found[1:3] == pytest.approx([LEFT_OPEN * OF_EACH * size**2 for size in (0.5, 1.0)], rel=0.15)
+    assert found[3] == pytest.approx(LEFT_OPEN * (1.0 + 1.0 / IMAGES), rel=0.1)
+
+
+def test_one_class_cannot_tell_what_is_of_a_class(world):
     assert open_in_means(world, np.zeros(5, int), 1.0) == 0.0
