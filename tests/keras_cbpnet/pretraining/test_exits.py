@@ -6,7 +6,11 @@ import keras
 import numpy as np
 import pytest
 
+from keras_cbpnet import cli, presets
 from keras_cbpnet.models.backbone import Backbone, truncated
+from keras_cbpnet.models.sizes import stored_depths
+from keras_cbpnet.models.weights import save_weights
+from keras_cbpnet.pretrain import main
 from keras_cbpnet.pretraining.distillation import Pupil, early_whitening, encoded, tokens_after
 
 
@@ -100,3 +104,45 @@ def test_a_step_with_exits_and_dropped_blocks_trains(backbone, images, tmp_path)
     model.load_weights(tmp_path / "checkpoint.weights.h5")
     np.testing.assert_array_equal(model.draws.state, before_more)  # goes on with the blocks that would have been next
     assert all(np.abs(a - b).max() > 0 for a, b in zip(before, backbone.blocks[0].weights, strict=True))
+
+
+@pytest.mark.slow
+def test_a_smaller_backbone_is_pretrained_from_a_larger_one(backbone, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.arange(64) % 2
+    pixels = rng.integers(0, 60, (64, 16, 16, 3), np.uint8)
+    pixels[labels == 1, :, ::2] += 150
+    part = {"x_train": pixels, "y_train": labels, "x_test": pixels[:8], "y_test": labels[:8]}
+    np.savez(tmp_path / "data.npz", **part, class_names=np.array(["plain", "striped"]))
+    monkeypatch.setitem(presets.PRESETS, "tiny", lambda: presets.Preset("tiny", backbone.config))
+    save_weights(backbone, tmp_path / "whole.npz")
+    words = ["--preset", "tiny", "--start", str(tmp_path / "whole.npz"), "--data", f"npz:{tmp_path / 'data.npz'}"]
+    words += ["--teacher", "tiny", "--teacher-weights", str(tmp_path / "whole.npz"), "--batch", "16", "--depths", "1"]
+    words += ["--shrink", "fts:mlp=0.25,depth=2", "--epochs", "1", "--qat-epochs", "0", "--exits", "0.3"]
+    assert main([*words, "--output", str(tmp_path / "small.npz")]) == 0
+    small = Backbone.from_preset("tiny", tmp_path / "small.npz")
+    assert (small.config.depth, small.config.mlp_width) == (2, 8)
+    white = np.asarray(small.features(pixels))
+    assert np.abs(white.mean(axis=0)).max() < 0.2 * white.std()  # half precision of weights drawn at random
+    assert stored_depths(presets.get_preset("tiny"), tmp_path / "small.npz") == (1,)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shrink", "fts:mlp=0.25"], "--shrink fts:mlp=0.25 needs --start"),
+        (["--start", "vit_nano_32", "--shrink", "fts:depth=6"], "--shrink fts:depth=6: there are 5 blocks"),
+        (["--start", "vit_micro_32"], "--start vit_micro_32 are weights of another preset; give --preset vit_micro_32"),
+        (["--depths", "5"], "--depths must be below 5, the blocks that there are; got 5"),
+        (["--start", "vit_nano_32", "--shrink", "fts:depth=3", "--depths", "3"], "--depths must be below 3"),
+        (["--exits", "1"], "--exits must be in 0..1, got 1.0"),
+        (["--layer-drop", "nan"], "--layer-drop must be in 0..1, got nan"),
+        (["--epochs", "0"], "--epochs must be at least 1, got 0"),
+    ],
+)
+def test_a_wrong_request_is_one_line(words, message, tmp_path, capsys):
+    given = ["--data", "digits", "--output", str(tmp_path / "out.npz"), *words]
+    assert cli.run(main, given) == cli.BAD_INPUT
+    assert message in (line := capsys.readouterr().err)
+    assert line.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
