@@ -37,7 +37,7 @@ def snapshot(device):
 def everything(device):
     """Return all that a device knows as one nested dictionary, to be compared bit by bit."""
     now = vars(snapshot(device))
-    opened = {name: now[name].arrays() for name in ("statistics", "buffer") if now[name] is not None}
+    opened = {name: now[name].arrays() for name in ("statistics", "buffer", "unknowns") if now[name] is not None}
     return {**now, **opened}
 
 
