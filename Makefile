@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo lint format completions docs release \
+.PHONY: help setup test test-all test-runtimes test-aarch64 test-install demo bench lint format completions docs release \
 	clean pretrain-pack FORCE
 
 export TF_CPP_MIN_LOG_LEVEL := 3
@@ -24,6 +24,8 @@ help:
 	@echo "                     the newest packages allowed (part of make test-all)"
 	@echo "make test-aarch64    a bundle on emulated Cortex-A53 and A72 (part of make test-all)"
 	@echo "make test-install   the wheel in a clean environment of every Python found (minutes, package index)"
+	@echo "make bench   how fast, beside PyTorch and ONNX Runtime and against what was aimed at: at most 30 minutes on two"
+	@echo "             idle cores, with its own environment under build/; BENCH='--only ROW' for some rows"
 	@echo "make setup   only make .venv with everything installed (the two above do it too)"
 	@echo "make lint    only ruff, mypy and the import contracts;  make format: rewrite the sources"
 	@echo "make completions   write the completion files of both commands again, for bash, zsh and fish"
@@ -119,6 +121,12 @@ docs: $(DOCS_STAMP)
 
 release: $(STAMP)
 	@$(PY) .ci/release.py
+
+# PyTorch and ONNX Runtime lie in an environment apart; BENCH are more options of `python -m benchmarks.speed`, such as
+# "--only growth" or "--photos FOLDER".
+bench: $(STAMP)
+	@$(PY) -m benchmarks.speed --peers build/bench-peers --work build/bench --json benchmarks/results/speed.json $(BENCH)
+	@$(PY) -m benchmarks.page
 
 demo: $(STAMP)
 	@$(PY) -m benchmarks.digits --demo

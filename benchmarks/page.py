@@ -35,6 +35,7 @@ from benchmarks import (
 from benchmarks.common import tables
 from benchmarks.common.stages import ROOT
 from benchmarks.plasticity.tables import render_all as plasticity_table
+from benchmarks.speed import rows as speed
 from keras_cbpnet import cli
 
 FOLDER = ROOT / "benchmarks" / "results"
@@ -178,6 +179,16 @@ number of features, 64 to 768.""",
         words="""\
 A bundle of digits with `vit_nano_32` on two cores, on which the camera and both clients run too. The hour was measured
 beside other work, and before answers were sent without waiting for an acknowledgement.""",
+    ),
+    Section(
+        "speed.json",
+        "How fast, beside others and against what was aimed at",
+        alone(speed.render),
+        words="""\
+Made by `make bench`. Ratios of things that take turns, each in a process of its own with one thread, in processor time
+unless it says by the clock: below 1 is faster than what it is compared with. Of the curves of growth the exponent is
+that between the two largest sizes: 1 is as fast as the size, 0 not at all. `cbpnet bench BUNDLE --compare FILE`
+compares a board with one of [benchmarks/reference](../benchmarks/reference).""",
     ),
     Section("boards.json", "Which backbone for which board", alone(boards.render)),
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from firmware_host.board import board, temperature_c
 from firmware_host.bundle import Bundle, DeviceError
 from firmware_host.engines.find import Runtime, open_backbone, recipe_of
 from firmware_host.learning.start import start_head, start_snapshot
@@ -40,6 +41,9 @@ def bench(
     Returns:
         Medians predict_ms (backbone, block and bank), backbone_ms, train_ms (one step of a full batch), and open_ms,
         peak_memory_mb (of the whole process so far; None where the system does not say), runtime, threads, repeat;
+            bundle: its name and the beginning of its identity;
+            machine: what `board` says of this one;
+            temperature_c: of the processor before and after; None where the system does not say;
             recipe: of the backbone that the runtime takes;
             backbones: of every backbone of the bundles, in turns, bundle (its folder), recipe and backbone_ms;
             best: the one of these that took the least time.
@@ -47,6 +51,7 @@ def bench(
     if repeat < 1:
         raise DeviceError(f"repeat is {repeat}: use 1 or more")
     rng = np.random.default_rng(seed)
+    machine, cool = board(), temperature_c()
     started = time.perf_counter()
     recipe = recipe_of(bundle, runtime)
     backbone, head = open_backbone(bundle, runtime, threads), start_head(bundle, runtime, threads)
@@ -68,6 +73,9 @@ def bench(
     memory = peak_memory_mb()  # before other backbones are opened
     compared = _compared((bundle, *others), runtime, threads, repeat, rng)
     return {
+        "bundle": f"{bundle.name} {bundle.identity[:12]}",
+        "machine": machine,
+        "temperature_c": [cool, temperature_c()],
         "runtime": runtime.name,
         "recipe": recipe,
         "threads": threads,

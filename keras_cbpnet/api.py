@@ -14,20 +14,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
-from firmware_host.bundle import Bundle, read_bundle
-from firmware_host.bundle.contract import OPTIMIZERS
+from firmware_host.bundle import Bundle
 from firmware_host.shared.arguments import given_path
 from keras_cbpnet.boards import AUTO, BOARDS, pick
 from keras_cbpnet.config import PAPER, TrainConfig, read_config
+from keras_cbpnet.conversion import convert_recipes
 from keras_cbpnet.data.sources import defaults_of, shows_photographs
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export.micro.packages import PACKAGES
+from keras_cbpnet.export.check import TARGETS, check_planned
 from keras_cbpnet.export.recipes import AUTO as AUTO_RECIPE
-from keras_cbpnet.export.recipes import OF_TARGET, RECIPES, recipes_for
 from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.models.sizes import whitened
 from keras_cbpnet.presets import default_preset, get_preset
 from keras_cbpnet.training.check import check
+from keras_cbpnet.training.inputs import read_inputs
 
 if TYPE_CHECKING:
     from keras_cbpnet.models.prompted_classifier import PromptedClassifier
@@ -37,7 +37,6 @@ __all__ = ["TARGETS", "Plan", "Run", "convert", "load_run", "plan", "train"]
 PathLike = Union[str, "os.PathLike[str]"]
 Progress = Optional[Callable[[str], None]]
 FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
-TARGETS = tuple(OF_TARGET)
 BESIDE = ("board", "paper")  # settings that decide others
 
 
@@ -100,6 +99,7 @@ def train(
     output: PathLike = "runs/run",
     seeds: Sequence[int] | None = None,
     tensorboard: bool = False,
+    bundle: PathLike | None = None,
     progress: Progress = None,
     **settings: Any,
 ) -> Run:
@@ -108,6 +108,8 @@ def train(
     Args:
         output: run folder to write; a run of the same settings that was stopped there goes on.
         seeds: of several runs, each in a folder of `output`, instead of `seed`.
+        bundle: bundle folder that the finished run is converted into, as `convert` does it by default, in this process;
+            None: none.
         tensorboard: whether events for TensorBoard are written into the run folder.
         progress: called with a line at every step.
         **settings: the other options, by the names of `TrainConfig` (`device_tasks=1` is `--device-tasks 1`); `board`
@@ -122,17 +124,25 @@ def train(
     config, notes = plan(settings)
     check(config)
     say = progress or _nothing
+    folder = given_path(output, "output")
+    made = None if bundle is None else given_path(bundle, "bundle")
+    if made is not None:
+        check_planned(made, config, several=seeds is not None)
     for note in notes:
         say(note)
-    folder = given_path(output, "output")
-    if seeds is None:
-        from keras_cbpnet.training import trainer
+    if seeds is not None:
+        from keras_cbpnet.training.sweep import train_seeds
 
-        return Run(folder, config, trainer.train(config, folder, say, tensorboard))
-    from keras_cbpnet.training.sweep import train_seeds
+        summary = train_seeds(config, seeds, folder, say, tensorboard)
+        return Run(folder, config, summary, [load_run(folder / f"seed-{seed}") for seed in seeds])
+    inputs = read_inputs(config, folder, say)
+    use_keras("tensorflow")
+    from keras_cbpnet.training import trainer
 
-    summary = train_seeds(config, seeds, folder, say, tensorboard)
-    return Run(folder, config, summary, [load_run(folder / f"seed-{seed}") for seed in seeds])
+    run = Run(folder, config, trainer.train_on(inputs, folder, say, tensorboard))
+    if made is not None:
+        convert(run, made, progress=say)
+    return run
 
 
 def convert(
@@ -176,37 +186,22 @@ def convert(
         UserError: the run is unfinished, the folder exists, an option is wrong or a verification failed; nothing is
             written then.
     """
-    for name, value, allowed in (
-        ("recipe", recipe, (AUTO_RECIPE, *RECIPES)), ("target", target, TARGETS),
-        ("optimizer", optimizer, (None, *OPTIMIZERS)), ("package", package, (None, *PACKAGES)),
-    ):  # fmt: skip
-        if value not in allowed:
-            raise UserError(f"{name} is {value!r}; choose one of {', '.join(map(str, allowed))}")
-    if optimizer is not None and target != "micro":
-        raise UserError(f"--optimizer {optimizer} is for --target micro; a Linux device learns by Adam")
-    if package is not None and target != "micro":
-        raise UserError(f"--package {package} is for --target micro; for a Linux device there is `pip install`")
-    if end and target != "micro":
-        raise UserError("--end is for --target micro; a Linux device is the edge that learns")
-    if end and package is not None:
-        raise UserError(f"--package {package} is of a board that learns; take the folder micro/ of --end as it is")
     folder = run.path if isinstance(run, Run) else given_path(run, "run")
-    use_keras("tensorflow")
-    from keras_cbpnet.export.bundle import check_bundle, export_bundle
-    from keras_cbpnet.export.order import Order
-    from keras_cbpnet.training.depths import at_depth, check_early, sources_at_depths
-
-    first, *early = (depth,) if isinstance(depth, int) else tuple(depth) or (0,)
-    order = Order(recipes_for(recipe, target), target, slots, optimizer or "adam", package, tuple(early), end)
-    named = folder.resolve() if folder.name in ("", "..") else folder
-    bundle = named.with_name(named.name + ".bundle") if output is None else given_path(output, "output")
-    say, config = progress or _nothing, read_config(folder)
-    check_bundle(folder, config, bundle, order, overwrite)
-    check_early(config, first, early, target)
-    with at_depth(folder, config, first, say) as (source, found):
-        others = sources_at_depths(folder, config, found.depth, say) if report else ()
-        export_bundle(source, found, bundle, order, overwrite, say, report, others)
-    return read_bundle(bundle)
+    made = convert_recipes(
+        folder,
+        (recipe,),
+        None if output is None else given_path(output, "output"),
+        depth=(depth,) if isinstance(depth, int) else tuple(depth) or (0,),
+        target=target,
+        slots=slots,
+        optimizer=optimizer,
+        package=package,
+        end=end,
+        overwrite=overwrite,
+        report=report,
+        progress=progress or _nothing,
+    )
+    return made[recipe]
 
 
 def load_run(path: PathLike) -> Run:

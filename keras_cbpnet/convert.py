@@ -11,8 +11,10 @@ from firmware_host.bundle.contract import OPTIMIZERS
 from firmware_host.shared.arguments import command_line, folder_argument, path_argument
 from keras_cbpnet import cli
 from keras_cbpnet.api import TARGETS, convert
+from keras_cbpnet.conversion import convert_recipes
 from keras_cbpnet.export.micro.packages import PACKAGES
 from keras_cbpnet.export.recipes import AUTO, RECIPES, recipes_help
+from keras_cbpnet.export.report import micro_line, read_report, report_lines, summary
 from keras_cbpnet.lazy import callable_module
 
 callable_module(__name__, convert)
@@ -33,7 +35,13 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         help="first encoder blocks to use, for a smaller and faster bundle, whose head is learned again; 0: the run's; "
         "several, as 5,3: the device chooses, and one head serves all",
     )
-    parser.add_argument("--recipe", choices=(AUTO, *RECIPES), default=AUTO, help=recipes_help())
+    parser.add_argument(
+        "--recipe",
+        choices=(AUTO, *RECIPES),
+        action="append",
+        help=f"{recipes_help()}. May be repeated: of several, each bundle is a folder of BUNDLE, and the run is loaded "
+        f"once (default: {AUTO})",
+    )
     parser.add_argument("--target", choices=TARGETS, default=TARGETS[0], help="kind of device")
     parser.add_argument("--slots", type=int, default=0, help="class slots, for a device that ran out; 0: the run's")
     parser.add_argument(
@@ -66,33 +74,23 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODULES) -> int:
     """Convert, verify, write the bundle and print what came of it; `names`: how commands are started."""
     args = vars(build_parser(names).parse_args(argv))
-    in_json = args.pop("json")
+    in_json, recipes = args.pop("json"), args.pop("recipe") or [AUTO]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with cli.progress_lines(total=0) as progress:
-        bundle = convert(**args, progress=progress)
-    output, report = bundle.path, json.loads(bundle.file("report.json").read_text(encoding="utf-8"))
+        made = convert_recipes(args.pop("run"), recipes, **args, progress=progress)
+    reports = {bundle.path: read_report(bundle.path) for bundle in made.values()}
     if in_json:
-        print(json.dumps({"output": str(output), **report}))
+        records = [{"output": str(path), **report} for path, report in reports.items()]
+        print(json.dumps(records[0] if len(records) == 1 else {"bundles": records}))
         return 0
-    for file, size in report["bytes"].items():
-        print(f"{output / file}: {size / 1024:.0f} KiB")
-    accuracy = ", ".join(f"{name} {value:.3f}" for name, value in report["accuracy"].items())
-    print(f"accuracy on {report['held_out_images']} held-out images: {accuracy}")
-    print(f"mean cosine of the features to the model's: {report['backbone_mean_cosine']:.4f}")
-    print(f"head against Keras over 200 steps: {report['head_max_error_200_steps']:.1e}")
-    if args["report"]:
-        from keras_cbpnet.export.report import report_lines
-
-        print("\n".join(report_lines(report)))
-    if args["target"] == "micro":
-        micro = report["micro"]
-        arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
-        sizes = {"arena of both": "arena_bytes", "bank": "bank_bytes", "flash": "flash_bytes"}
-        if args["end"]:
-            del sizes["arena of both"]
-        needs = ", ".join(f"{name} {micro[key] / 1024:.0f} KiB" for name, key in sizes.items())
-        print(f"TFLM arenas: {arenas}; on the board: {needs}")
-    print("next:", command_line(*names["device"].split(), "selftest", output))
+    for path, report in reports.items():
+        print("\n".join(summary(path, report)))
+        if args["report"]:
+            print("\n".join(report_lines(report)))
+        if args["target"] == "micro":
+            print(micro_line(report["micro"], args["end"]))
+    for path in reports:
+        print("next:", command_line(*names["device"].split(), "selftest", path))
     return 0
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from firmware_host.shared.arguments import folder_argument, path_argument
 from keras_cbpnet import cli
+from keras_cbpnet.export.frozen.asked import MODEL, Wanted, read_asked
 from keras_cbpnet.keras_settings import use_keras
 
 
@@ -52,14 +53,15 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODULES) -> int:
     """Freeze, verify, write the folder and print what came of it; `names`: how commands are started."""
     args = build_parser(names).parse_args(argv)
-    # Imported late: TensorFlow takes seconds, a mistyped option should not.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    use_keras("tensorflow")
-    from keras_cbpnet.export.frozen.freeze import MODEL, Wanted, freeze
-
     wanted = Wanted(args.state, args.input_size, args.scores)
     with cli.progress_lines(total=0) as progress:
-        report = freeze(args.source, args.output, wanted, args.overwrite, progress)
+        asked = read_asked(args.source, args.output, wanted, args.overwrite, progress)
+        # Imported late: TensorFlow takes seconds, what cannot be frozen should not.
+        use_keras("tensorflow")
+        from keras_cbpnet.export.frozen.freeze import freeze
+
+        report = freeze(asked, progress)
     if args.json:
         print(json.dumps({"output": str(args.output), **report}))
         return 0

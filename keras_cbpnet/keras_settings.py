@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import ModuleType
 
 from keras_cbpnet.errors import UserError
 
-__all__ = ["apply_settings", "use_keras"]
+__all__ = ["apply_settings", "check_installed", "use_keras"]
 
 
 def use_keras(backend: str | None = None) -> None:
@@ -33,6 +34,21 @@ def use_keras(backend: str | None = None) -> None:
             f"this needs Keras on {backend}, which runs on {found}; start again with KERAS_BACKEND={backend}"
         )
     apply_settings(keras)
+
+
+def check_installed(*packages: str) -> None:
+    """Refuse to begin where a package is missing; nothing is imported, which would take seconds.
+
+    Raises:
+        UserError: one of `packages` is not installed.
+    """
+    for name in packages:
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            found = None
+        if found is None:
+            raise UserError(f"{name} is not installed; pip install 'keras-cbpnet[train]'")
 
 
 def apply_settings(keras: ModuleType) -> None:

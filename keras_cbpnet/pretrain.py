@@ -21,6 +21,7 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.models.sizes import sizes
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset
+from keras_cbpnet.pretraining.inputs import read_inputs
 from keras_cbpnet.sparsity.request import FORM, parse
 from keras_cbpnet.sparsity.scores import SCORES
 
@@ -215,10 +216,11 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     """Train, resuming from the work folder's checkpoint if there is one, and write the weights."""
     args = build_parser(names).parse_args(argv)
     check(args)
+    data = read_inputs(args)
     use_keras()
     from keras_cbpnet.pretraining.course import pretrain
 
-    result = pretrain(args)
+    result = pretrain(args, data)
     last = result["epochs"][-1] if result["epochs"] else {}
     found = ", ".join(f"{name} {last[name]:.3f}" for name in ("accuracy", "agreement") if name in last)
     text = f"{args.output}: " + (f"{found} on the held-out images" if found else "written")

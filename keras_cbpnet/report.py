@@ -19,7 +19,25 @@ from firmware_host.shared.arguments import data_argument, new_file_argument, pat
 from keras_cbpnet import cli
 from keras_cbpnet.config import read_config
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.check import prepare
+from keras_cbpnet.export.recipes import OF_TARGET
+from keras_cbpnet.export.samples import sample
 from keras_cbpnet.keras_settings import use_keras
+
+LOOK = """
+import sys
+from firmware_host.bundle import DeviceError
+from firmware_host.images.labelled import read_data
+from firmware_host.images.sources import named_images
+data, strangers = sys.argv[1:]
+try:
+    if data:
+        read_data(data, "test")
+    next(iter(named_images([strangers] if strangers else [])), None)
+except DeviceError as error:
+    print(error, file=sys.stderr)
+    sys.exit(2)
+"""
 
 
 def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
@@ -49,18 +67,21 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     output = args.output or Path(f"{args.source.name}.html")
     with cli.progress_lines(total=0) as progress, tempfile.TemporaryDirectory() as folder:
-        bundle, data = _tested(args.source, args.data, Path(folder), progress)
+        bundle, data = _tested(args.source, args.data, args.strangers, Path(folder), progress)
         command = ["evaluate", bundle, data, "--report", output, "--state", Path(folder) / "state"]
         command += ["--strangers", args.strangers] if args.strangers else []
         # A process of its own: not every interpreter loads beside TensorFlow.
         return subprocess.run([sys.executable, "-m", "firmware_host", *map(str, command)], check=False).returncode
 
 
-def _tested(source: Path, data: str | None, folder: Path, progress: Callable[[str], None]) -> tuple[Path, str]:
+def _tested(
+    source: Path, data: str | None, strangers: str | None, folder: Path, progress: Callable[[str], None]
+) -> tuple[Path, str]:
     """Return a bundle and the data to test it on, made in `folder` where they are a run's.
 
     Raises:
-        UserError: `source` is neither run nor bundle, a bundle has no data, or the run cannot be converted.
+        UserError: `source` is neither run nor bundle, a bundle has no data, the data cannot be read, or the run cannot
+            be converted.
     """
     if (source / "manifest.json").is_file():
         if data is None:
@@ -68,25 +89,38 @@ def _tested(source: Path, data: str | None, folder: Path, progress: Callable[[st
         return source, data
     if not (source / "config.json").is_file():
         raise UserError(f"{source} is neither a bundle (it has no manifest.json) nor a run (no config.json)")
-    # Imported late: TensorFlow takes seconds, a mistyped option should not.
-    use_keras("tensorflow")
-    from keras_cbpnet.export.bundle import export_bundle
-    from keras_cbpnet.export.order import Order
-    from keras_cbpnet.export.recipes import OF_TARGET
-    from keras_cbpnet.export.samples import sample
-    from keras_cbpnet.export.source import load_source
-
     config, bundle = read_config(source), folder / (source.resolve().name or "run")
-    export_bundle(source, config, bundle, Order(OF_TARGET["linux"]), progress=progress)
+    _look_at(data, strangers)
+    files = prepare(source, config, [bundle], progress=progress)
+    # Imported late: TensorFlow takes seconds, what cannot be tested should not.
+    use_keras("tensorflow")
+    from keras_cbpnet.export.bundle import write_bundles
+    from keras_cbpnet.export.order import Order
+
+    write_bundles(files, {bundle: Order(OF_TARGET["linux"])}, progress)
     if data is None:
-        run = load_source(source, config)
-        images, slots = sample(run.tasks, "test", sys.maxsize, config.seed)
+        images, slots = sample(files.tasks, "test", sys.maxsize, config.seed)
         data = f"npz:{folder / 'test.npz'}"
         arrays = {
             f"{kind}_{part}": value for part in ("train", "test") for kind, value in (("x", images), ("y", slots))
         }
-        np.savez(folder / "test.npz", **arrays, class_names=np.array(run.names))
+        np.savez(folder / "test.npz", **arrays, class_names=np.array(files.names))
     return bundle, data
+
+
+def _look_at(data: str | None, strangers: str | None) -> None:
+    """Read where the images of --data and --strangers are, as the device will, before a run is converted for them.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    if data is None and strangers is None:
+        return
+    command = [sys.executable, "-c", LOOK, data or "", strangers or ""]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it cannot be read"]
+        raise UserError(lines[-1])
 
 
 if __name__ == "__main__":

@@ -16,11 +16,14 @@ from keras_cbpnet.api import plan, train
 from keras_cbpnet.boards import AUTO, BOARDS
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data.sources import source_names
+from keras_cbpnet.export.check import refusal
+from keras_cbpnet.export.report import read_report, summary
 from keras_cbpnet.lazy import callable_module
 from keras_cbpnet.presets import PRESETS, default_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
 
 DEFAULT_OUTPUT = Path("runs/run")
+BESIDE = ("output", "seeds", "tensorboard", "bundle")  # options that are no settings of a run
 callable_module(__name__, train)
 
 
@@ -95,6 +98,12 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         help="seeds of several runs, each in a folder, with their mean",
     )
     add("--output", type=folder_argument, default=DEFAULT_OUTPUT, help="run folder to write")
+    add(
+        "--bundle",
+        type=folder_argument,
+        metavar="DIR",
+        help="bundle folder that the finished run is converted into at once, which spares the start of another process",
+    )
     add("--block", choices=list(BLOCKS), default=c.block, help="form of the head's block")
     add("--units", type=int, default=c.units, help="hidden units of the block")
     add("--slots", type=int, default=c.slots, help="class slots; 0: the data set's classes, up to a multiple of 16")
@@ -136,17 +145,22 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     given = vars(parser.parse_args(argv))
     in_json = given.pop("json", False)
     output = given.setdefault("output", DEFAULT_OUTPUT)
-    config, _ = plan({name: value for name, value in given.items() if name not in ("output", "seeds", "tensorboard")})
-    seeds = given.get("seeds")
+    config, _ = plan({name: value for name, value in given.items() if name not in BESIDE})
+    seeds, bundle = given.get("seeds"), given.get("bundle")
     with cli.progress_lines(total=len(seeds or [0]) * lines(config)) as progress:
         run = train(**given, progress=progress)
     metrics = run.metrics
+    report = {} if bundle is None else read_report(bundle)
     if in_json:
-        print(json.dumps({"output": str(output), **metrics}))
+        made = {} if bundle is None else {"bundle": {"output": str(bundle), **report}}
+        print(json.dumps({"output": str(output), **metrics, **made}))
         return 0
     shown = [name for name in ("average_accuracy", "forgetting", "first_20", "last_100") if name in metrics]
     print(f"{output}: " + ", ".join(f"{name.replace('_', ' ')} {text(metrics[name])}" for name in shown))
-    if not seeds and in_bundle(config):
+    if bundle is not None:
+        print("\n".join(summary(bundle, report)))
+        print("next:", command_line(*names["device"].split(), "selftest", bundle))
+    elif not seeds and refusal(config) is None:
         print("next:", command_line(*names["convert"].split(), output))
     return 0
 
@@ -154,13 +168,6 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
 def lines(config: TrainConfig) -> int:
     """Return about how many lines of progress a run has."""
     return max(1, config.tasks - config.device_tasks) * (config.epochs * config.prompts + 2)
-
-
-def in_bundle(config: TrainConfig) -> bool:
-    """Return whether the run can be converted."""
-    from keras_cbpnet.export.bundle import refusal
-
-    return refusal(config) is None
 
 
 def text(value: Any) -> str:

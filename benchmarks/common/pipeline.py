@@ -42,14 +42,16 @@ def measure(seed: int, work: Path, prefix: str = "") -> dict[str, Any]:
     if not runtimes:
         raise UserError('no TFLite runtime is installed; install "keras-cbpnet[device]"')
     run, bundle, state = work / "run", work / "bundle", work / "state"
-    stages = Stages(5, prefix)
+    stages = Stages(4, prefix)
 
-    stages.announce(f"training the first {HOST_TASKS} of {TASKS} tasks of digits, quantization-aware")
+    stages.announce(
+        f"training the first {HOST_TASKS} of {TASKS} tasks of digits, quantization-aware; converting the run into a "
+        "bundle and verifying it"
+    )
     options = ("--device-tasks", str(DEVICE_TASKS), "--replay", "statistics", "--seed", str(seed))
-    host = stages.run("train", "-m", "keras_cbpnet.train", *options, "--output", run, "--json")
-
-    stages.announce("converting the run into a bundle and verifying it")
-    report = stages.run("convert", "tflite/convert.py", run, "--output", bundle, "--overwrite", "--json")
+    files = ("--output", run, "--bundle", bundle)
+    host = stages.run("train and convert", "-m", "keras_cbpnet.train", *options, *files, "--json")
+    report = host["bundle"]
 
     stages.announce(f"self-test of the bundle under {' and '.join(runtimes)}")
     tests = {name: on_device(stages, "selftest", bundle, "--runtime", name) for name in runtimes}

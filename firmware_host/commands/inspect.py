@@ -10,6 +10,7 @@ from firmware_host.bench import bench
 from firmware_host.bundle import Bundle, read_bundle
 from firmware_host.commands.common import Command, Output, bundle_of
 from firmware_host.commands.state import state_record
+from firmware_host.comparison import compare, comparison_lines, read_reference
 from firmware_host.engines.find import Runtime, find_runtime, recipe_of
 from firmware_host.selftest import selftest
 from firmware_host.shared.arguments import path_argument
@@ -52,6 +53,7 @@ def _bench(args: argparse.Namespace) -> Iterator[Output]:
     """Yield milliseconds and memory, in the bundle's start state."""
     bundle, runtime = bundle_of(args), find_runtime(args.runtime, args.recipe, args.depth)
     others = [read_bundle(path) for path in args.against]
+    reference = None if args.compare is None else read_reference(args.compare)
     with without_runtime_chatter():
         record = bench(bundle, runtime, args.threads, args.repeat, args.seed or 0, others)
     memory = "unknown" if record["peak_memory_mb"] is None else f"{record['peak_memory_mb']:.0f} MiB"
@@ -63,6 +65,9 @@ def _bench(args: argparse.Namespace) -> Iterator[Output]:
     if len(record["backbones"]) > 1:
         times = ", ".join(f"{each['recipe']} {each['backbone_ms']:.2f} ms" for each in record["backbones"])
         text += f"\nbackbones: {times}; fastest here: {record['best']['recipe']} ({record['best']['bundle']})"
+    if reference is not None:
+        record["compared"] = compare(record, reference)
+        text = "\n".join([text, *comparison_lines(record, reference, record["compared"])])
     yield Output(record, text)
 
 
@@ -131,6 +136,13 @@ def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="bundle of the same run by another recipe, whose backbone takes turns with BUNDLE's; may be repeated",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="FILE",
+        type=path_argument,
+        help="file of an earlier `bench --json`, of this board or another, such as one of benchmarks/reference; every "
+        "number is also given as a ratio to it",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from firmware_host.bundle import ACCELERATOR_FILES, SCHEMA_VERSION, Input, write_manifest
-from firmware_host.shared.runtimes import RUNTIMES, installed_interpreters, interpreters
 from keras_cbpnet import __version__
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import card
+from keras_cbpnet.export.check import prepare, runtimes_to_verify
 from keras_cbpnet.export.depths import depth_rows
 from keras_cbpnet.export.early import signature_of
 from keras_cbpnet.export.golden import golden_vectors
@@ -27,18 +26,16 @@ from keras_cbpnet.export.micro.packages import write_package
 from keras_cbpnet.export.micro.project import Learner
 from keras_cbpnet.export.order import Converted, Order
 from keras_cbpnet.export.recipes import RECIPES
-from keras_cbpnet.export.replacing import recover, replacing
+from keras_cbpnet.export.replacing import replacing
 from keras_cbpnet.export.runtimes import BackboneOutput, run_backbone
-from keras_cbpnet.export.source import Source, load_source
-from keras_cbpnet.export.steps import Measured, Progress, convert, measure, verify_files
+from keras_cbpnet.export.source import RunFiles, Source, load_source
+from keras_cbpnet.export.steps import Heads, Measured, Progress, convert, measure, verify_files
 from keras_cbpnet.export.tflite_file.feature import SIGNATURE
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.mixed_head import MixedHead, bank_sizes
 from keras_cbpnet.methods.method import block_head
 from keras_cbpnet.models.sizes import backbone_of
-from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
-from keras_cbpnet.tables import METHODS, RULES
 
 GOLDEN = 8
 
@@ -71,78 +68,55 @@ def export_bundle(
     Raises:
         UserError: the run is unfinished, the folder exists, or a verification failed; nothing is written.
     """
-    check_bundle(run, config, output, order, overwrite)
-    runtimes = _runtimes()
-    if order.rounds_activations and not config.qat:
-        progress("this run was trained without --qat: ranges come from calibration alone")
-
-    source = load_source(run, config, progress)
-    converted = convert(source, order, progress)
-    verified = verify_files(source, converted, runtimes, progress)
-    measured = measure(source, converted, verified, analyse, runtimes, progress)
-    if rows := depth_rows(source, converted, measured.report, others, runtimes, progress):
-        measured.report["depths"] = rows
-    with replacing(output) as folder:
-        _write(folder, source, converted, measured, runtimes, progress)
-        if order.package is not None:
-            write_package(folder, order.package, output.absolute().name)
-    return measured.report
+    files = prepare(run, config, [output], order.target, overwrite, progress)
+    return write_bundles(files, {output: order}, progress, analyse, list(others))[output]
 
 
-def check_bundle(run: Path, config: TrainConfig, output: Path, order: Order, overwrite: bool) -> None:
-    """Refuse what is no finished run of a kind that can be converted, and a folder that cannot be written.
+def write_bundles(
+    files: RunFiles,
+    orders: Mapping[Path, Order],
+    progress: Progress = lambda line: None,
+    analyse: bool = False,
+    others: Sequence[Source] = (),
+) -> dict[Path, dict[str, Any]]:
+    """Convert the run that `export.check.prepare` has read into a bundle for each order, as `export_bundle` does.
+
+    The model is loaded once, and heads that are alike are converted once. A bundle that was written stays when a later
+    one is refused.
 
     Args:
-        run: the run folder.
-        config: its configuration.
-        output: the bundle folder to write.
-        order: what kind of bundle is wanted.
-        overwrite: whether an existing bundle may be replaced.
+        files: of the run.
+        orders: what kind of bundle is wanted, by the folder to write it to.
+        progress: as for `export_bundle`.
+        analyse: as for `export_bundle`.
+        others: as for `export_bundle`.
+
+    Returns:
+        The contents of every report.json.
 
     Raises:
-        UserError: one line about the first of these.
+        UserError: the model is damaged, or a verification failed.
     """
-    recover(output)
-    _check_output(run, output, overwrite)
-    if reason := refusal(config, order.target):
-        raise UserError(f"{run} cannot become a bundle: {reason}")
-
-
-def _check_output(run: Path, output: Path, overwrite: bool) -> None:
-    if not (run / "metrics.json").exists():
-        raise UserError(f"{run} is not finished; run its training again, it goes on where it stopped")
-    if output.exists():
-        if not overwrite:
-            raise UserError(f"{output} exists; choose another --output or give --overwrite")
-        if not (output / "manifest.json").exists():
-            raise UserError(f"{output} is not a bundle, so --overwrite does not replace it; choose another --output")
-
-
-def _runtimes() -> Sequence[str]:
-    """Return the interpreters to verify with; UserError where none is installed."""
-    if found := installed_interpreters():
-        return found
-    extra = RUNTIMES[interpreters()[0]].extra
-    raise UserError(
-        f"no interpreter of {', '.join(interpreters())} is installed to verify the bundle with; "
-        f"pip install 'keras-cbpnet[{extra}]'"
-    )
-
-
-def refusal(config: TrainConfig, target: str = "linux") -> str | None:
-    """Return why a run of `config` cannot become a bundle for `target`, or None if it can."""
-    if not METHODS.find(config.method).in_bundle:
-        possible = ", ".join(name for name, method in METHODS.items() if method.in_bundle)
-        return f"a device cannot go on with --method {config.method}; it can with {possible}"
-    rule = parse_rule(config.plasticity)
-    if not rule.on_device:
-        known = ", ".join(name for name, kind in RULES.items() if kind.on_device)
-        return f"a device does not know --plasticity {config.plasticity}; it knows {known}"
-    if isinstance(rule, CbpSurprise) and target == "micro":
-        return "--target micro has one step for everything, without drift detection; train with --plasticity cbp"
-    if config.stream == "drifting":
-        return "the class names of --stream drifting mean something else in every task; train with --stream class"
-    return None
+    runtimes = runtimes_to_verify()
+    if any(order.rounds_activations for order in orders.values()) and not files.config.qat:
+        progress("this run was trained without --qat: ranges come from calibration alone")
+    source = load_source(files)
+    heads = Heads(source)
+    reports = {}
+    for output, order in orders.items():
+        if len(orders) > 1:
+            progress(f"bundle {output}")
+        converted = convert(source, order, heads, progress)
+        verified = verify_files(source, converted, heads, runtimes, progress)
+        measured = measure(source, converted, verified, analyse, runtimes, progress)
+        if rows := depth_rows(source, converted, measured.report, others, runtimes, progress):
+            measured.report["depths"] = rows
+        with replacing(output) as folder:
+            _write(folder, source, converted, measured, runtimes, progress)
+            if order.package is not None:
+                write_package(folder, order.package, output.absolute().name)
+        reports[output] = measured.report
+    return reports
 
 
 def _write(

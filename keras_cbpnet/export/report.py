@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from keras_cbpnet.export.accelerators import describe
-from keras_cbpnet.export.depths import depth_lines
 from keras_cbpnet.export.recipes import INTEGER, RECIPES
 
 NOISIEST = 5
@@ -14,6 +14,9 @@ NOISIEST = 5
 
 def report_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that `tflite/convert.py --report` adds: operators, targets, noise, training for quantization."""
+    from keras_cbpnet.export.accelerators import describe
+    from keras_cbpnet.export.depths import depth_lines
+
     yield "operators of backbone.tflite:"
     for row in report["operators"]["backbone.tflite"]:
         weights = f", weights {row['weights'].lower()}" if "weights" in row else ""
@@ -54,3 +57,30 @@ def selection_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         )
         mark = ", shipped" if row["shipped"] else ""
         yield f"  {row['name']}: accuracy {row['accuracy']:.3f}, {adds}, {times}{mark}"
+
+
+def read_report(bundle: Path) -> dict[str, Any]:
+    """Return report.json of a bundle that was just written."""
+    report: dict[str, Any] = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+def summary(bundle: Path, report: Mapping[str, Any]) -> list[str]:
+    """Return what came of a conversion, in lines: sizes, accuracy, and how far files and model part."""
+    accuracy = ", ".join(f"{name} {value:.3f}" for name, value in report["accuracy"].items())
+    return [
+        *(f"{bundle / file}: {size / 1024:.0f} KiB" for file, size in report["bytes"].items()),
+        f"accuracy on {report['held_out_images']} held-out images: {accuracy}",
+        f"mean cosine of the features to the model's: {report['backbone_mean_cosine']:.4f}",
+        f"head against Keras over 200 steps: {report['head_max_error_200_steps']:.1e}",
+    ]
+
+
+def micro_line(micro: Mapping[str, Any], end: bool = False) -> str:
+    """Return what a microcontroller needs; `end`: whether it predicts alone."""
+    arenas = ", ".join(f"{file} {found['bytes'] / 1024:.1f} KiB" for file, found in micro["arena"].items())
+    sizes = {"arena of both": "arena_bytes", "bank": "bank_bytes", "flash": "flash_bytes"}
+    if end:
+        del sizes["arena of both"]
+    needs = ", ".join(f"{name} {micro[key] / 1024:.0f} KiB" for name, key in sizes.items())
+    return f"TFLM arenas: {arenas}; on the board: {needs}"

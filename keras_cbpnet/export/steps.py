@@ -26,12 +26,47 @@ from keras_cbpnet.export.source import Source
 from keras_cbpnet.export.tflite_file.feature import feature_as_in
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
 from keras_cbpnet.export.tflite_file.ops import op_table
+from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import float32
 from keras_cbpnet.methods.method import block_head
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
 Progress = Callable[[str], None]
 TIMED = 20  # calls, of which the best is reported
+
+
+class Heads:
+    """Heads of the bundles of one run; those that are alike are converted, and compared with Keras, once.
+
+    Args:
+        source: the run.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._made: dict[tuple[int, str], tuple[CBPHead, bytes]] = {}
+        self._errors: dict[tuple[int, str], float] = {}
+
+    def learner(self, order: Order) -> CBPHead:
+        """Return the head as a layer, in the state that is shipped."""
+        if made := self._made.get((order.slots, order.optimizer)):
+            return made[0]
+        return micro.with_optimizer(shipped(block_head(self._source.model), order.slots), order.optimizer)
+
+    def content(self, order: Order, learner: CBPHead, progress: Progress) -> bytes:
+        """Return head.tflite of `learner`."""
+        key = (order.slots, order.optimizer)
+        if key not in self._made:
+            progress("converting the head")
+            self._made[key] = learner, convert_head(learner)
+        return self._made[key][1]
+
+    def error(self, converted: Converted, runtime: str) -> float:
+        """Return the largest difference of head.tflite from Keras; raises UserError as `verify.check_head`."""
+        key = (converted.order.slots, converted.order.optimizer)
+        if key not in self._errors:
+            self._errors[key] = verify.check_head(converted.head, converted.learner, runtime)
+        return self._errors[key]
 
 
 class Verified(NamedTuple):
@@ -66,14 +101,14 @@ class Measured(NamedTuple):
     edge_tpu: bytes | None
 
 
-def convert(source: Source, order: Order, progress: Progress) -> Converted:
+def convert(source: Source, order: Order, heads: Heads, progress: Progress) -> Converted:
     """Make the files of a bundle.
 
     Raises:
         UserError: a part of the order does not fit the run.
     """
     model, seed = source.model, source.config.seed
-    learner = micro.with_optimizer(shipped(block_head(model), order.slots), order.optimizer)
+    learner = heads.learner(order)
     train = samples.representative(source.tasks, seed)
     with order.rounding(model):
         progress(f"converting the backbone ({order.recipe})")
@@ -92,8 +127,7 @@ def convert(source: Source, order: Order, progress: Progress) -> Converted:
             content = feature_as_in(convert_backbone(model, recipe, train), backbone)
             forms.append(Form(f"backbone_{recipe}.tflite", recipe, content, _features(model, images)))
     forms = _with_early(forms, source, order, train, images, progress)
-    progress("converting the head")
-    head = convert_head(learner)
+    head = heads.content(order, learner, progress)
     return Converted(order, tuple(forms), head, learner, cost, train, images, labels, plain)
 
 
@@ -119,12 +153,15 @@ def _with_early(
     return forms
 
 
-def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], progress: Progress) -> Verified:
+def verify_files(
+    source: Source, converted: Converted, heads: Heads, runtimes: Sequence[str], progress: Progress
+) -> Verified:
     """Refuse files that are not what the recipe promises, or that do not compute what the model does.
 
     Args:
         source: the run.
         converted: its files.
+        heads: that its head is one of.
         runtimes: to run the backbone with; the first one runs the head.
         progress: called with a line.
 
@@ -137,7 +174,7 @@ def verify_files(source: Source, converted: Converted, runtimes: Sequence[str], 
     recipes = {form.file: form.recipe for form in converted.forms}
     verify.check_ops(operators, recipes)
     verify.check_weights(files, recipes)
-    head_error = verify.check_head(converted.head, converted.learner, runtimes[0])
+    head_error = heads.error(converted, runtimes[0])
     head = converted.order.predicts(source.model, converted.learner)
     plain = _hits(head, converted.plain, converted.labels)
     accuracies: dict[str, dict[str, float]] = {}

@@ -23,8 +23,9 @@ from keras_cbpnet.presets import get_preset
 from keras_cbpnet.pretraining.augmentation import AugmentedImages
 from keras_cbpnet.pretraining.distillation import Pupil, early_whitening, teacher_tokens, whiten
 from keras_cbpnet.pretraining.epochs import Course, say
-from keras_cbpnet.pretraining.images import Images, prepared
-from keras_cbpnet.pretraining.inherit import check_inheritance, inherit
+from keras_cbpnet.pretraining.images import Images
+from keras_cbpnet.pretraining.inherit import inherit
+from keras_cbpnet.pretraining.inputs import work_folder
 from keras_cbpnet.pretraining.log import Log
 from keras_cbpnet.pretraining.relations import relations_of
 from keras_cbpnet.seeds import folded
@@ -43,28 +44,23 @@ OUTPUT_IMAGES = 2000  # that the outputs of weights to start with are fitted to
 HELD_OUT = 1000  # images on which teacher and student are compared
 
 
-def pretrain(args: argparse.Namespace) -> dict[str, Any]:
+def pretrain(args: argparse.Namespace, data: Images) -> dict[str, Any]:
     """Train as the command line says, write the weights and the log, and return the log.
 
     Args:
         args: of `python -m keras_cbpnet.pretrain`, checked.
+        data: what `inputs.read_inputs` gives for them.
     """
     if args.qat_epochs and keras.backend.backend() != "tensorflow":
         raise UserError(f"--qat-epochs needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}; give 0 here")
     if args.shrink and keras.backend.backend() != "tensorflow":
         raise UserError(f"--shrink needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
-    config = sizes(get_preset(args.preset), args.start)
-    if args.inherit:
-        check_inheritance(config, get_preset(args.teacher).backbone)
-    work = args.work or args.output.with_suffix(".work")
-    data = prepared(args, config.image_size, work)
-    if len(data.train) < args.batch:
-        raise UserError(f"--batch {args.batch} is more than the {len(data.train)} training images")
+    work = work_folder(args)
     log = Log(args.output.with_suffix(".json"), work, args)
     message = f"{work} is in use by another pretraining; wait until that has ended, or choose another --work"
     with locked(work, message):
         write_json(work / RECORD, data.record)
-        follow(args, config, data, work, log)
+        follow(args, sizes(get_preset(args.preset), args.start), data, work, log)
     return log.contents
 
 

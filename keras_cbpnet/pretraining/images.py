@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_cbpnet.data import open_dataset
+from keras_cbpnet.data.few import drawn
 from keras_cbpnet.data.preprocessing import resize_images
 from keras_cbpnet.data.record import check_data, record_of
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.pretraining.views import views
-from keras_cbpnet.training.whitening import drawn
 
 # Dimensions: N training images, M held-out ones, S x S pixels for the student, H x H for the teacher, K classes.
 

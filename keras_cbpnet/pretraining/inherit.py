@@ -8,33 +8,15 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from keras_cbpnet.config import BackboneConfig
 from keras_cbpnet.data.preprocessing import resize_images
-from keras_cbpnet.errors import UserError
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.importers.positions import POSITION, interpolate
 from keras_cbpnet.models.weights import named_variables
+from keras_cbpnet.pretraining.inputs import check_inheritance
 from keras_cbpnet.sparsity.masks import kept
 from keras_cbpnet.sparsity.shrink import narrow
 
 # Dimensions: F hidden units of an MLP, D width.
-SAME = ("stem", "patch_size", "width", "depth", "heads", "registers")  # sizes that student and teacher must share
-
-
-def check_inheritance(student: BackboneConfig, teacher: BackboneConfig) -> None:
-    """Check that a student of these sizes can begin with the teacher's weights.
-
-    Raises:
-        UserError: a size differs that must not, or the student's MLPs are wider.
-    """
-    for name in SAME:
-        mine, theirs = getattr(student, name), getattr(teacher, name)
-        if mine != theirs:
-            raise UserError(f"--inherit needs a teacher with the student's {name}, {mine}, got {theirs}; leave it out")
-    if student.mlp_width > teacher.mlp_width:
-        raise UserError(
-            f"--inherit needs a teacher with an mlp_width of at least {student.mlp_width}, got {teacher.mlp_width}"
-        )
 
 
 def inherit(student: Backbone, teacher: Backbone, images: NDArray[np.uint8], batch: int = 24) -> None:

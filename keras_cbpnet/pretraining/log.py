@@ -7,12 +7,31 @@ import json
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.training.run import write_json
 
+__all__ = ["Log", "check_arguments"]
+
 HOUSEKEEPING = ("output", "work", "overwrite", "json")  # arguments that do not change what is trained
+OWNER = "arguments.json"  # in the work folder
+
+
+def check_arguments(work: Path, args: argparse.Namespace) -> None:
+    """Refuse a work folder that belongs to a training with other arguments; without Keras.
+
+    Raises:
+        UserError: it does.
+    """
+    owner, same = work / OWNER, _that_count(args)
+    if not owner.exists():
+        return
+    found = _read(owner)
+    other = [f"--{key.replace('_', '-')} {found.get(key)}" for key in same if found.get(key) != same[key]]
+    if other:
+        raise UserError(
+            f"{work} holds the checkpoint of a training with {', '.join(other)}; "
+            "repeat its arguments, choose another --work or remove the folder"
+        )
 
 
 class Log:
@@ -28,24 +47,16 @@ class Log:
     """
 
     def __init__(self, file: Path, work: Path, args: argparse.Namespace) -> None:
-        values = {key: v if isinstance(v, (int, float)) else str(v or "") for key, v in vars(args).items()}
-        same = {key: value for key, value in values.items() if key not in HOUSEKEEPING}
-        owner = work / "arguments.json"
-        if owner.exists():
-            found = _read(owner)
-            other = [f"--{key.replace('_', '-')} {found.get(key)}" for key in same if found.get(key) != same[key]]
-            if other:
-                raise UserError(
-                    f"{work} holds the checkpoint of a training with {', '.join(other)}; "
-                    "repeat its arguments, choose another --work or remove the folder"
-                )
+        import keras
+
+        check_arguments(work, args)
         work.mkdir(parents=True, exist_ok=True)
-        write_json(owner, same)
+        write_json(work / OWNER, _that_count(args))
         self.file = file
         self.contents: dict[str, Any] = {
             "preset": args.preset,
             "backend": keras.backend.backend(),
-            "arguments": values,
+            "arguments": _values(args),
             "epochs": [],
         }
         if file.exists() and (work / "backup").exists():
@@ -61,6 +72,14 @@ class Log:
         """Write the file, with `values` added."""
         self.contents.update(values)
         write_json(self.file, self.contents)
+
+
+def _values(args: argparse.Namespace) -> dict[str, Any]:
+    return {key: v if isinstance(v, (int, float)) else str(v or "") for key, v in vars(args).items()}
+
+
+def _that_count(args: argparse.Namespace) -> dict[str, Any]:
+    return {key: value for key, value in _values(args).items() if key not in HOUSEKEEPING}
 
 
 def _read(file: Path) -> dict[str, Any]:

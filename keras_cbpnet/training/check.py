@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data.sources import find_source
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.keras_settings import use_keras
+from keras_cbpnet.keras_settings import check_installed
 from keras_cbpnet.models.sizes import backbone_of
 from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.presets import find_weights, get_preset
@@ -38,8 +39,11 @@ LEAST = {
 }
 
 
-def check(config: TrainConfig) -> None:
-    """Refuse an invalid configuration: its numbers, its names, then what its method does not allow.
+def check(config: TrainConfig) -> Path | None:
+    """Refuse an invalid configuration: its numbers, its names, then what its method does not allow; without Keras.
+
+    Returns:
+        The file of the backbone's weights, fetched where it is on the hub; None for those that are shipped.
 
     Raises:
         UserError: one line about the first thing that is wrong.
@@ -63,8 +67,8 @@ def check(config: TrainConfig) -> None:
     METHODS.check(config.method)
     parse_rule(config.plasticity)
     METHODS.find(config.method)().check(config)
-    find_weights(get_preset(config.preset), config.weights)  # may take a while, so it is the last
-    use_keras("tensorflow")
+    check_installed("keras", "tensorflow")
+    return find_weights(get_preset(config.preset), config.weights)  # may take a while, so it is the last
 
 
 def check_images(data: Dataset) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.data.record import data_of_run
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export.source import Source, load_source
+from keras_cbpnet.export.source import Source, load_source, read_run
+from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.models.sizes import backbone_of, stored_depths, whitened
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.tables import METHODS
-from keras_cbpnet.training.trainer import train
 
 __all__ = ["at_depth", "check_early", "sources_at_depths"]
 
@@ -55,6 +55,9 @@ def at_depth(run: Path, config: TrainConfig, depth: int, progress: Progress) -> 
         places["whiten"] = data_of_run(run, config.whiten, whitening=True)
     settled, why = whitened(dataclasses.replace(other, **places))
     progress(f"learning with {depth} of {whole} encoder blocks{why and '; '}{why}")
+    use_keras("tensorflow")
+    from keras_cbpnet.training.trainer import train
+
     with tempfile.TemporaryDirectory() as folder:
         train(settled, Path(folder) / run.name, progress)
         yield Path(folder) / run.name, settled
@@ -75,7 +78,7 @@ def sources_at_depths(run: Path, config: TrainConfig, but: int, progress: Progre
     for depth in (*stored, whole):
         if depth != (but or whole):
             with at_depth(run, config, depth, progress) as (folder, found):
-                yield load_source(folder, found, progress)
+                yield load_source(read_run(folder, found, progress))
 
 
 def check_early(config: TrainConfig, depth: int, early: Sequence[int], target: str) -> None:
@@ -98,5 +101,6 @@ def check_early(config: TrainConfig, depth: int, early: Sequence[int], target: s
 
 def has_prompts(config: TrainConfig) -> bool:
     """Return whether a run trains prompts."""
+    use_keras("tensorflow")  # prompts are layers
     width = get_preset(config.preset).backbone.width
     return METHODS[config.method]().prompts(config, width).reads_tokens

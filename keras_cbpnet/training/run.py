@@ -13,9 +13,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics
@@ -26,6 +25,9 @@ from keras_cbpnet.config import TrainConfig, read_config
 from keras_cbpnet.data.record import RECORD
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.locks import LOCK, give_back, in_use, take_lock
+
+if TYPE_CHECKING:  # folders are looked at without Keras
+    import keras
 
 PAUSE = 10.0  # seconds between two checkpoints, at least
 IN_USE = "{} is in use by another training; wait until that has ended, or choose another --output"

@@ -10,11 +10,12 @@ from typing import Any
 
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.metrics import over_seeds
 from keras_cbpnet.training.data import open_data
+from keras_cbpnet.training.inputs import read_inputs
 from keras_cbpnet.training.report import write_comparison
 from keras_cbpnet.training.run import contents, is_run_of, write_json
-from keras_cbpnet.training.trainer import train
 
 
 def train_seeds(
@@ -52,7 +53,11 @@ def train_seeds(
             runs.append(_metrics(folder))
             continue
         progress(f"seed {seed}")
-        runs.append(train(own, folder, progress, board))
+        inputs = read_inputs(own, folder, progress)
+        use_keras("tensorflow")
+        from keras_cbpnet.training.trainer import train_on
+
+        runs.append(train_on(inputs, folder, progress, board))
     settings = {key: value for key, value in config.to_dict().items() if key != "seed"}
     summary = {"config": settings, "seeds": list(seeds), **over_seeds(runs)}
     write_comparison(output / "report.html", f"{output.name}: {config.method}", {config.method: runs})

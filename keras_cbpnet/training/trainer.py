@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.data import Dataset, Task, make_stream
-from keras_cbpnet.data.duplicates import duplicates
-from keras_cbpnet.errors import UserError
+from keras_cbpnet.data import Dataset, Task
+from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.layers.fake_quant import float32, set_mode
 from keras_cbpnet.methods.batches import TaskBatches
 from keras_cbpnet.methods.build import build_model
@@ -25,38 +23,18 @@ from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.seeds import folded
 from keras_cbpnet.tables import METHODS
-from keras_cbpnet.training.check import check, check_finite, check_images
-from keras_cbpnet.training.data import open_data, record_of_run
+from keras_cbpnet.training.check import check_finite
 from keras_cbpnet.training.evaluate import accuracies, plasticity
 from keras_cbpnet.training.features.cache import FrozenFeatures
 from keras_cbpnet.training.features.tasks import TaskFeatures
+from keras_cbpnet.training.inputs import Inputs, read_inputs
 from keras_cbpnet.training.report import write_report
-from keras_cbpnet.training.run import Run, check_folder, writing
+from keras_cbpnet.training.run import Run, writing
 from keras_cbpnet.training.whitening import whiten_by_data, whiten_by_task
 
 COMPILE_FROM = 4000  # steps of the head in a run, from which compiling them pays
 Progress = Callable[[str], None]
 Row = dict[str, Any]
-
-
-class Prepared(NamedTuple):
-    """All that a run needs before its first task.
-
-    Attributes:
-        config: of the run, with the number of tasks where that was left to the data.
-        data: what the tasks are taken from.
-        other: the data set that whitens the features, where one is named.
-        tasks: those that the host trains.
-        model: untrained.
-        record: of the data; see `record_of_run`.
-    """
-
-    config: TrainConfig
-    data: Dataset
-    other: Dataset | None
-    tasks: list[Task]
-    model: PromptedClassifier
-    record: Row
 
 
 def train(config: TrainConfig, output: Path, progress: Progress = lambda line: None, board: bool = False) -> Row:
@@ -74,15 +52,26 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     Raises:
         UserError: the configuration, the data or the folder are not usable; nothing is overwritten.
     """
-    prepared = prepare(config, output, progress)
-    with Run(output, prepared.config) as run:
-        run.keep(prepared.record, progress)
-        return learn_tasks(prepared, run, progress, board)
+    return train_on(read_inputs(config, output, progress), output, progress, board)
 
 
-def learn_tasks(prepared: Prepared, run: Run, progress: Progress, board: bool) -> Row:
-    """Train on the tasks that `run` has not finished, and finish it; arguments and result as of `train`."""
-    config, data, other, tasks, model, _ = prepared
+def train_on(inputs: Inputs, output: Path, progress: Progress = lambda line: None, board: bool = False) -> Row:
+    """Train as `train` does, on what `read_inputs` has read and found usable.
+
+    Raises:
+        UserError: the weights do not fit, the folder has come into use meanwhile, or the training diverged.
+    """
+    use_keras("tensorflow")
+    keras.utils.set_random_seed(folded(inputs.config.seed))
+    model = new_model(inputs)
+    with Run(output, inputs.config) as run:
+        run.keep(inputs.record, progress)
+        return learn_tasks(inputs, model, run, progress, board)
+
+
+def learn_tasks(inputs: Inputs, model: PromptedClassifier, run: Run, progress: Progress, board: bool) -> Row:
+    """Train on the tasks that `run` has not finished, and finish it; arguments and result as of `train_on`."""
+    config, data, other, tasks, *_ = inputs
     restored = run.restore(model)
     if restored:
         set_mode(model, "on")
@@ -121,34 +110,13 @@ def learn_tasks(prepared: Prepared, run: Run, progress: Progress, board: bool) -
     return metrics
 
 
-def prepare(config: TrainConfig, output: Path, progress: Progress) -> Prepared:
-    """Return what a run needs; refuse first what is wrong with its configuration, its folder and its data.
-
-    Nothing is written, and no image is decoded before configuration and folder have been found usable.
-
-    Raises:
-        UserError: as `train`.
-    """
-    check(config)
-    check_folder(output, config)
-    keras.utils.set_random_seed(folded(config.seed))
-    data, other = open_data(config, output)
-    stream = make_stream(config.stream, data, config.tasks, config.seed, config.ways, config.shots)
-    if not 0 <= config.device_tasks < len(stream):
-        raise UserError(f"--device-tasks must be from 0 to {len(stream) - 1}, got {config.device_tasks}")
-    classes = 1 + max(slot for task in stream for slot in task.slots)
-    if config.slots and config.slots < classes:
-        raise UserError(f"--slots {config.slots} is too few for the {classes} classes of {config.dataset}")
-    data.check(progress)
-    check_images(data)
-    for line in (data.describe(), *duplicates(data)):
-        progress(line)
-    config = dataclasses.replace(config, tasks=len(stream))
-    tasks = stream[: len(stream) - config.device_tasks]
-    model = build_model(config, classes)
-    steps = config.head_epochs * sum(len(task.y_train) for task in tasks) // config.batch
+def new_model(inputs: Inputs) -> PromptedClassifier:
+    """Return the untrained model of a run."""
+    config = inputs.config
+    model = build_model(config, inputs.classes)
+    steps = config.head_epochs * sum(len(task.y_train) for task in inputs.tasks) // config.batch
     model.head.compiled = steps > COMPILE_FROM
-    return Prepared(config, data, other, tasks, model, record_of_run(config, data, other))
+    return model
 
 
 def adapt(
@@ -171,7 +139,9 @@ def nothing_seen(model: PromptedClassifier) -> ClassStatistics:
 def task_features(model: PromptedClassifier, config: TrainConfig, data: Dataset, progress: Progress) -> TaskFeatures:
     """Return the features of the model's images; those of a backbone that stays as it is come from the cache."""
     moves = config.qat and model.prompts.reads_tokens  # ranges of the fake quantizers follow what they see
-    return TaskFeatures(model, None if moves else FrozenFeatures(model.backbone, data, progress, model.query_blocks))
+    if moves:
+        return TaskFeatures(model, None, again=True)
+    return TaskFeatures(model, FrozenFeatures(model.backbone, data, progress, model.query_blocks))
 
 
 def learn_task(
@@ -217,8 +187,7 @@ def learn_task(
     batches = TaskBatches(task, config.batch, (config.seed, task.index), query if features.frozen else None)
     if learns and config.epochs:
         if not model.compiled:
-            model.compile(optimizer=keras.optimizers.Adam(config.prompt_learning_rate), jit_compile=False)
-            model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
+            compile_prompts(model, config.prompt_learning_rate)
         restart(model.optimizer)
         for epoch in range(config.epochs):
             # The prompts move, and with them the features: the task's class means are taken again before every epoch.
@@ -239,6 +208,12 @@ def learn_task(
     if "loss" in row:
         progress(f"task {task.index + 1} head epoch {config.head_epochs}: loss {row['loss']:.4f}")
     return current
+
+
+def compile_prompts(model: PromptedClassifier, learning_rate: float) -> None:
+    """Prepare `model` for training its prompts by Adam."""
+    model.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
 
 
 def restart(optimizer: keras.optimizers.Optimizer) -> None:

@@ -7,12 +7,11 @@ of dimensions; the backbone's whitening layer then removes those, see `head.stan
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from keras_cbpnet.data import Dataset, Task
+from keras_cbpnet.data.few import drawn
 from keras_cbpnet.head.standardise import whitening
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.calibration import CALIBRATION, calibrate
@@ -58,13 +57,3 @@ def whiten_by_data(backbone: Backbone, data: Dataset, progress: Callable[[str], 
     frozen = FrozenFeatures(backbone, few, lambda line: progress(f"whitening, {line}"))
     features = frozen.rows("train", np.arange(len(rows)))
     backbone.add_whitening(*whitening(features, few.y_train, SHRINKAGE_MANY))
-
-
-def drawn(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.integer[Any]]:
-    """Return at most `count` rows of `labels` [N], drawn at random and as evenly over the classes as there are rows."""
-    order = np.random.default_rng(0).permutation(len(labels))
-    turn = np.empty(len(labels), np.int64)  # of each row within its class
-    for label in np.unique(labels):
-        own = labels[order] == label
-        turn[own] = np.arange(own.sum())
-    return np.sort(order[np.argsort(turn, kind="stable")][:count])

@@ -26,7 +26,8 @@ def asked(monkeypatch, tmp_path):
         calls.append((config, output, board))
         return {"average_accuracy": 1.0, "forgetting": 0.0, "classes": ["a", "b"]}
 
-    monkeypatch.setattr("keras_cbpnet.training.trainer.train", train)
+    monkeypatch.setattr("keras_cbpnet.api.read_inputs", lambda config, *_: config)
+    monkeypatch.setattr("keras_cbpnet.training.trainer.train_on", train)
     monkeypatch.chdir(tmp_path)
     return calls
 

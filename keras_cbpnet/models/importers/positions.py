@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
+
+from keras_cbpnet.lazy import ops
 
 # Dimensions: N tokens, G rows and columns of patches (N = G * G + 1), D width.
 POSITION = "embedding/position"

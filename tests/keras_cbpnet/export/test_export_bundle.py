@@ -4,7 +4,7 @@ import pytest
 
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export import bundle
+from keras_cbpnet.export import bundle, check
 from keras_cbpnet.export.order import Order
 
 
@@ -25,7 +25,7 @@ def refused(run, output, **changes):
 
 
 def test_without_an_interpreter_the_message_names_the_command(run, monkeypatch):
-    monkeypatch.setattr(bundle, "installed_interpreters", lambda: ())
+    monkeypatch.setattr(check, "installed_interpreters", lambda: ())
     message = refused(run, run.with_name("bundle"))
     assert message == (
         "no interpreter of ai_edge_litert, tflite_runtime is installed to verify the bundle with; "
@@ -48,4 +48,4 @@ def test_an_old_bundle_comes_back_after_a_kill(run, overwrite):
 
 def test_a_bank_alone_is_for_every_device():
     for target in ("linux", "micro"):
-        assert bundle.refusal(TrainConfig(method="bank"), target) is None
+        assert check.refusal(TrainConfig(method="bank"), target) is None

@@ -8,7 +8,8 @@ from firmware_host.bundle import BLOCKS, state_shapes
 from firmware_host.engines.numpy_head import NumpyHead
 from firmware_host.learning.surprise import SurprisedHead
 from keras_cbpnet.config import HeadConfig, TrainConfig
-from keras_cbpnet.export.bundle import head_entry, refusal
+from keras_cbpnet.export.bundle import head_entry
+from keras_cbpnet.export.check import refusal
 from keras_cbpnet.export.head import shipped
 from keras_cbpnet.layers.cbp_head import CBPHead
 
