@@ -66,8 +66,8 @@ def convert_recipes(
     outputs = {recipe: place if len(recipes) == 1 else place / recipe for recipe in recipes}
     check_installed("keras", "tensorflow")
     config, (first, *early) = read_config(run), depth
-    files = prepare(run, config, list(outputs.values()), target, overwrite, progress)
     backbone_of(config, first or config.depth)  # which has as many blocks
+    files = prepare(run, config, list(outputs.values()), target, overwrite, progress)
     check_early(config, first, early, target)
     use_keras("tensorflow")
     from keras_cbpnet.export.bundle import write_bundles

@@ -111,7 +111,7 @@ CASES = {  # module and arguments, what the line says
 }
 
 
-def write_run(folder, data, classes=("red", "green", "blue", "grey"), model=True, **config):
+def write_run(folder, data, classes=("blue", "red", "green", "grey"), model=True, **config):
     """A folder that looks like a finished run without a model that could be loaded."""
     folder.mkdir()
     settings = {"dataset": f"npz:{data}", "tasks": 2, **config}
