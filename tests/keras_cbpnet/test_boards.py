@@ -118,7 +118,8 @@ def trained(monkeypatch):
         (output / "config.json").write_text(json.dumps(config.to_dict()))
         return {"average_accuracy": 0.5}
 
-    monkeypatch.setattr(trainer, "train", fake)
+    monkeypatch.setattr("keras_cbpnet.api.read_inputs", lambda config, *_: config)
+    monkeypatch.setattr(trainer, "train_on", fake)
     return configs
 
 

@@ -134,7 +134,9 @@ def test_a_command_to_copy_has_the_name_of_the_door():
 def test_a_training_ends_with_the_conversion_to_copy(console, capsys, tmp_path, monkeypatch):
     from keras_cbpnet.train import main as train
 
-    monkeypatch.setattr("keras_cbpnet.training.trainer.train", lambda *_: {"average_accuracy": 0.5, "forgetting": 0.0})
+    metrics = {"average_accuracy": 0.5, "forgetting": 0.0}
+    monkeypatch.setattr("keras_cbpnet.api.read_inputs", lambda *_: None)
+    monkeypatch.setattr("keras_cbpnet.training.trainer.train_on", lambda *_: metrics)
     arguments = ["--dataset", "digits", "--output", str(tmp_path / "a run")]
     code = main(["train", *arguments]) if console else train(arguments)
     start = "keras-cbpnet convert" if console else "python -m keras_cbpnet.convert"

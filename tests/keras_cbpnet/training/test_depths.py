@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Even though the")  # tf.data is 
 def asked(monkeypatch):
     """Configurations that were trained, instead of trainings."""
     calls = []
-    monkeypatch.setattr(depths, "train", lambda config, folder, progress: calls.append(config))
+    monkeypatch.setattr("keras_cbpnet.training.trainer.train", lambda config, folder, progress: calls.append(config))
     return calls
 
 
