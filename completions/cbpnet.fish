@@ -51,7 +51,7 @@ function _shtab_cbpnet_using
 end
 
 set -g _shtab_cbpnet_commands calibrate fleet info selftest bench learn mqtt predict evaluate serve state
-set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --dataset --depth --discovery-prefix --epochs --every --every-s --features --format --frames --frigate --frigate-topic --group --host --jobs --key --label --learning-rate --lessons --max-memory --min-images --name --noise --output --password-file --port --rate --recipe --region --repeat --replay --report --revoke --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username -o
+set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --compare --dataset --depth --discovery-prefix --epochs --every --every-s --features --format --frames --frigate --frigate-topic --group --host --jobs --key --label --learning-rate --lessons --max-memory --min-images --name --noise --output --password-file --port --rate --recipe --region --repeat --replay --report --revoke --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username -o
 
 complete -c cbpnet -e
 complete -c cbpnet -f
@@ -128,6 +128,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using bench' -l seed -x -d 'seed of the ran
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l json -d 'JSON output, one object per line (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l repeat -x -d 'repetitions of each timing (default: 50)'
 complete -c cbpnet -n '_shtab_cbpnet_using bench' -l against -xka "(__fish_complete_path (commandline -ct))" -d 'bundle of the same run by another recipe, whose backbone takes turns with BUNDLE'"'"'s; may be repeated (default: [])'
+complete -c cbpnet -n '_shtab_cbpnet_using bench' -l compare -xka "(__fish_complete_path (commandline -ct))" -d 'file of an earlier `bench --json`, of this board or another, such as one of benchmarks/reference; every number is also given as a ratio to it'
 complete -c cbpnet -n '_shtab_cbpnet_using bench; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'
 complete -c cbpnet -n '_shtab_cbpnet_using; and test $_shtab_cbpnet_npos -eq 0' -a learn -d 'training on labelled images, and saving of the state'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -s h -l help -d 'show this help message and exit'

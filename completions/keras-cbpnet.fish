@@ -51,7 +51,7 @@ function _shtab_keras_cbpnet_using
 end
 
 set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
-set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --bundle --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -85,6 +85,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l head-epochs -x 
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l seed -x -d 'seed of class order, weights and batches'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l seeds -x -d 'seeds of several runs, each in a folder, with their mean'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l output -xka "(__fish_complete_directories)" -d 'run folder to write'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l bundle -xka "(__fish_complete_directories)" -d 'bundle folder that the finished run is converted into at once, which spares the start of another process'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l block -xka "prototype mlp residual" -d 'form of the head'"'"'s block'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l units -x -d 'hidden units of the block'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l slots -x -d 'class slots; 0: the data set'"'"'s classes, up to a multiple of 16'
@@ -139,7 +140,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using; and test $_shtab_keras_c
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -s h -l help -d 'show this help message and exit'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l output -xka "(__fish_complete_directories)" -d 'bundle folder to write; default: RUN.bundle'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l depth -x -d 'first encoder blocks to use, for a smaller and faster bundle, whose head is learned again; 0: the run'"'"'s; several, as 5,3: the device chooses, and one head serves all'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l recipe -xka "auto mixed int8 hybrid float32" -d 'quantization: auto, int8 and hybrid for --target linux, int8 for --target micro; mixed, int8 dense layers, float attention, norms and residual sums; int8, int8 in every operator; hybrid, int8 weights, float activations; float32, no quantization'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l recipe -xka "auto mixed int8 hybrid float32" -d 'quantization: auto, int8 and hybrid for --target linux, int8 for --target micro; mixed, int8 dense layers, float attention, norms and residual sums; int8, int8 in every operator; hybrid, int8 weights, float activations; float32, no quantization. May be repeated: of several, each bundle is a folder of BUNDLE, and the run is loaded once (default: auto)'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l target -xka "linux micro" -d 'kind of device'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l slots -x -d 'class slots, for a device that ran out; 0: the run'"'"'s'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l optimizer -xka "adam sgd" -d 'optimizer on the device, with --target micro; sgd keeps no moments (default: adam)'
