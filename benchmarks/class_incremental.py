@@ -51,6 +51,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "slda": {"method": "slda"},
     "ranpac": {"method": "ranpac"},
     "klda": {"method": "klda"},
+    "ncm_adapted": {"method": "ncm", "adapt": "alore"},
+    "slda_adapted": {"method": "slda", "adapt": "alore"},
+    "ncm_adapted_white": {"method": "ncm", "adapt": "alore", "whiten": "task"},
+    "slda_adapted_white": {"method": "slda", "adapt": "alore", "whiten": "task"},
+    "slda_white": {"method": "slda", "whiten": "task"},
+    "foster": {"method": "foster", "units": 128, "head_epochs": 16, "learning_rate": 1e-3},
 }
 PAIR = ("cbpnet", "dualprompt")
 

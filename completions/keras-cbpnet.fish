@@ -51,7 +51,7 @@ function _shtab_keras_cbpnet_using
 end
 
 set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
-set -g _shtab_keras_cbpnet_opts_with_value --area --batch --block --board --bundle --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_opts_with_value --adapt --area --batch --block --board --bundle --compress --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -65,7 +65,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l board -xka "piz
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l weights -xka "(__fish_complete_path (commandline -ct))" -d 'weights file or hf:OWNER/NAME[@REVISION][/FILE], instead of the preset'"'"'s'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l depth -x -d 'first encoder blocks to use; 0: all'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l dataset -xka "(__fish_complete_path (commandline -ct))" -d 'data set: one of digits, cifar100, imagenet_r, cub200, core50, folder:PATH, domains:PATH, npz:PATH, csi:PATH, series:PATH'
-complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l method -xka "cbpnet bank dualprompt l2p finetune ncm slda ranpac klda" -d 'method to train'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l method -xka "cbpnet bank dualprompt l2p finetune ncm slda ranpac klda foster" -d 'method to train'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l plasticity -x -d 'learning rule of the block, with settings as in l2:decay=1; one of cbp, cbp_random, cbp_surprise, none, l2, l2_init, shrink_perturb, redo, swr, adalin, head_reset, stable'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l paper -d 'CBPNet as published: prompts and block, without the bank'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l prompts -l no-prompts -d 'prompts of method cbpnet'
@@ -97,6 +97,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l replacement-rat
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l maturity-threshold -x -d 'steps for which a reset unit is protected'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l replay -xka "none statistics" -d 'source of half of each batch'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l whiten -xka "(__fish_complete_path (commandline -ct))" -d 'whitening transform: none, task (from the first task), or from a data set like that of pretraining'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l adapt -x -d 'adaptation of the backbone to the first task'"'"'s images, merged into its weights: for images unlike photographs; with settings as in alore:experts=4,rank=16'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l qat -l no-qat -d 'quantization-aware training, through int8 fake quantizers'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l tensorboard -d 'TensorBoard events, written into the run folder'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l json -d 'JSON output of the metrics'
@@ -146,6 +147,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l slots -x -d '
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l optimizer -xka "adam sgd" -d 'optimizer on the device, with --target micro; sgd keeps no moments (default: adam)'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l package -xka "arduino platformio espidf zephyr" -d 'library with an example, with --target micro, also written into a folder of that name in the bundle'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l end -d 'with --target micro, a board that sends features and takes over what an edge learns from them, and does not learn itself'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l compress -x -d 'weights in the firmware, with --target micro: lut:B, rounded to tables of 2^B values (lut:4 is half of a byte each), or prune, without the zeros of a sparse backbone; saves flash, never time'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l overwrite -d 'permission to replace an existing bundle'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l report -d 'analysis of the quantization, of which operators accelerators would run, and of what fewer encoder blocks would cost and save'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using convert' -l json -d 'JSON output of the report'

@@ -156,6 +156,7 @@ def convert(
     optimizer: str | None = None,
     package: str | None = None,
     end: bool = False,
+    compress: str | None = None,
     overwrite: bool = False,
     report: bool = False,
     progress: Progress = None,
@@ -175,6 +176,8 @@ def convert(
             `platformio`, `espidf` or `zephyr`; None: none.
         end: whether, with target `micro`, the board sends features and takes over what an edge learns from them
             instead of learning itself.
+        compress: how the firmware keeps the backbone's int8 weights, with target `micro`: `lut:B`, a table of 2^B
+            values for each tensor, or `prune`, without the zeros; None: as they are.
         overwrite: whether an existing bundle may be replaced.
         report: whether report.json tells what quantization costs and which operators accelerators would run.
         progress: called with a line at every step.
@@ -197,6 +200,7 @@ def convert(
         optimizer=optimizer,
         package=package,
         end=end,
+        compress=compress,
         overwrite=overwrite,
         report=report,
         progress=progress or _nothing,

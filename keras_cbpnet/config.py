@@ -194,6 +194,8 @@ class TrainConfig(Config):
         replay: `statistics` (half of each batch drawn from class statistics) or `none`.
         whiten: whose images set the whitening transform of the features: `none`, `task` (the first task's) or another
             data set's, by its name.
+        adapt: how the first task's images adapt the backbone, before all else: `none` or `alore`, with settings as
+            `--adapt` takes them.
         qat: whether to train through int8 fake quantizers.
         block, units, slots, batch, decay_rate, replacement_rate, maturity_threshold: see `HeadConfig`; slots 0 stands
             for the data set's classes, rounded up to a multiple of 16.
@@ -224,6 +226,7 @@ class TrainConfig(Config):
     prompt_learning_rate: float = 1e-3
     replay: str = "none"
     whiten: str = "none"
+    adapt: str = "none"
     qat: bool = True
     block: str = "prototype"
     units: int = 64

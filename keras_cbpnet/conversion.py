@@ -8,7 +8,7 @@ from pathlib import Path
 from firmware_host.bundle import Bundle, read_bundle
 from keras_cbpnet.config import read_config
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.export.check import check_options, prepare
+from keras_cbpnet.export.check import check_compression, check_options, prepare
 from keras_cbpnet.export.recipes import recipes_for
 from keras_cbpnet.export.source import read_run
 from keras_cbpnet.keras_settings import check_installed, use_keras
@@ -29,6 +29,7 @@ def convert_recipes(
     optimizer: str | None = None,
     package: str | None = None,
     end: bool = False,
+    compress: str | None = None,
     overwrite: bool = False,
     report: bool = False,
     progress: Callable[[str], None] = lambda line: None,
@@ -46,6 +47,7 @@ def convert_recipes(
         optimizer: on the device.
         package: of the C++.
         end: whether the board predicts alone and another device learns.
+        compress: how the firmware keeps the backbone's weights.
         overwrite: whether existing bundles may be replaced.
         report: whether every report.json tells what quantization costs.
         progress: called with a line at every step.
@@ -59,6 +61,7 @@ def convert_recipes(
     """
     for recipe in recipes:
         check_options(recipe, target, optimizer, package, end)
+    compression = check_compression(compress, recipes, target)
     if not recipes or len(set(recipes)) < len(recipes):
         raise UserError(f"recipes are {', '.join(recipes) or 'none'}; give at least one, all different")
     named = run.resolve() if run.name in ("", "..") else run
@@ -75,7 +78,7 @@ def convert_recipes(
 
     orders = {
         outputs[recipe]: Order(
-            recipes_for(recipe, target), target, slots, optimizer or "adam", package, tuple(early), end
+            recipes_for(recipe, target), target, slots, optimizer or "adam", package, tuple(early), end, compression
         )
         for recipe in recipes
     }

@@ -60,6 +60,12 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         help="with --target micro, a board that sends features and takes over what an edge learns from them, and does "
         "not learn itself",
     )
+    parser.add_argument(
+        "--compress",
+        metavar="lut:B|prune",
+        help="weights in the firmware, with --target micro: lut:B, rounded to tables of 2^B values (lut:4 is half of a "
+        "byte each), or prune, without the zeros of a sparse backbone; saves flash, never time",
+    )
     parser.add_argument("--overwrite", action="store_true", help="permission to replace an existing bundle")
     parser.add_argument(
         "--report",

@@ -66,6 +66,7 @@ METHODS = Table(  # `--method`: subclasses of methods.method.Method
         "slda": "keras_cbpnet.methods.slda:SLDA",
         "ranpac": "keras_cbpnet.methods.ranpac:RanPAC",
         "klda": "keras_cbpnet.methods.klda:KLDA",
+        "foster": "keras_cbpnet.methods.foster:FosterMethod",
     },
 )
 RULES = Table(  # `--plasticity`: subclasses of plasticity.rule.Rule

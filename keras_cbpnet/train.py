@@ -126,6 +126,13 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         help="whitening transform: none, task (from the first task), or from a data set like that of pretraining",
     )
     add(
+        "--adapt",
+        default=c.adapt,
+        metavar="none|alore",
+        help="adaptation of the backbone to the first task's images, merged into its weights: for images unlike "
+        "photographs; with settings as in alore:experts=4,rank=16",
+    )
+    add(
         "--qat",
         action=argparse.BooleanOptionalAction,
         default=c.qat,

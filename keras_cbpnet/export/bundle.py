@@ -159,7 +159,7 @@ def _write(
         weight = getattr(block_head(source.model), "block_weight", 1.0)
         taught = Learner(learner, bank, weight, source.names)
         write = micro.write_micro_end if order.end else micro.write_micro
-        report["micro"], board = write(folder, converted.backbone, taught, report["targets"])
+        report["micro"], board = write(folder, converted.backbone, taught, report["targets"], order.compress)
         extra = () if order.end else tuple(micro.files(learner.config))
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     manifest = _manifest(source, converted, str(forms[""][0][runtimes[0]].raw.dtype))

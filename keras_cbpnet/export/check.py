@@ -9,15 +9,25 @@ from firmware_host.bundle.contract import OPTIMIZERS
 from firmware_host.shared.runtimes import RUNTIMES, installed_interpreters, interpreters
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.export.micro.compression import Compression, parse_compression
 from keras_cbpnet.export.micro.packages import PACKAGES
-from keras_cbpnet.export.recipes import AUTO, OF_TARGET, RECIPES
+from keras_cbpnet.export.recipes import AUTO, OF_TARGET, RECIPES, recipes_for
 from keras_cbpnet.export.replacing import recover
 from keras_cbpnet.export.source import RunFiles, read_run
 from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.plasticity.cbp_surprise import CbpSurprise
 from keras_cbpnet.tables import METHODS, RULES
 
-__all__ = ["TARGETS", "check_options", "check_output", "check_planned", "prepare", "refusal", "runtimes_to_verify"]
+__all__ = [
+    "TARGETS",
+    "check_compression",
+    "check_options",
+    "check_output",
+    "check_planned",
+    "prepare",
+    "refusal",
+    "runtimes_to_verify",
+]
 
 TARGETS = tuple(OF_TARGET)
 
@@ -42,6 +52,26 @@ def check_options(recipe: str, target: str, optimizer: str | None, package: str 
         raise UserError("--end is for --target micro; a Linux device is the edge that learns")
     if end and package is not None:
         raise UserError(f"--package {package} is of a board that learns; take the folder micro/ of --end as it is")
+
+
+def check_compression(text: str | None, recipes: Sequence[str], target: str) -> Compression | None:
+    """Return what --compress asks for, where it does.
+
+    Raises:
+        UserError: it is unknown, the target has no operator for it, or a recipe has no int8 weights alone.
+    """
+    if text is None:
+        return None
+    compression = parse_compression(text)
+    if target != "micro":
+        raise UserError(
+            f"--compress {text} is for --target micro: TFLM alone has the operator DECODE, and zeros or tables would "
+            "not save time on Linux"
+        )
+    for recipe in recipes:
+        if not RECIPES[recipes_for(recipe, target)[0]].integer:
+            raise UserError(f"--compress {text} is for int8 weights, not for --recipe {recipe}; leave one of them out")
+    return compression
 
 
 def prepare(

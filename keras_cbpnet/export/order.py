@@ -15,6 +15,7 @@ from firmware_host.shared.runtimes import RUNTIMES
 from keras_cbpnet.export.backbone import computed_by
 from keras_cbpnet.export.early import Early, signature_of
 from keras_cbpnet.export.micro.bank import predictor
+from keras_cbpnet.export.micro.compression import Compression
 from keras_cbpnet.export.recipes import RECIPES
 from keras_cbpnet.export.tflite_file.several import with_signatures
 from keras_cbpnet.layers.cbp_head import CBPHead
@@ -32,9 +33,9 @@ class Order(NamedTuple):
         target: `linux`, or `micro`, which adds what a microcontroller needs.
         slots: class slots of the head, for a device that ran out of them; 0: the run's.
         optimizer: of the learning on the device, `adam` or `sgd`.
-        early: numbers of encoder blocks, fewer than the run's, that can be chosen on the device as well.
         package: also written, for target `micro`: a name in `keras_cbpnet.export.micro.packages.PACKAGES`; None: none.
         end: for target `micro`, whether the board takes over what an edge learns instead of learning itself.
+        compress: how the firmware keeps the backbone's weights, for target `micro`; None: as they are.
     """
 
     recipes: tuple[str, ...]
@@ -44,6 +45,7 @@ class Order(NamedTuple):
     package: str | None = None
     early: tuple[int, ...] = ()
     end: bool = False
+    compress: Compression | None = None
 
     def predicts(self, model: PromptedClassifier, learner: CBPHead) -> Any:
         """Return what predicts as a device does: the model's head, or with its block `learner` the smaller bank."""

@@ -62,6 +62,7 @@ class EncoderBlock(keras.layers.Layer):
         self.contract = Projection(width, input_gain=1 / gain, centred=True, name="contract", **q)
         places = ("query", "key", "value", "scores", "context", "attended", "sum1", "expanded", "gated", "mlp", "sum2")
         floor = {"expanded": GATE_FLOOR if activation == "quick_gelu" else GELU_FLOOR}
+        self.adapt: tuple[Any, Any] | None = None  # what follows the norms while a backbone is adapted
         self.at = {place: optional(quantized, name=f"at_{place}", floor=floor.get(place)) for place in places}
 
     def build(self, input_shape: Any) -> None:
@@ -103,7 +104,7 @@ class EncoderBlock(keras.layers.Layer):
         def at(place: str, x: Any) -> Any:
             return self.at[place](x, training=training)
 
-        x = self.norm1(inputs, training=training)  # (B, N, D)
+        x = self._adapted(0, self.norm1(inputs, training=training))  # (B, N, D)
         k, v = self.key(x), self.value(x)  # (B, N, D)
         if class_only:
             inputs, x = inputs[:, :1], x[:, :1]  # (B, 1, D)
@@ -117,9 +118,13 @@ class EncoderBlock(keras.layers.Layer):
         x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, inputs.shape[1], self.width))  # (B, N, D)
         return at("sum1", inputs + at("attended", self.output_projection(x)))
 
+    def _adapted(self, place: int, x: Any) -> Any:
+        return x if self.adapt is None else self.adapt[place](x)
+
     def hidden(self, x: Any, training: bool = False) -> Any:
         """Return the hidden units of the MLP, float32 [B, N, F], for what `attention` gives."""
-        y = self.at["expanded"](self.expand(self.norm2(x, training=training)), training=training)  # (B, N, F)
+        x = self._adapted(1, self.norm2(x, training=training))
+        y = self.at["expanded"](self.expand(x), training=training)  # (B, N, F)
         gated = y * ops.sigmoid(y) if self.activation == "quick_gelu" else ops.gelu(y, approximate=False)
         return self.at["gated"](gated, training=training)
 

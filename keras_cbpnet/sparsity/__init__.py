@@ -1,1 +1,1 @@
-"""Structured pruning of a trained backbone: groups of weights, how much each member matters, surgery."""
+"""Smaller networks: groups of weights and how much each member matters, surgery; masks of weights and schedules."""

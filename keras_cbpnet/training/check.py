@@ -16,6 +16,7 @@ from keras_cbpnet.models.sizes import backbone_of
 from keras_cbpnet.plasticity import parse_rule
 from keras_cbpnet.presets import find_weights, get_preset
 from keras_cbpnet.tables import METHODS, SELECTIONS, STREAMS
+from keras_cbpnet.training.adaptation_settings import parse_adaptation
 
 if TYPE_CHECKING:
     from keras_cbpnet.data import Dataset, Task
@@ -66,6 +67,7 @@ def check(config: TrainConfig) -> Path | None:
     SELECTIONS.check(config.prompt_selection)
     METHODS.check(config.method)
     parse_rule(config.plasticity)
+    parse_adaptation(config.adapt)
     METHODS.find(config.method)().check(config)
     check_installed("keras", "tensorflow")
     return find_weights(get_preset(config.preset), config.weights)  # may take a while, so it is the last

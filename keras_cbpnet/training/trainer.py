@@ -23,6 +23,8 @@ from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.rotation import spread_outliers
 from keras_cbpnet.seeds import folded
 from keras_cbpnet.tables import METHODS
+from keras_cbpnet.training.adaptation import adapt_backbone
+from keras_cbpnet.training.adaptation_settings import parse_adaptation
 from keras_cbpnet.training.check import check_finite
 from keras_cbpnet.training.evaluate import accuracies, plasticity
 from keras_cbpnet.training.features.cache import FrozenFeatures
@@ -122,7 +124,9 @@ def new_model(inputs: Inputs) -> PromptedClassifier:
 def adapt(
     model: PromptedClassifier, config: TrainConfig, first: Task, other: Dataset | None, progress: Progress
 ) -> None:
-    """Fit the backbone of a new run, in place: whitened by the data set `other`, calibrated by the task `first`."""
+    """Fit the backbone of a new run, in place: adapted to `first`, whitened by `other`, calibrated by `first`."""
+    if settings := parse_adaptation(config.adapt):
+        adapt_backbone(model.backbone, first, settings, folded(config.seed), progress)
     if other is not None:
         whiten_by_data(model.backbone, other, progress)
     if config.qat:

@@ -35,6 +35,7 @@ NAMES = {  # resolver methods that are not the operator's name in camel case
     "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D",
     "AVERAGE_POOL_2D": "AddAveragePool2D",
     "MAX_POOL_2D": "AddMaxPool2D",
+    "CUSTOM:TFLM_DECODE": "AddDecode",
 }
 
 
@@ -73,7 +74,9 @@ class Written(NamedTuple):
     variables: list[str]
 
 
-def write_project(folder: Path, backbone: bytes, head_step: bytes, learner: Learner, arena: int) -> Written:
+def write_project(
+    folder: Path, backbone: bytes, head_step: bytes, learner: Learner, arena: int, kept: bytes = b""
+) -> Written:
     """Write the C++ project of a board that learns into `folder`, which is made.
 
     Args:
@@ -82,6 +85,7 @@ def write_project(folder: Path, backbone: bytes, head_step: bytes, learner: Lear
         head_step: head_step.tflite, batch 1.
         learner: whose state the board starts with.
         arena: bytes that both models need together.
+        kept: backbone.tflite as the board holds it, with compressed weights; empty: as it is.
     """
     graph = Model(head_step).root.subgraphs[0]
     sizes = _variable_bytes(Model(head_step))
@@ -102,14 +106,14 @@ def write_project(folder: Path, backbone: bytes, head_step: bytes, learner: Lear
         for name, i in zip((*INPUTS, *OUTPUTS), (*graph.inputs, *graph.outputs))
     )
     said = f"// Tensors of the head step, which has to be given all inputs before every call:\n{tensors}\n"
-    arrays = {"kBackboneModel": backbone, "kHeadStepModel": head_step, "kBankStart": learner.start}
-    ops = {"BackboneOps": backbone, "HeadOps": head_step}
+    arrays = {"kBackboneModel": kept or backbone, "kHeadStepModel": head_step, "kBankStart": learner.start}
+    ops = {"BackboneOps": kept or backbone, "HeadOps": head_step}
     bundle = int.from_bytes(start.digest()[:4], "little")
     _write(folder, sorted(SOURCES.iterdir()), learner, numbers, bundle, said, lists, arrays, ops)
     return Written(numbers["kStateBytes"], bundle, list(sizes))
 
 
-def write_end(folder: Path, backbone: bytes, learner: Learner, arena: int) -> Written:
+def write_end(folder: Path, backbone: bytes, learner: Learner, arena: int, kept: bytes = b"") -> Written:
     """Write the C++ project of a board that does not learn, but takes over what an edge has learned.
 
     Arguments as of `write_project`; the arena is that of the backbone alone. Raises UserError for features of floats.
@@ -137,10 +141,10 @@ def write_end(folder: Path, backbone: bytes, learner: Learner, arena: int) -> Wr
     lists = _list("int", "kVariableOffsets", [str(offsets[name]) for name in values])
     checksum = hashlib.sha256(backbone).hexdigest()[:CHECKSUM]
     lists += f'constexpr const char* kBackbone = "{checksum}";\n'
-    arrays = {"kBackboneModel": backbone, "kHeadStart": variables, "kBankStart": learner.start}
+    arrays = {"kBackboneModel": kept or backbone, "kHeadStart": variables, "kBankStart": learner.start}
     bundle = int.from_bytes(start.digest()[:4], "little")
     sources = [*sorted(END_SOURCES.iterdir()), SOURCES / "bank.h"]
-    _write(folder, sources, learner, numbers, bundle, "", lists, arrays, {"BackboneOps": backbone})
+    _write(folder, sources, learner, numbers, bundle, "", lists, arrays, {"BackboneOps": kept or backbone})
     return Written(numbers["kStateBytes"], bundle, list(values))
 
 

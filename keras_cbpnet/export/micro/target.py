@@ -11,6 +11,8 @@ from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.export.accelerators import ETHOS_U
 from keras_cbpnet.export.micro.arena import measure_arena, shared_arena
 from keras_cbpnet.export.micro.bank import memory
+from keras_cbpnet.export.micro.compression import Compression
+from keras_cbpnet.export.micro.decode import compress, saved
 from keras_cbpnet.export.micro.head_step import convert_head_step
 from keras_cbpnet.export.micro.project import Learner, Written, write_end, write_project
 from keras_cbpnet.export.tflite_file.macs import multiply_adds
@@ -41,7 +43,7 @@ def files(config: HeadConfig) -> dict[str, int]:
 
 
 def write_micro(
-    folder: Path, backbone: bytes, learner: Learner, targets: Mapping[str, Any]
+    folder: Path, backbone: bytes, learner: Learner, targets: Mapping[str, Any], compression: Compression | None = None
 ) -> tuple[dict[str, Any], Written]:
     """Write the head's steps and the C++ project micro/ of a board that learns into `folder`.
 
@@ -50,6 +52,7 @@ def write_micro(
         backbone: backbone.tflite.
         learner: what learns on the board.
         targets: what `target_rows` says of the backbone.
+        compression: how the C++ project keeps the backbone's weights; None: as they are.
 
     Returns:
         The section `micro` of report.json, and what the project says of itself.
@@ -61,37 +64,46 @@ def write_micro(
     models = {name: convert_head_step(head, rows) for name, rows in files(head.config).items()}
     for name, content in models.items():
         (folder / name).write_bytes(content)
-    arenas = {name: measure_arena(content) for name, content in {"backbone.tflite": backbone, **models}.items()}
+    kept = compress(backbone, compression)
+    sizes = {} if compression is None else {"compressed": saved(backbone, kept)}
+    arenas = {name: measure_arena(content) for name, content in {"backbone.tflite": kept, **models}.items()}
     name, single = next(iter(models.items()))
     arena = shared_arena(arenas["backbone.tflite"], arenas[name])
-    written = write_project(folder / "micro", backbone, single, learner, arena)
+    written = write_project(folder / "micro", backbone, single, learner, arena, kept)
     image, step = multiply_adds(backbone), multiply_adds(single)
     costs = {"backbone": image, "head_step": step, "predict": image + step, "learn": image + step}
-    report = {**_report(learner, arenas, written, targets), "arena_bytes": arena, "multiply_adds": costs}
-    return {**report, "flash_bytes": len(backbone) + len(single) + len(learner.start)}, written
+    report = {**_report(learner, arenas, written, targets, sizes), "arena_bytes": arena, "multiply_adds": costs}
+    return {**report, "flash_bytes": len(kept) + len(single) + len(learner.start)}, written
 
 
 def write_micro_end(
-    folder: Path, backbone: bytes, learner: Learner, targets: Mapping[str, Any]
+    folder: Path, backbone: bytes, learner: Learner, targets: Mapping[str, Any], compression: Compression | None = None
 ) -> tuple[dict[str, Any], Written]:
     """Write the C++ project micro/ of a board that does not learn; all else as `write_micro`."""
-    arenas = {"backbone.tflite": measure_arena(backbone)}
+    kept = compress(backbone, compression)
+    sizes = {} if compression is None else {"compressed": saved(backbone, kept)}
+    arenas = {"backbone.tflite": measure_arena(kept)}
     arena = arenas["backbone.tflite"]["bytes"]
-    written = write_end(folder / "micro", backbone, learner, arena)
+    written = write_end(folder / "micro", backbone, learner, arena, kept)
     image = multiply_adds(backbone)
-    report = {**_report(learner, arenas, written, targets), "arena_bytes": arena}
-    costs = {"multiply_adds": {"backbone": image}, "flash_bytes": len(backbone) + written.state_bytes}
+    report = {**_report(learner, arenas, written, targets, sizes), "arena_bytes": arena}
+    costs = {"multiply_adds": {"backbone": image}, "flash_bytes": len(kept) + written.state_bytes}
     return {**report, **costs, "feature_bytes": learner.head.width}, written
 
 
 def _report(
-    learner: Learner, arenas: Mapping[str, Any], written: Written, targets: Mapping[str, Any]
+    learner: Learner,
+    arenas: Mapping[str, Any],
+    written: Written,
+    targets: Mapping[str, Any],
+    sizes: Mapping[str, Any],
 ) -> dict[str, Any]:
     head = learner.head
     return {
         "optimizer": head.config.optimizer,
         "arena": dict(arenas),
         "bank_bytes": memory(head.slots, head.width) if learner.bank else 0,
+        **sizes,
         "state_bytes": written.state_bytes,
         "ethos_u": {target: targets[target] for target in ETHOS_U if target in targets},
     }

@@ -54,12 +54,20 @@ class Model:
             op.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__[:-1])
         return op
 
-    def _code(self, builtin: int) -> int:
+    def custom_operator(self, name: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+        """Return a new operator that is not a builtin but the one that a runtime knows by `name`."""
+        op = schema.OperatorT()
+        op.opcodeIndex = self._code(CODES["CUSTOM"], name)
+        op.inputs, op.outputs = list(inputs), list(outputs)
+        return op
+
+    def _code(self, builtin: int, name: bytes | None = None) -> int:
         for index, code in enumerate(self.root.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
+            if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.customCode == name:
                 return index
         code = schema.OperatorCodeT()
         code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 1
+        code.customCode = name
         self.root.operatorCodes.append(code)
         return len(self.root.operatorCodes) - 1
 

@@ -67,7 +67,15 @@ def stream(tmp_path_factory, tiny_backbone):
     tf.config.run_functions_eagerly(False)
 
 
-LATER = ("dualprompt", "l2p", "finetune", "ncm", "klda", "ranpac")  # what they share with the others is tested there
+LATER = (
+    "dualprompt",
+    "l2p",
+    "finetune",
+    "ncm",
+    "klda",
+    "ranpac",
+    "foster",
+)  # what they share with the others is tested there
 PARAMS = [pytest.param(method, marks=pytest.mark.slow) if method in LATER else method for method in METHODS]
 
 
@@ -133,6 +141,7 @@ def test_what_of_the_head_is_trained(trained):
         "slda": {"kernel", "bias"},
         "ranpac": {"kernel", "gram", "target"},
         "klda": {"kernel", "bias", "mean", "count", "scatter"},
+        "foster": {"w1", "b1", "w2", "b2", *classifier},
     }
     weights = {"w1", "b1", "w2", "b2", "w3", "b3", "kernel", "bias", "projection", "gram", "target"}
     weights |= {"phase", "gamma", "mean", "count", "scatter"}
