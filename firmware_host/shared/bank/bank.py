@@ -29,7 +29,8 @@ YOUNG_LOSS = -0.5  # what a label too young to tell adds to Page's sum
 TRIAL = 6  # images of a doubted label before it is settled
 SAME = -0.9  # mean loss of them up to which it means what it did
 LADDER = (32.0, 48.0)  # images at which a slot is compared with those that have no label
-ALIKE, ALIKE_ALONE, ALONE = 1.35, 1.5, 1.2  # ratio of distances for the same thing; and with the next one further
+ALIKE, APART = 1.35, 1.5  # of means of one thing: squared distance in that by chance, and beyond it, in variances
+ALIKE_ALONE, ALONE = 1.5, 1.5  # the first where the next slot is so many times further
 NONE = -1e9
 
 
@@ -240,10 +241,11 @@ class Bank:
         covariance += SHRINKAGE * np.trace(covariance) / d * np.eye(d)
         apart = (self.sums.mean[old] - self.sums.mean[slot]).astype(np.float64)
         expected = d * (1.0 / self.sums.count[slot] + 1.0 / self.sums.count[old])
-        ratio = np.sum(apart * np.linalg.solve(covariance, apart.T).T, axis=1) / expected
+        squared = np.sum(apart * np.linalg.solve(covariance, apart.T).T, axis=1)
+        ratio = squared / expected
         nearest, second = np.argmin(ratio), np.partition(ratio, 1)[1] if len(old) > 1 else np.inf
         alone = ratio[nearest] < ALIKE_ALONE and second > ALONE * ratio[nearest]
-        if ratio[nearest] < ALIKE or alone:
+        if (ratio[nearest] < ALIKE and squared[nearest] - expected[nearest] < APART) or alone:
             self._merge(slot, int(old[nearest]))
             self.binding[c] = old[nearest] + 1
 

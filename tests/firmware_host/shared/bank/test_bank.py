@@ -160,6 +160,21 @@ def test_what_returns_is_recognised(rng):
     assert bank.sums.count[bank.binding - 1].min() > 60
 
 
+@pytest.mark.parametrize(("apart", "known", "same"), [(0.0, 50, True), (2.5, 50, False), (1.2, 400, True)])
+def test_a_class_like_a_known_one_is_not_taken_for_it(rng, apart, known, same):
+    """Of many features, means of 48 and 50 images are so far apart by chance that a class beside hardly adds to it."""
+    width, images = 192, 48
+    bank = Bank(empty_bank(1, 4, width, R), np.zeros(width), np.ones(width))
+    bank.sums.scatter[:], bank.sums.total[()] = 1e4 * np.eye(width), 1e4
+    bank.sums.count[:3] = images, known, known
+    chance = width * (1.0 / images + 1.0 / known)
+    bank.sums.mean[0, 2:] = np.sqrt(chance / (width - 2))
+    bank.sums.mean[1, 0], bank.sums.mean[2, 1] = np.sqrt(apart), np.sqrt(4.0)
+    bank.binding[0] = 1
+    bank._recognise(0)
+    assert (bank.binding[0] == 2) == same
+
+
 @pytest.mark.parametrize("wrong", [0.0, 0.2])
 def test_wrong_labels_without_a_change_rebind_nothing(rng, wrong):
     feature, label, _ = gaussians(rng, 6, 200)
