@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row in args.rows:
             config = TrainConfig(**{**chosen, **images, **rows[row], "tasks": tasks})
             name = f"{args.preset}-{tasks}-{row}"
-            found[str(tasks)][row] = runs.measure(config, args.seeds, args.work / name)
+            found[str(tasks)][row] = runs.measure(config, args.seeds, args.work / name, args.jobs)
             runs.say(f"{tasks} tasks, {row}: {runs.cell(found[str(tasks)][row])}")
     record = {
         **results.provenance("benchmarks.class_incremental", given, commit),

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for method in args.methods:
             config = TrainConfig(**{**COMMON, **images, **ROWS[method], **settings, "tasks": args.tasks})
             folder = args.work / f"{args.preset}-{Path(args.data).stem}-{args.tasks}-{name}-{method}"
-            found[name][method] = runs.measure(config, args.seeds, folder)
+            found[name][method] = runs.measure(config, args.seeds, folder, args.jobs)
             runs.say(f"{name}, {method}: {runs.cell(found[name][method])}")
     if args.time:
         for name, row in times(files, get_preset(args.preset).backbone.image_size).items():

@@ -98,6 +98,7 @@ def train(
     *,
     output: PathLike = "runs/run",
     seeds: Sequence[int] | None = None,
+    jobs: int = 1,
     tensorboard: bool = False,
     bundle: PathLike | None = None,
     progress: Progress = None,
@@ -110,6 +111,7 @@ def train(
         seeds: of several runs, each in a folder of `output`, instead of `seed`.
         bundle: bundle folder that the finished run is converted into, as `convert` does it by default, in this process;
             None: none.
+        jobs: runs of `seeds` at a time, through joblib; -1: as many as there are cores.
         tensorboard: whether events for TensorBoard are written into the run folder.
         progress: called with a line at every step.
         **settings: the other options, by the names of `TrainConfig` (`device_tasks=1` is `--device-tasks 1`); `board`
@@ -130,10 +132,14 @@ def train(
         check_planned(made, config, several=seeds is not None)
     for note in notes:
         say(note)
+    if jobs != 1 and seeds is None:
+        raise UserError(f"jobs are of several seeds, got {jobs} and no seeds; give both, or neither")
+    if jobs == 0 or jobs < -1:
+        raise UserError(f"jobs must be a number from 1 on, or -1 for one a core, got {jobs}")
     if seeds is not None:
         from keras_cbpnet.training.sweep import train_seeds
 
-        summary = train_seeds(config, seeds, folder, say, tensorboard)
+        summary = train_seeds(config, seeds, folder, say, tensorboard, jobs)
         return Run(folder, config, summary, [load_run(folder / f"seed-{seed}") for seed in seeds])
     inputs = read_inputs(config, folder, say)
     use_keras("tensorflow")

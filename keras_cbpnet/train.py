@@ -23,7 +23,7 @@ from keras_cbpnet.presets import PRESETS, default_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
 
 DEFAULT_OUTPUT = Path("runs/run")
-BESIDE = ("output", "seeds", "tensorboard", "bundle")  # options that are no settings of a run
+BESIDE = ("jobs", "output", "seeds", "tensorboard", "bundle")  # options that are no settings of a run
 callable_module(__name__, train)
 
 
@@ -97,6 +97,7 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         metavar="S,S,...",
         help="seeds of several runs, each in a folder, with their mean",
     )
+    add("--jobs", type=int, default=1, metavar="N", help="runs of --seeds at a time; -1: one a core")
     add("--output", type=folder_argument, default=DEFAULT_OUTPUT, help="run folder to write")
     add(
         "--bundle",

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from benchmarks.common import results
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig, read_config
+from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset
 
 
@@ -42,6 +44,7 @@ def build_parser(module: str, summary: str | None, data: str | None, seeds: Sequ
         help="numbers N,M: the first N training and M test images of each class",
     )
     add("--seeds", type=cli.seed_list, default=list(seeds), metavar="S,S,...", help="class orders and weights")
+    add("--jobs", type=int, default=1, metavar="N", help="runs of a row at a time; -1: one a core")
     add("--work", type=Path, default=Path(f"runs/{module}"), help="folder of the run folders")
     add("--json", type=results.output_file, metavar="OUT", help="file for the results; replaced if it exists")
     return parser
@@ -100,10 +103,14 @@ def names_of(what: str, known: Iterable[str]) -> Callable[[str], list[str]]:
     return read
 
 
-def measure(config: TrainConfig, seeds: Sequence[int], folder: Path) -> dict[str, Any]:
-    """Return what the metrics of `config` come to, one number per seed, and the seconds that the runs took now."""
+def measure(config: TrainConfig, seeds: Sequence[int], folder: Path, jobs: int = 1) -> dict[str, Any]:
+    """Return what the metrics of `config` come to, one number per seed, and the seconds that the runs took now.
+
+    `jobs` runs at a time go through joblib, whose `parallel_config` can send them elsewhere; the numbers are the same.
+    """
     begun = time.perf_counter()
-    runs = [run(dataclasses.replace(config, seed=seed), folder / f"seed-{seed}") for seed in seeds]
+    each = [(dataclasses.replace(config, seed=seed), folder / f"seed-{seed}") for seed in seeds]
+    runs = joblib.Parallel(n_jobs=jobs)(joblib.delayed(run)(one, place) for one, place in each)
     accuracy = [run["average_accuracy"] for run in runs]
     return {
         "average_accuracy": accuracy,
@@ -116,6 +123,7 @@ def measure(config: TrainConfig, seeds: Sequence[int], folder: Path) -> dict[str
 
 def run(config: TrainConfig, folder: Path) -> dict[str, Any]:
     """Return the metrics of `config`, from its run folder if it is finished."""
+    use_keras("tensorflow")  # in a process of its own, where there are several jobs
     from keras_cbpnet.training.trainer import train
 
     finished = folder / "metrics.json"

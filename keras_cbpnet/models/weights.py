@@ -41,7 +41,7 @@ def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None
         values["whitening/kernel"] = np.diag(values["norm/scale"])
         values["whitening/bias"] = values["norm/offset"]
     for name, variable in wanted.items():
-        variable.assign(values[name])
+        variable.assign(np.asarray(values[name]))  # an array of this process, wherever the weights of `source` lie
 
 
 def save_weights(

@@ -28,6 +28,7 @@ from keras_cbpnet.pretraining.inherit import inherit
 from keras_cbpnet.pretraining.inputs import work_folder
 from keras_cbpnet.pretraining.log import Log
 from keras_cbpnet.pretraining.relations import relations_of
+from keras_cbpnet.pretraining.workers import Workers
 from keras_cbpnet.seeds import folded
 from keras_cbpnet.sparsity.request import parse
 from keras_cbpnet.sparsity.shrink import shrink
@@ -56,15 +57,21 @@ def pretrain(args: argparse.Namespace, data: Images) -> dict[str, Any]:
     if args.shrink and keras.backend.backend() != "tensorflow":
         raise UserError(f"--shrink needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
     work = work_folder(args)
-    log = Log(args.output.with_suffix(".json"), work, args)
-    message = f"{work} is in use by another pretraining; wait until that has ended, or choose another --work"
-    with locked(work, message):
-        write_json(work / RECORD, data.record)
-        follow(args, sizes(get_preset(args.preset), args.start), data, work, log)
+    workers = Workers(args.batch)
+    if workers.index:  # it shares the teacher's outputs and the checkpoint alone
+        args.output = work / f"worker-{workers.index}" / args.output.name
+    own = args.output.parent if workers.index else work
+    log = Log(args.output.with_suffix(".json"), own, args)
+    message = f"{own} is in use by another pretraining; wait until that has ended, or choose another --work"
+    with locked(own, message):
+        write_json(own / RECORD, data.record)
+        follow(args, sizes(get_preset(args.preset), args.start), data, work, log, workers)
     return log.contents
 
 
-def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work: Path, log: Log) -> None:
+def follow(
+    args: argparse.Namespace, config: BackboneConfig, data: Images, work: Path, log: Log, workers: Workers
+) -> None:
     """Train in the work folder and write the weights; see `pretrain`."""
     keras.utils.set_random_seed(folded(args.seed))
     backbone = Backbone(config, name="backbone")
@@ -107,12 +114,15 @@ def follow(args: argparse.Namespace, config: BackboneConfig, data: Images, work:
         pupil.build()
         return pupil
 
-    pupil = pupil_of(backbone)
+    pupil, shared = pupil_of(backbone), None
+    if workers.shared:
+        with workers.sharing():
+            shared = pupil_of(Backbone(config, name="backbone"))
     if (args.start or args.inherit) and args.epochs + args.qat_epochs:
         pupil.fit_outputs(*batches.plain(some[:OUTPUT_IMAGES]))
-    course = Course(args, data, batches, work, log, targets.get("test"))
+    course = Course(args, data, batches, work, log, targets.get("test"), workers)
     if args.epochs:
-        course.run(pupil, "backup", 0, args.epochs, args.learning_rate)
+        course.run(pupil, "backup", 0, args.epochs, args.learning_rate, shared)
     if args.qat_epochs:
         quantized = pupil_of(Backbone(config, quantized=True, name="backbone"))
         raise_class_token(backbone, data.train[some[:CALIBRATION]])

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from keras_cbpnet.models.weights import copy_weights
 from keras_cbpnet.pretraining.augmentation import AugmentedImages
 from keras_cbpnet.pretraining.distillation import Pupil
 from keras_cbpnet.pretraining.images import Images
 from keras_cbpnet.pretraining.log import Log
 from keras_cbpnet.pretraining.room import Room
+from keras_cbpnet.pretraining.workers import Workers
 
 WARMUP = 0.1  # share of the steps
 PLAIN = ["bias", "scale", "offset", "position", "class_token", "register_tokens"]  # weights that do not decay
@@ -39,9 +41,10 @@ class Course:
         work: Path,
         log: Log,
         held_out: NDArray[np.float16] | None,
+        workers: Workers,
     ) -> None:
         self.args, self.data, self.batches, self.work, self.log = args, data, batches, work, log
-        self.held_out = held_out
+        self.held_out, self.workers = held_out, workers
 
     def measure(self, pupil: Pupil) -> dict[str, float]:
         """Return what is known of `pupil` on held-out images: `accuracy` (top-1) and `agreement` with the teacher.
@@ -63,25 +66,32 @@ class Course:
         parts = [np.asarray(pupil.predict_on_batch(images[i : i + 250])[name]) for i in range(0, count, 250)]
         return np.concatenate(parts)
 
-    def run(self, pupil: Pupil, name: str, first: int, last: int, rate: float) -> None:
+    def run(self, pupil: Pupil, name: str, first: int, last: int, rate: float, shared: Pupil | None = None) -> None:
         """Train `pupil` from epoch `first` to before `last`, or go on from the checkpoint `name`.
 
-        The weights are their moving average afterwards: fit leaves it in the model.
+        The weights are their moving average afterwards: fit leaves it in the model. Where several devices share the
+        batches, `shared` is the pupil that is on all of them; `pupil` has its weights at the end of every epoch.
         """
-        if pupil.backbone.config.whitening:
-            pupil.backbone.whitening.trainable = False
-        pupil.compile(adamw(self.args, len(self.batches) * (last - first), rate))
-        pupil.fit(
-            self.batches,
-            epochs=last - first,
-            shuffle=False,  # the batches are shuffled already, by the seed
-            verbose=0,
-            callbacks=[
-                Room(self.work),
-                keras.callbacks.BackupAndRestore(self.work / name, delete_checkpoint=False),
-                Follow(self, first, self.args.epochs + self.args.qat_epochs),
-            ],
-        )
+        trained = shared or pupil
+        if shared:
+            copy_weights(pupil, shared)
+        if trained.backbone.config.whitening:
+            trained.backbone.whitening.trainable = False
+        with self.workers.sharing():
+            trained.compile(adamw(self.args, len(self.batches) * (last - first), rate))
+            trained.fit(
+                self.workers.part(self.batches),
+                epochs=last - first,
+                shuffle=False,  # the batches are shuffled already, by the seed
+                verbose=0,
+                callbacks=[
+                    Room(self.work),
+                    self.workers.backup(self.work / name),
+                    Follow(self, pupil, first, self.args.epochs + self.args.qat_epochs),
+                ],
+            )
+        if shared:
+            copy_weights(shared, pupil)
         self.log.add(epoch=f"averaged after {last}", **self.measure(pupil))
 
 
@@ -103,13 +113,14 @@ class Follow(keras.callbacks.Callback):
 
     Args:
         course: that it follows.
+        pupil: measured on one device, with the weights of the model that is trained.
         first: number of the first epoch.
         total: number of epochs of all stretches.
     """
 
-    def __init__(self, course: Course, first: int, total: int) -> None:
+    def __init__(self, course: Course, pupil: Pupil, first: int, total: int) -> None:
         super().__init__()
-        self.course, self.first, self.total = course, first, total
+        self.course, self.pupil, self.first, self.total = course, pupil, first, total
         self.begun: tuple[int, float] | None = None
         self.bar: Any = None
 
@@ -131,7 +142,11 @@ class Follow(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         now, number = time.perf_counter(), self.first + epoch
-        found, loss = self.course.measure(self.model), float((logs or {})["loss"])
+        loss = float((logs or {})["loss"])
+        if self.pupil is not self.model:
+            copy_weights(self.model, self.pupil)
+        with self.course.workers.alone():
+            found = self.course.measure(self.pupil)
         seconds = round(now - self.started, 1)
         self.course.log.add(epoch=number, loss=loss, **found, seconds=seconds)
         assert self.begun is not None  # noqa: S101

@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import distributed
+import joblib
 import numpy as np
 import pytest
 from helpers import tiny_stream
@@ -83,6 +85,29 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_numbers(sweep, stream, tm
     assert not any(line.startswith("task 1/2:") for line in lines)  # seed 1 goes on with its second task
     for seed in (0, 1):
         assert metrics(here / f"seed-{seed}") == metrics(output / f"seed-{seed}")
+
+
+@pytest.mark.slow
+def test_several_jobs_give_the_numbers_of_one(stream, tmp_path, capfd):
+    config = stream.config(method="ncm", preset="vit_micro_32", weights="")  # other processes know no preset of tests
+    one = train_seeds(config, [0, 1], tmp_path / "one")
+    assert train_seeds(config, [0, 1], tmp_path / "two", jobs=2) == one
+    assert "seed 1: task 2/2" in capfd.readouterr().err
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config("dask"),
+    ):
+        assert train_seeds(config, [0, 1], tmp_path / "far", jobs=-1) == one
+    for seed in (0, 1):
+        found = [metrics(tmp_path / folder / f"seed-{seed}") for folder in ("one", "two", "far")]
+        assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_a_run_is_said_whoever_trains_it(stream, tmp_path):
+    with pytest.raises(UserError, match="--slots 1 is too few"):
+        train_seeds(stream.config(method="ncm", slots=1), SEEDS[:2], tmp_path / "few", jobs=2)
 
 
 def test_seeds_of_other_data_are_not_taken_up(sweep, stream, tmp_path):
