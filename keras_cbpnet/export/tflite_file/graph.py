@@ -14,6 +14,7 @@ CODES = {name: value for name, value in vars(schema.BuiltinOperator).items() if 
 NAMES = {value: name for name, value in CODES.items()}
 DTYPES = {
     schema.TensorType.FLOAT32: np.dtype(np.float32),
+    schema.TensorType.INT16: np.dtype(np.int16),
     schema.TensorType.INT32: np.dtype(np.int32),
     schema.TensorType.BOOL: np.dtype(np.bool_),
     schema.TensorType.INT8: np.dtype(np.int8),

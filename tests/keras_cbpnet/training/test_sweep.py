@@ -106,8 +106,9 @@ def test_several_jobs_give_the_numbers_of_one(stream, tmp_path, capfd):
 
 @pytest.mark.slow
 def test_what_is_wrong_with_a_run_is_said_whoever_trains_it(stream, tmp_path):
+    config = stream.config(method="ncm", slots=1, preset="vit_micro_32", weights="")
     with pytest.raises(UserError, match="--slots 1 is too few"):
-        train_seeds(stream.config(method="ncm", slots=1), SEEDS[:2], tmp_path / "few", jobs=2)
+        train_seeds(config, SEEDS[:2], tmp_path / "few", jobs=2)
 
 
 def test_seeds_of_other_data_are_not_taken_up(sweep, stream, tmp_path):
