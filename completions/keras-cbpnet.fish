@@ -51,7 +51,7 @@ function _shtab_keras_cbpnet_using
 end
 
 set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
-set -g _shtab_keras_cbpnet_opts_with_value --adapt --area --batch --block --board --bundle --compress --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_opts_with_value --adapt --area --batch --block --board --bundle --compress --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --jobs --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -84,6 +84,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l epochs -x -d 'p
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l head-epochs -x -d 'passes over each task'"'"'s features after those, head alone'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l seed -x -d 'seed of class order, weights and batches'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l seeds -x -d 'seeds of several runs, each in a folder, with their mean'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l jobs -x -d 'runs of --seeds at a time; -1: one a core'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l output -xka "(__fish_complete_directories)" -d 'run folder to write'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l bundle -xka "(__fish_complete_directories)" -d 'bundle folder that the finished run is converted into at once, which spares the start of another process'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using train' -l block -xka "prototype mlp residual" -d 'form of the head'"'"'s block'

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 CODES = {name: value for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 NAMES = {value: name for name, value in CODES.items()}
-DTYPES = {
+DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.FLOAT32: np.dtype(np.float32),
     schema.TensorType.INT16: np.dtype(np.int16),
     schema.TensorType.INT32: np.dtype(np.int32),
