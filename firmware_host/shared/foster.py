@@ -108,8 +108,8 @@ def effective_weights(count: Array, beta: float) -> Array:
 
     Cui et al., arXiv 1901.05555. A class without rows weighs as little as the one with most.
     """
-    weights = (1.0 - beta) / (1.0 - np.power(beta, np.where(count > 0, count, count.max())))
-    return (weights * len(weights) / weights.sum()).astype(F32)
+    weights: Array = (1.0 - beta) / (1.0 - np.power(beta, np.where(count > 0, count, count.max())))
+    return np.asarray(weights * len(weights) / weights.sum(), F32)
 
 
 def consolidate(old: Weights, known: int, epoch: Epoch, settings: Foster, rng: np.random.Generator) -> Iterator[Row]:
@@ -247,9 +247,9 @@ class _Adam:
 
     def step(self, gradients: Mapping[str, Array], done: float, epochs: int) -> None:
         self.steps += 1
-        rate = 0.5 * self.rate * (1.0 + math.cos(math.pi * done / epochs))
+        falling = 0.5 * self.rate * (1.0 + math.cos(math.pi * done / epochs))
         root = math.sqrt(1.0 - BETA_2**self.steps)
-        rate = F32(rate * root / (1.0 - BETA_1**self.steps))
+        rate = F32(falling * root / (1.0 - BETA_1**self.steps))
         for name, g in gradients.items():
             m, v = self.m[name], self.v[name]
             m += F32(1.0 - BETA_1) * (g - m)

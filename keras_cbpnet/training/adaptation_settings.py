@@ -38,7 +38,7 @@ def parse_adaptation(text: str) -> Adaptation | None:
         return None
     if name != "alore":
         raise UserError(f"--adapt is {text!r}; give none, or alore with settings as in alore:experts=4,rank=16")
-    known = {field.name: type(field.default) for field in dataclasses.fields(Adaptation)}
+    known: dict[str, Any] = {field.name: type(field.default) for field in dataclasses.fields(Adaptation)}
     values: dict[str, Any] = {}
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
