@@ -86,7 +86,7 @@ class Course:
                 verbose=0,
                 callbacks=[
                     Room(self.work),
-                    self.workers.backup(self.work / name),
+                    *self.workers.backup(self.work, name),
                     Follow(self, pupil, first, self.args.epochs + self.args.qat_epochs),
                 ],
             )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -87,10 +89,17 @@ class Workers:
         """Return what this process reads of every batch of `batches`."""
         return Part(batches, self.index, self.processes) if self.processes > 1 else batches
 
-    def backup(self, folder: Any) -> keras.callbacks.Callback:
-        """Return the callback that goes on from the checkpoint in `folder`, which process 0 writes."""
-        kind = Restore if self.index else keras.callbacks.BackupAndRestore
-        return kind(folder, delete_checkpoint=False)
+    def backup(self, work: Path, name: str) -> list[keras.callbacks.Callback]:
+        """Return what goes on from the checkpoint `name` in the folder `work`, and what writes it.
+
+        Process 0 writes it. The others write one too, which nobody reads: saving makes all processes wait for each
+        other.
+        """
+        if not self.index:
+            return [keras.callbacks.BackupAndRestore(work / name, delete_checkpoint=False)]
+        unread = work / f"worker-{self.index}" / name
+        shutil.rmtree(unread, ignore_errors=True)
+        return [Restore(work / name), keras.callbacks.BackupAndRestore(unread, delete_checkpoint=False)]
 
 
 class Part(keras.utils.PyDataset):
@@ -121,7 +130,14 @@ class Part(keras.utils.PyDataset):
 
 
 class Restore(keras.callbacks.BackupAndRestore):
-    """Goes on from a checkpoint that another process writes."""
+    """Goes on from a checkpoint that another process writes.
+
+    Args:
+        folder: of the checkpoint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, delete_checkpoint=False)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write nothing."""
