@@ -13,7 +13,7 @@ def asked(monkeypatch):
     """Configurations of runs that were measured, instead of trainings; fewer blocks are better here."""
     calls = []
 
-    def measure(config, seeds, folder):
+    def measure(config, seeds, folder, jobs):
         calls.append((config.depth, config.weights, config.method))
         return {"average_accuracy": [0.6], "mean": 0.6 + 0.01 * (config.depth == 3), "std": None}
 
