@@ -148,15 +148,15 @@ def test_after_a_kill_every_good_image_was_learned_once(learn, counts, inbox, tm
 
 POISON = """
 import os, sys
-import firmware_host.commands.learn as learn
+import firmware_host.intake as intake
 from firmware_host.cli import main
 
-good = learn.load_image
+good = intake.load_image
 
 def load_image(image, *arguments):
     return os._exit(9) if str(image).endswith("5.png") else good(image, *arguments)
 
-learn.load_image = load_image
+intake.load_image = load_image
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -45,17 +45,14 @@ def test_help_shows_defaults():
 
 def test_importing_needs_neither_interpreter_nor_pillow_and_is_quick():
     code = (
-        "import sys, time; started = time.process_time(); "  # NumPy included; the clock on the wall knows other tests
-        "import firmware_host.cli; print(time.process_time() - started); "
+        "import sys; import numpy; before = len(sys.modules); import firmware_host.cli; "
+        "print(len(sys.modules) - before); "
         "print([m for m in ('tensorflow', 'keras', 'PIL', 'tflite_runtime', 'ai_edge_litert') if m in sys.modules])"
     )
-    times = []
-    for _ in range(5):  # a busy machine slows processor time as well: its caches are shared
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        seconds, modules = done.stdout.splitlines()
-        assert modules == "[]"
-        times.append(float(seconds))
-    assert min(times) < 0.3
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, modules = done.stdout.splitlines()
+    assert modules == "[]"
+    assert int(count) < 200  # a third of a second at most on a slow PC, and the same everywhere
 
 
 def test_tflite_runtime_gives_the_same_features(bundle):
