@@ -117,7 +117,7 @@ def test_a_lesson_is_told_and_a_stranger_is_not_heard(join, broker, picture):
     one.service.later(lambda: one.service.teach(picture("blue", 9), "blue")).result()
     until(lambda: other.knows()["blue"] == 9)
     assert "white" not in other.knows()
-    assert any("is not signed by this group's key" in line.text for line in list(other.lines.queue))
+    until(lambda: any("is not signed by this group's key" in line.text for line in list(other.lines.queue)))
 
 
 def test_two_devices_with_one_number_end_with_one_line(join, broker):
