@@ -33,7 +33,7 @@ def test_schema_version_1_is_migrated_and_kept(opened, tmp_path):
     assert (old.parent / "state.npz.migrated-1").read_bytes() == content
     np.testing.assert_array_equal(
         StateFolder(old.parent, opened).read().head["w1"],
-        Device.open(opened.path, runtime="numpy")._working.head.state["w1"],
+        Device.open(opened.path, runtime="numpy")._working.head.get_state()["w1"],
     )
 
 

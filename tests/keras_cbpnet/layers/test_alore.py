@@ -34,7 +34,7 @@ def test_merged_it_is_the_same_function(randomised):
     x = rng.normal(size=(6, D)).astype(np.float32)
     merged, same = layer.merge(kernel, bias)
     assert merged.shape == kernel.shape
-    assert np.abs(merged - kernel).max() > 0.1
+    assert np.abs(merged - kernel).max() > 1e-3  # far more than the two may differ below
     np.testing.assert_array_equal(same, bias)
     np.testing.assert_allclose(x @ merged + same, np.asarray(layer(x)) @ kernel + bias, atol=1e-5)
 
