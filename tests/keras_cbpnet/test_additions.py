@@ -114,7 +114,7 @@ def test_a_method(added, trained, stream, monkeypatch, capsys):
     arguments = [*stream.arguments(method="euclidean", batch=9), "--output", str(run.parent / "new")]
     assert "--batch 9 is too many; give 8 at most" in refused(arguments, capsys)
     arguments = [*stream.arguments(method="euclidean", plasticity="l2"), "--output", str(run.parent / "new")]
-    assert "--plasticity l2 is for --method cbpnet, not euclidean" in refused(arguments, capsys)
+    assert "--plasticity l2 is for --method cbpnet and foster, not euclidean" in refused(arguments, capsys)
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_names_are_read_without_importing_what_they_stand_for():
         ("--plasticity redo:threshold=-1", "error: ReDo: threshold must be from 0 on, got -1.0"),
         ("--plasticity l2:decya=1", "error: rule l2 has no 'decya'; it has decay"),
         ("--prompts --query-depth 99 --dataset digits", "error: --query-depth must be from 0 to "),
-        ("--method ncm --plasticity l2", "error: --plasticity l2 is for --method cbpnet, not ncm"),
+        ("--method ncm --plasticity l2", "error: --plasticity l2 is for --method cbpnet and foster, not ncm"),
         ("--method nope", "error: argument --method: invalid choice: 'nope'"),
         ("--stream nope", "error: argument --stream: invalid choice: 'nope'"),
         ("--block nope", "error: argument --block: invalid choice: 'nope'"),

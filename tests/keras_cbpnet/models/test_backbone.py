@@ -181,7 +181,7 @@ def test_the_shipped_preset():
     assert 1_000_000 <= model.count_params() <= 2_000_000
     assert model.embedding.tokens == 17
     path = Path(keras_cbpnet.__file__).with_name("weights") / preset.weights
-    assert path.stat().st_size <= 4e6
+    assert path.stat().st_size <= 4.3e6  # whitening transforms of 2, 3 and 4 blocks among them
     assert zipfile.is_zipfile(path)
     load_weights(model, path)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)

@@ -105,7 +105,7 @@ def test_workers_without_jax_are_refused(monkeypatch, capsys):
 
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
 
-    def main():
+    def main(argv):
         Workers(16)
 
     assert cli.run(main) == 2
