@@ -28,7 +28,7 @@ def live(number):
 
     def save_and_say():
         save()
-        os.write(1, b"step %d\\n" % int(device._working.head.state["step"]))
+        os.write(1, b"step %d\\n" % int(device._working.head.get_state()["step"]))
 
     device.save = save_and_say
     os.write(1, b"running now\\n")
