@@ -231,6 +231,9 @@ class Life(RuleBasedStateMachine):
         self.device.close()
         assert self.command("import", self.exported[0]) == 0
         self.saved, self.saved_earlier = deepcopy(self.exported[1]), None
+        brought = StateFolder(self.state, read_bundle(self.bundle)).read()
+        assert brought.device != self.saved[2]["device"]  # an id of its own, so that no lesson is counted twice
+        self.saved[2].update(device=brought.device, fleet=brought.fleet)
         self.open()
 
     @precondition(lambda self: self.saved is not None)
