@@ -173,7 +173,7 @@ class Bench:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or ["git failed"])[-1]
-                raise MissingError(f"there is no checkout of commit {BEFORE[:7]} to compare with ({said})")
+                raise MissingError(f"commit {BEFORE[:7]} to compare with cannot be checked out ({said})")
         return folder
 
     def remove_earlier(self) -> None:

@@ -50,7 +50,7 @@ def relations_of(teacher: Backbone, student: Backbone) -> Callable[[Any], Any]:
         if values[0] != values[1]:
             raise UserError(f"--relation-weight compares token by token, but the {what} is {values[0]} and {values[1]}")
     if wrong := [each.config.width for each in (teacher, student) if each.config.width % HEADS]:
-        raise UserError(f"--relation-weight splits the width into {HEADS} heads, which {wrong[0]} is no multiple of")
+        raise UserError(f"--relation-weight needs widths that are multiples of {HEADS}, got {wrong[0]}")
 
     def found(images: Any) -> Any:
         x = teacher.embed(images)

@@ -79,7 +79,7 @@ def test_what_cannot_be_compared_is_refused():
     for changes, said in (({"patch_size": 2}, "the number of tokens is 17 and 5"), ({"image_size": 32}, "image size")):
         with pytest.raises(UserError, match=said):
             relations_of(backbone(24, **changes), backbone(24))
-    with pytest.raises(UserError, match="splits the width into 12 heads, which 16 is no multiple of"):
+    with pytest.raises(UserError, match="needs widths that are multiples of 12, got 16"):
         relations_of(backbone(16), backbone(24))
     arguments = ["--data", "npz:a.npz", "--output", "b.npz", "--relation-weight"]
     for weight, said in (("1", "needs --teacher"), ("-1", "must be a number from 0 on"), ("nan", "from 0 on")):

@@ -2,38 +2,14 @@
 
 import numpy as np
 import pytest
+from helpers.banks import C, D, K, R, bank_of, gaussians, right, taught
 
 from firmware_host.shared.bank import BANK, Bank, Mixture, bank_axes, bank_shapes, empty_bank, sums
-
-D, C, K, R = 12, 8, 11, 3
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(3)
-
-
-def bank_of(labels=C, slots=K, d=D, r=R, rebinds=True):
-    return Bank(empty_bank(labels, slots, d, r), np.zeros(d), np.ones(d), rebinds)
-
-
-def gaussians(rng, classes, each, d=D, spread=3.0, centres=None):
-    """Images of classes that differ in mean: features [classes each, d], labels."""
-    centres = rng.normal(size=(classes, d)) * spread if centres is None else centres
-    label = np.repeat(np.arange(classes), each)
-    return (centres[label] + rng.normal(size=(len(label), d))).astype(np.float32), label, centres
-
-
-def taught(bank, feature, label, batch=4, rng=None):
-    order = np.arange(len(label)) if rng is None else rng.permutation(len(label))
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        bank.learn(feature[rows], label[rows])
-    return bank
-
-
-def right(bank, feature, label):
-    return float(np.mean(bank.logits(feature).argmax(axis=1) == label))
 
 
 def test_sums_are_means_counts_and_scatter_of_the_images(rng):
@@ -250,51 +226,6 @@ def test_default_sizes_are_within_the_promised_two_megabytes():
     assert sum(value.nbytes for value in empty_bank(112, 126, 192, 16).values()) <= 2_000_000
 
 
-def mixture_of(start=0.05):
-    return Mixture(empty_bank(C, K, D, R), np.zeros(D), np.ones(D), start)
-
-
-def test_the_mixture_follows_the_one_that_is_right(rng):
-    feature, label, _ = gaussians(rng, 4, 60, spread=0.3)  # nearly the same: the bank is often wrong
-    sure = np.full((len(label), C), 1e-4, np.float32)
-    sure[np.arange(len(label)), label] = 1.0 - 7e-4
-    mixture = mixture_of()
-    assert mixture.weight == pytest.approx(0.05)
-    for row in rng.permutation(len(label)):
-        mixture.learn(sure[row][None], feature[row][None], label[row][None])
-    assert mixture.weight > 0.95
-    guess = np.full((1, C), 1 / C, np.float32)
-    clear, clear_label, _ = gaussians(rng, 4, 60, spread=30.0)
-    for row in rng.permutation(len(clear_label)):
-        mixture.learn(guess, clear[row][None], clear_label[row][None])
-    assert mixture.weight < 0.05
-
-
-def test_probabilities_of_the_mixture_are_the_weighted_ones(rng):
-    feature, label, _ = gaussians(rng, 4, 20)
-    mixture = mixture_of(0.25)
-    mixture.bank.learn(feature, label)
-    block = rng.dirichlet(np.ones(C), 5).astype(np.float32)
-    logits = mixture.bank.logits(feature[:5])
-    bank = np.exp(logits - logits.max(axis=1, keepdims=True))
-    bank /= bank.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(mixture.probabilities(block, feature[:5]), 0.25 * block + 0.75 * bank, atol=1e-5)
-    np.testing.assert_allclose(mixture_of().probabilities(block, feature[:5]), block)  # a bank that knows nothing
-
-
-@pytest.mark.parametrize("viewed", [0, 5, 20])
-def test_images_and_their_views_count_as_many_as_the_images(rng, viewed):
-    """A mean is no surer for views of the same images; an image counts four times beside its view."""
-    feature, label, _ = gaussians(rng, 3, 20)
-    row = np.flatnonzero(np.arange(len(label)) % 20 < viewed)
-    views = feature[row] + np.float32(1.0)
-    mixture = mixture_of()
-    mixture.learn_apart(np.full((len(label), C), 1 / C, np.float32), feature, label, rng, (views, row))
-    np.testing.assert_allclose(mixture.bank.sums.count[:3], 20.0, rtol=1e-6)
-    means = [np.concatenate([feature[label == c]] * 4 + [views[label[row] == c]]).mean(axis=0) for c in range(3)]
-    np.testing.assert_allclose(mixture.bank.sums.mean[mixture.bank.binding[:3] - 1], means, atol=1e-5)
-
-
 def test_what_is_left_open_in_a_mean_favours_images_off_it_until_it_is_closed_again(rng):
     feature, label, centres = gaussians(rng, 2, 60, centres=np.stack([np.zeros(D), np.full(D, 1.2)]))
     bank = taught(bank_of(), feature, label, rng=rng)
@@ -304,11 +235,3 @@ def test_what_is_left_open_in_a_mean_favours_images_off_it_until_it_is_closed_ag
     assert np.mean(bank.logits(off).argmax(axis=1) == 0) > np.mean(before.argmax(axis=1) == 0) + 0.2
     bank.leave_open(np.zeros(C))
     np.testing.assert_allclose(bank.logits(off), before, atol=1e-5)
-
-
-def test_a_bank_alone_stays_alone(rng):
-    feature, label, _ = gaussians(rng, 4, 20)
-    mixture = mixture_of(0.0)
-    for row in range(len(label)):
-        mixture.learn(np.eye(C, dtype=np.float32)[label[row]][None], feature[row][None], label[row][None])
-    assert mixture.weight == 0.0
