@@ -93,7 +93,8 @@ def test_runtimes_and_numpy_learn_alike(shipped, device, road, tmp_path, runtime
     assert result["replaced"] == numpy_result["replaced"] > 0
     assert result["loss"] == pytest.approx(numpy_result["loss"], abs=1e-4)
     for name, value in state.items():
-        np.testing.assert_allclose(value, numpy_state[name], rtol=0, atol=1e-4, err_msg=name)
+        # Both: a weight is small, a utility is a sum over outputs and reaches 10.
+        np.testing.assert_allclose(value, numpy_state[name], rtol=1e-4, atol=1e-4, err_msg=name)
     assert np.abs(state["head.w2"]).max() > 1e-3
 
 
@@ -119,6 +120,9 @@ def assert_alike(one, other, name):
             np.einsum("kre,krf->kef", each.astype(np.float32), each.astype(np.float32)) for each in (one, other)
         )
         np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2 * np.abs(other).max(), err_msg=name)
+    elif name.endswith("bank.novelties"):  # a histogram: an image at the edge of a bin falls to either side
+        np.testing.assert_allclose(one.sum(), other.sum(), rtol=1e-6, err_msg=name)
+        assert np.abs(np.cumsum(one) - np.cumsum(other)).max() <= 1.001, name
     else:
         # Densities have the size of d squared deviations, whose last digit is not that of the features.
         of_densities = name.endswith(("bank.usual", "bank.losses", "bank.page", "bank.tried", "bank.sure"))

@@ -62,7 +62,7 @@ BAD = {  # changes of a good command, what the line says
     "negative value": ({"plasticity": "l2:decay=-1"}, "decay must be from 0 on, got -1"),
     "rule of another method": (
         {"plasticity": "l2", "method": "ncm"},
-        "--plasticity l2 is for --method cbpnet, not ncm",
+        "--plasticity l2 is for --method cbpnet and foster, not ncm",
     ),
     "prompts of another method": ({"prompts": True, "method": "l2p"}, "--prompts is for --method cbpnet, not l2p"),
     "query depth": (
