@@ -15,7 +15,7 @@ def test_the_file_holds_the_backbone_s_features(tmp_path, monkeypatch):
     images = {part: rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for part, n in (("train", 200), ("test", 20))}
     labels = {part: np.arange(len(x)) % 10 for part, x in images.items()}
     arrays = {f"{name}_{part}": values[part] for name, values in (("x", images), ("y", labels)) for part in images}
-    np.savez(tmp_path / "data.npz", **arrays)
+    np.savez(tmp_path / "data.npz", **arrays, class_names=np.array(list("abcdefghij")))
     output = tmp_path / "features.npz"
     assert features.main(["--data", f"npz:{tmp_path / 'data.npz'}", "--preset", "vit_micro_32", str(output)]) == 0
     found = load_raw(output)
