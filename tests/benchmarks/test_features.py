@@ -12,7 +12,7 @@ from keras_cbpnet.models.backbone import Backbone
 def test_the_file_holds_the_backbone_s_features(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
-    images = {part: rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for part, n in (("train", 200), ("test", 20))}
+    images = {part: rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for part, n in (("train", 500), ("test", 20))}
     labels = {part: np.arange(len(x)) % 10 for part, x in images.items()}
     arrays = {f"{name}_{part}": values[part] for name, values in (("x", images), ("y", labels)) for part in images}
     np.savez(tmp_path / "data.npz", **arrays, class_names=np.array(list("abcdefghij")))
