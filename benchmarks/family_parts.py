@@ -183,7 +183,8 @@ PARTS = (
             Gate("fifty tasks, points above SLDA", FOSTER, over("50", "foster", "slda"), least=-0.5),
         ),
         "an option beside the default, `--method foster`",
-        "The bank, which is the default and trains nothing, is above both; `foster` is for those who want one block.",
+        "The bank, which is the default and trains nothing, is above both; `foster` is for those who want one block. "
+        "On the device: `cbpnet learn BUNDLE [DATA] --consolidate foster`, by the same code (NOTES, 94).",
     ),
     Part(
         "Flash of microcontrollers",

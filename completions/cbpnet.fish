@@ -51,7 +51,7 @@ function _shtab_cbpnet_using
 end
 
 set -g _shtab_cbpnet_commands calibrate fleet info selftest bench learn mqtt predict evaluate serve state
-set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --compare --dataset --depth --discovery-prefix --epochs --every --every-s --features --format --frames --frigate --frigate-topic --group --host --jobs --key --label --learning-rate --lessons --max-memory --min-images --name --noise --output --password-file --port --rate --recipe --region --repeat --replay --report --revoke --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username -o
+set -g _shtab_cbpnet_opts_with_value --against --agree --allow-host --broker --ca --camera --cert --compare --consolidate --dataset --depth --discovery-prefix --epochs --every --every-s --features --format --frames --frigate --frigate-topic --group --host --jobs --key --label --learning-rate --lessons --max-memory --min-images --name --noise --output --password-file --port --rate --recipe --region --repeat --replay --report --revoke --runtime --save-every --seed --set-aside --source --state --strangers --threads --topic --unknown-rate --username -o
 
 complete -c cbpnet -e
 complete -c cbpnet -f
@@ -152,6 +152,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using learn' -l set-aside -xka "(__fish_com
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l save-every -x -d 'training steps between two saves; 0: one at the end (default: 0)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l epochs -x -d 'passes over the images (default: 20)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l learning-rate -x -d 'Adam'"'"'s step size (default: the bundle'"'"'s)'
+complete -c cbpnet -n '_shtab_cbpnet_using learn' -l consolidate -xka "foster" -d 'in place of training steps, learn new classes by a second block and compress both into one (residual heads); without DATA: all classes taught to the device, from their statistics'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l jobs -x -d 'threads that read image files ahead, in their order; 1: each file is read when it is its turn (default: as many as cores may be used, at most 4)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'

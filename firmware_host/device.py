@@ -22,6 +22,7 @@ from firmware_host.images.ahead import default_jobs
 from firmware_host.intake import Intake
 from firmware_host.learning import learner
 from firmware_host.learning.camera import Camera
+from firmware_host.learning.consolidation import check_consolidates
 from firmware_host.learning.knowledge import Knowledge
 from firmware_host.learning.lessons import Lessons
 from firmware_host.learning.start import generator_state, start_head, start_snapshot
@@ -149,6 +150,7 @@ class Device(ClassNames, Intake):
         learning_rate: float | None = None,
         progress: learner.Progress = None,
         save_every: int = 0,
+        consolidate: str | None = None,
     ) -> dict[str, Any]:
         """Learn images with their class names, all of them at once; a new name takes the next spare slot.
 
@@ -161,13 +163,18 @@ class Device(ClassNames, Intake):
             learning_rate: Adam's step size; None: the bundle's.
             progress: called with (what, done, total) as it goes.
             save_every: training steps between two saves on the way; 0: nothing is on disk before `save()`.
+            consolidate: `foster`: boosting and compression in place of training steps; without images, of all classes
+                that the device was taught, from their statistics.
 
         Returns steps, images, replaced (units reset), loss (mean of the last epoch) and rolled_back (steps undone
         because they broke the head). Either all of it happens or, on an error or an interrupt, none of it since the
         last save. Raises DeviceError for bad input and when the state folder is in use.
         """
-        settings = self._settings(replay, epochs, learning_rate, save_every)
-        check_lengths(images, labels)
+        settings = self._settings(replay, epochs, learning_rate, save_every, consolidate)
+        if consolidate is not None:
+            check_consolidates(self._working)
+        if consolidate is None or len(images) or len(labels):
+            check_lengths(images, labels)
         due = save_every
         with self._taking_in(images, labels, progress) as (transaction, raw, label):
 
@@ -277,8 +284,13 @@ class Device(ClassNames, Intake):
         return predicted(self._backbone, self._working, pixels, self.unknown_rate, counted)
 
     def _settings(
-        self, replay: str, epochs: int, learning_rate: float | None, save_every: int = 0
+        self,
+        replay: str,
+        epochs: int,
+        learning_rate: float | None,
+        save_every: int = 0,
+        consolidate: str | None = None,
     ) -> learner.LearnSettings:
         head = self.bundle.head
         rate = float(head["learning_rate"]) if learning_rate is None else learning_rate
-        return learner.LearnSettings(replay, epochs, rate, int(head["batch"]), save_every)
+        return learner.LearnSettings(replay, epochs, rate, int(head["batch"]), save_every, consolidate)

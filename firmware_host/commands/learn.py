@@ -30,6 +30,7 @@ from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_d
 from firmware_host.images.sources import good_images, has_end
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
 from firmware_host.learning.camera_state import MOVED, UNCLEAR
+from firmware_host.learning.consolidation import WAYS
 from firmware_host.process_memory import peak_memory_mb
 from firmware_host.shared.arguments import command_line, data_argument, folder_argument, name_argument, path_argument
 from firmware_host.shared.names import known_name, nearest
@@ -51,7 +52,7 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
     data, lessons = None, []
     if args.set_aside is not None:
         lessons = list(lessons_in(Path(args.data)))
-    else:
+    elif args.consolidate is None or not _nothing_given(args):
         data = _images_to_learn(args)
         lessons = [Lesson(_name(index, image), image, label) for index, (image, label) in enumerate(zip(*data[:2]))]
     with open_device(args) as device:
@@ -65,8 +66,8 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
                     record = yield from _learn_one_by_one(device, lessons, args, progress, reading)
             else:
                 images, labels = [each.image for each in lessons], [each.label for each in lessons]
-                rate, every = args.learning_rate, args.save_every
-                record = device.learn(images, labels, args.replay, args.epochs, rate, progress, every)
+                settings = (args.learning_rate, progress, args.save_every, args.consolidate)
+                record = device.learn(images, labels, args.replay, args.epochs, *settings)
         except KeyboardInterrupt:
             saves = device.written["saves"]
             raise KeyboardInterrupt("only what was saved on the way is kept" if saves else "") from None
@@ -80,13 +81,14 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         spare, said = device.bundle.slots - len(device.classes), device.camera.said
     loss = "unknown" if record["loss"] is None else f"{record['loss']:.4f}"
     found = "" if data is None else f"{data.describe(str(args.data or args.features or shown(args.source)))}\n"
+    what = f"learned {record['images']} images" if lessons else "consolidated the classes that were taught before"
     text = (
-        f"{found}learned {record['images']} images in {record['steps']} steps, loss {loss}, "
+        f"{found}{what} in {record['steps']} steps, loss {loss}, "
         f"{record['replaced']} units reset, {record['rolled_back']} steps rolled back; saved in {saved}; "
         f"{written['bytes_written_per_hour']:,.0f} bytes written per hour"
     )
-    for name, what in (("refused", "could not be learned"), ("known", "were learned before")):
-        text += f"; {record[name]} {what}" if record.get(name) else ""
+    for name, how in (("refused", "could not be learned"), ("known", "were learned before")):
+        text += f"; {record[name]} {how}" if record.get(name) else ""
     if new:
         text += (
             f"\nnew classes: {', '.join(new)}; free slots: {spare}; take this lesson back with: "
@@ -169,7 +171,18 @@ def _refused(lesson: Lesson, error: Exception, args: argparse.Namespace) -> Outp
     return Output(record, f"{reason}; {what}", error=True)
 
 
+def _nothing_given(args: argparse.Namespace) -> bool:
+    return args.data is None and args.source is None and args.features is None
+
+
 def _check(args: argparse.Namespace) -> None:
+    if args.consolidate is not None and args.one_by_one:
+        raise DeviceError(
+            f"--consolidate {args.consolidate} learns all at once: leave --one-by-one out, or consolidate afterwards, "
+            "without DATA"
+        )
+    if args.consolidate is not None and args.label is not None and _nothing_given(args):
+        raise DeviceError(f"--label {args.label} is for images, and none are given: give DATA, or leave it out")
     if args.features is not None and (args.data, args.source) != (None, None):
         other = args.data or f"--source {shown(args.source)}"
         raise DeviceError(f"--features {args.features} and {other} are given: use one of them")
@@ -269,6 +282,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the images")
     parser.add_argument("--learning-rate", type=float, help="Adam's step size (default: the bundle's)")
+    parser.add_argument(
+        "--consolidate",
+        choices=WAYS,
+        help="in place of training steps, learn new classes by a second block and compress both into one (residual "
+        "heads); without DATA: all classes taught to the device, from their statistics",
+    )
     add_jobs(parser)
     add_max_memory(parser)
 

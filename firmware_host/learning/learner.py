@@ -16,6 +16,7 @@ import numpy as np
 from firmware_host.bundle import ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head, TrainResult
 from firmware_host.learning.batches import Rows, drawn
+from firmware_host.learning.consolidation import WAYS, consolidate
 from firmware_host.learning.doubt import believed
 from firmware_host.learning.guard import Guard
 from firmware_host.learning.replay import Replay
@@ -63,6 +64,7 @@ class LearnSettings:
         learning_rate: Adam's step size.
         batch: rows of the head's training signature.
         save_every: training steps between two saves; 0: none while training.
+        consolidate: `foster`: its two phases in place of training steps, see `consolidation`; None: training steps.
 
     Raises:
         DeviceError: for a value out of range.
@@ -73,6 +75,7 @@ class LearnSettings:
     learning_rate: float
     batch: int
     save_every: int = 0
+    consolidate: str | None = None
 
     def __post_init__(self) -> None:
         parse_replay(self.replay)
@@ -82,6 +85,14 @@ class LearnSettings:
             raise DeviceError(f"learning rate is {self.learning_rate}: use a number above 0")
         if self.save_every < 0:
             raise DeviceError(f"save-every is {self.save_every}: use a number of steps, or 0 to save at the end only")
+        if self.consolidate is None:
+            return
+        if self.consolidate not in WAYS:
+            raise DeviceError(f"consolidate is {self.consolidate!r}: use {', '.join(WAYS)}")
+        if self.replay != "statistics":
+            raise DeviceError(f"replay is {self.replay}: consolidation draws old classes from statistics, use that")
+        if self.save_every:
+            raise DeviceError(f"save-every is {self.save_every}: consolidation has nothing to save on its way, use 0")
 
     @property
     def replays(self) -> bool:
@@ -129,6 +140,9 @@ def learn(
     working.unmask(np.unique(label))
     working.observe(feature, label, settings.batch)
     working.keep(raw, label, settings.buffer)
+    if settings.consolidate is not None:
+        done = consolidate(working, feature, label, settings.epochs, settings.learning_rate, progress)
+        return LearnResult(done.steps, 0, done.loss)
     if not working.trains:
         return UNTRAINED
 
