@@ -16,6 +16,7 @@ from benchmarks import (
     class_incremental,
     defaults,
     endurance,
+    flash,
     fleet,
     lives,
     loop,
@@ -28,6 +29,7 @@ from benchmarks import (
     sensor,
     serve,
     smaller,
+    sparsity,
     step,
     unattended,
     unknown_classes,
@@ -200,6 +202,14 @@ compares a board with one of [benchmarks/reference](../benchmarks/reference)."""
 The first encoder blocks alone (`--depth`), features whitened by a transform of their own, and weights that `pretrain
 --shrink` made; in brackets the share of the first row, and the difference from it in points.""",
     ),
+    Section(
+        "sparsity*.json",
+        "Networks with zeros, rule by rule",
+        alone(sparsity.render),
+        words="""\
+Zeros take less room in a file, see below, and save no time: TensorFlow Lite multiplies by them.""",
+    ),
+    Section("flash_*.json", "Fewer bytes of flash on a microcontroller", alone(flash.render)),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),
     Section("endurance.json", "A device that never restarts", alone(endurance.render)),
     Section(
