@@ -42,6 +42,7 @@ MODULES: Mapping[str, str] = {
     "convert": "python -m keras_cbpnet.convert",
     "freeze": "python -m keras_cbpnet.freeze",
     "report": "python -m keras_cbpnet.report",
+    "fleet": "python -m keras_cbpnet.fleet",
     "device": "python -m firmware_host",
 }
 CONSOLE: Mapping[str, str] = {
@@ -50,6 +51,7 @@ CONSOLE: Mapping[str, str] = {
     "convert": "keras-cbpnet convert",
     "freeze": "keras-cbpnet freeze",
     "report": "keras-cbpnet report",
+    "fleet": "keras-cbpnet fleet",
     "device": "cbpnet",
 }
 

@@ -29,8 +29,13 @@ class Expected(NamedTuple):
     scale: Array
 
 
-def checked(delta: Delta, expected: Expected) -> Delta:
+def checked(delta: Delta, expected: Expected, devices: int = 1) -> Delta:
     """Return the delta.
+
+    Args:
+        delta: what is checked.
+        expected: what it has to be like.
+        devices: whose lessons it is the sum of; each may have as many images as one.
 
     Raises:
         DeviceError: it is of another backbone, or no images can have given it; one line says why.
@@ -47,22 +52,22 @@ def checked(delta: Delta, expected: Expected) -> Delta:
     if delta.version < 1:
         raise DeviceError("its version is below 1")
     for name, share in delta.classes.items():
-        if not 1.0 <= share.images <= MOST_IMAGES:  # which NaN is not, either
-            raise DeviceError(f"class {name!r} has {share.images:g} images: 1 to {MOST_IMAGES:g} are possible")
+        if not 1.0 <= share.images <= devices * MOST_IMAGES:  # which NaN is not, either
+            raise DeviceError(f"class {name!r} has {share.images:g} images: 1 to {devices * MOST_IMAGES:g} are possible")
         if not (np.isfinite(share.mean).all() and np.isfinite(share.rows).all()):
             raise DeviceError(f"class {name!r} has numbers that are not finite")
         if not np.all(np.abs(share.mean - expected.mean) <= FAR * expected.scale):
             raise DeviceError(f"the mean of class {name!r} is more than {FAR:g} deviations from all images")
-    _check_scatter(delta, expected)
+    _check_scatter(delta, expected, devices)
     return delta
 
 
-def _check_scatter(delta: Delta, expected: Expected) -> None:
+def _check_scatter(delta: Delta, expected: Expected, devices: int) -> None:
     if not np.isfinite(delta.scatter).all():
         raise DeviceError("its scatter has numbers that are not finite")
     white = delta.scatter / np.outer(expected.scale, expected.scale)
     trace, d = float(np.trace(white)), len(white)
-    if not delta.degrees <= MOST_IMAGES * 100.0:
+    if not delta.degrees <= devices * MOST_IMAGES * 100.0:
         raise DeviceError(f"it stands for {delta.degrees:g} images")
     if not -SLACK <= trace <= FAR**2 * d * max(delta.degrees, SLACK) + SLACK:
         raise DeviceError(f"its scatter is larger than {delta.degrees:g} images can have")

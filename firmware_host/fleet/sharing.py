@@ -72,9 +72,10 @@ class Sharing:
         if new_id:
             with lessons.take_over():
                 working.restore(adopted(working.snapshot(), self._base, self._backbone, folder.generation, min_images))
+        saved = working.own is not None and not new_id  # its version is on disk
         self._last = self._own()
         self._last.delta(working.device, self._backbone, min_images, noise)  # so that bad options are refused now
-        self._saved = -1  # the version that is on disk
+        self._saved = self._last.version if saved else -1  # the version that is on disk
         self._taken: tuple[Optional[Own], int] = None, 0  # what was taken over last
         for device, content in self._last.peers.items():
             try:
@@ -90,15 +91,34 @@ class Sharing:
         return device_id(self._working.device)
 
     @property
+    def brought(self) -> dict[str, Delta]:
+        """What others taught, as it lies in files, by their numbers."""
+        return self.peers.deltas
+
+    @property
     def changed(self) -> bool:
         """Whether the device was taught something, or a lesson was taken back, since the last `take`."""
         own = self._own()
         return (own, own.lessons) != self._taken
 
-    def take(self, deltas: dict[str, Delta]) -> Taken:
+    def tell(self) -> Optional[Delta]:
+        """Return what others are told, None where there is nothing to tell; it is saved first, and nothing is merged.
+
+        Raises:
+            DeviceError: it cannot be saved; nothing is changed then.
+        """
+        working = self._working
+        with self._lessons.take_over():
+            own = self._own()
+            told = own.tell(working.device, self._backbone, self._min_images, self._noise)
+            self._save(own)
+        return told
+
+    def take(self, deltas: dict[str, Delta], devices: Optional[int] = None) -> Taken:
         """Make what the device knows of others' deltas, by their numbers, and its own; save it, return its own.
 
-        Its own classes of few images stay known to it, and to it alone.
+        Its own classes of few images stay known to it, and to it alone. `devices`: how many taught all of that; None:
+        one of each delta.
 
         Raises:
             DeviceError: it cannot be saved, or not be trained on; nothing is changed then.
@@ -115,14 +135,17 @@ class Sharing:
             if own.fingerprint != fingerprint(every) and (others or own.fingerprint):
                 found = merged(self._base, every, working.bundle.slots, tuple(own.parts))
                 steps = take_over(working, self._start, self._base, found)
-                text = _line(every, found.classes, found.left_out, steps)
+                text = _line(every, devices, found.classes, found.left_out, steps)
             own = self._own()
             own.peers = {}  # they are in files by now
-            if text is not None or own.version != self._saved:
-                self._lessons.save()
-                self._saved = own.version
+            self._save(own, text is not None)
         self._taken = own, own.lessons
         return Taken(told, text)
+
+    def _save(self, own: Own, anyway: bool = False) -> None:
+        if anyway or own.version != self._saved:
+            self._lessons.save()
+            self._saved = own.version
 
     def _own(self) -> Own:
         """Return what the device was taught; it is kept apart from now on."""
@@ -138,9 +161,11 @@ class Sharing:
         return working.own
 
 
-def _line(deltas: list[Delta], classes: tuple[str, ...], left_out: tuple[str, ...], steps: int) -> Optional[str]:
+def _line(
+    deltas: list[Delta], devices: Optional[int], classes: tuple[str, ...], left_out: tuple[str, ...], steps: int
+) -> Optional[str]:
     taught = sum(delta.images for delta in deltas)
-    devices = sum(bool(delta.classes) for delta in deltas)
+    devices = sum(bool(delta.classes) for delta in deltas) if devices is None else devices
     text = f"{taught:,.0f} images that {devices} devices were taught, {len(classes)} classes, {steps} training steps"
     if left_out:
         text += f"; no slot is left for {', '.join(left_out)}: convert the run again with more --slots"

@@ -1,0 +1,296 @@
+"""Many devices of one bundle in one process, and a hub in their middle; the backbone sees each image once.
+
+Every device is taught its own images, tells of them, and is told what all others were taught, in the bytes that a
+network would carry. A few are whole: with head and bank, they take over what they are told, and are tested. Of the
+others only what they were taught is kept, which is all that they tell of.
+
+Dimensions: N images, d features, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_host.bundle import read_bundle
+from firmware_host.device import Device
+from firmware_host.fleet.base import backbone_of, base_of, check_sharing, deviations, expected_of
+from firmware_host.fleet.check import Expected
+from firmware_host.fleet.delta import Delta
+from firmware_host.fleet.node import Part, answer
+from firmware_host.fleet.own import Own, device_id
+from firmware_host.fleet.protocol import Taken
+from firmware_host.fleet.sharing import Sharing
+from firmware_host.images.labelled import read_data
+from keras_cbpnet.errors import UserError
+from keras_cbpnet.fleet.hub import Hub
+
+__all__ = ["Features", "Settings", "read_features", "simulated"]
+
+Say = Callable[[str], None]
+Array = NDArray[Any]
+
+
+class Settings(NamedTuple):
+    """What is simulated.
+
+    Attributes:
+        devices: how many.
+        rounds: of lessons and a merge each.
+        images: that a device is taught a round.
+        classes: that a device's images are of.
+        whole: how many devices are whole.
+        min_images: of a class, from which others are told of it.
+        seed: of all that is drawn.
+        runtime: of the whole devices.
+    """
+
+    devices: int
+    rounds: int = 3
+    images: int = 10
+    classes: int = 2
+    whole: int = 3
+    min_images: int = 5
+    seed: int = 0
+    runtime: str = "auto"
+
+    def check(self) -> None:
+        """Raise UserError for a number out of range."""
+        for name in ("devices", "rounds", "images", "classes", "whole"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} is {getattr(self, name)}: use 1 or more")
+        if self.images < self.classes:
+            raise UserError(f"--images is {self.images}: use one for each of the {self.classes} classes or more")
+
+
+class Features(NamedTuple):
+    """Images as the backbone sees them: what devices are taught from and tested on.
+
+    Attributes:
+        train: [N, d], as the backbone stores them.
+        taught: [N], their class names.
+        test: [N, d].
+        labels: [N], their class names.
+    """
+
+    train: Array
+    taught: Array
+    test: Array
+    labels: Array
+
+
+def read_features(bundle: Path, data: str, runtime: str, folder: Path, most_test: int, seed: int, say: Say) -> Features:
+    """Return the features of a data source's images, of `most_test` test images at most.
+
+    Args:
+        bundle: of the devices.
+        data: as `cbpnet evaluate` takes it.
+        runtime: that computes the backbone.
+        folder: an empty one.
+        most_test: how many test images are drawn.
+        seed: of that.
+        say: is given lines of progress.
+
+    Raises:
+        DeviceError: bundle or data are damaged, or devices of the bundle cannot share.
+    """
+    check_sharing(read_bundle(bundle))
+    parts = [read_data(data, split) for split in ("train", "test")]
+    rng = np.random.default_rng(seed)
+    found: list[Array] = []
+    with Device.open(bundle, folder / "features", runtime) as device:
+        for what, part in zip(("train", "test"), parts):
+            rows = np.arange(len(part.images))
+            if what == "test" and len(rows) > most_test:
+                rows = np.sort(rng.choice(rows, most_test, replace=False))
+            say(f"features of {len(rows)} {what} images")
+            found.append(device.features([part.images[row] for row in rows]))
+            found.append(np.array([part.labels[row] for row in rows]))
+    return Features(*found)
+
+
+def simulated(bundle: Path, features: Features, settings: Settings, folder: Path, say: Say) -> Iterator[dict[str, Any]]:
+    """Yield a record of each round.
+
+    Args:
+        bundle: of the devices.
+        features: of images that they are taught and tested on; taught are the classes that the bundle does not know,
+            all where it knows all.
+        settings: how many devices, and so on.
+        folder: an empty one for the states of the whole devices.
+        say: is given lines of progress.
+
+    Yields:
+        round; accuracy, alone: mean accuracy of the whole devices on the test images after the merge, and before it; of
+        a class that is not known yet it is 0. classes: that a whole device knows then. images: that were told of.
+        bytes_up, bytes_down: of the round, all devices. server_s: seconds of the hub's work. device_s: of a whole
+        device's, for one merge. round_s: of all, without the tests. refused: answers.
+    """
+    settings.check()
+    hub = Hub.of_bundle(bundle)
+    group = _Group(bundle, features, settings, folder)
+    try:
+        for number in range(1, settings.rounds + 1):
+            yield {"round": number, "devices": settings.devices, **group.round(hub, say)}
+    finally:
+        group.close()
+
+
+class _Group:
+    """The devices of a simulation; a whole one by its number comes first."""
+
+    def __init__(self, bundle: Path, features: Features, settings: Settings, folder: Path) -> None:
+        self._features, self._settings = features, settings
+        self.whole = [
+            Device.open(bundle, folder / f"device-{number}", settings.runtime, seed=settings.seed)
+            for number in range(min(settings.whole, settings.devices))
+        ]
+        first = self.whole[0]
+        known = set(first.classes)
+        names = sorted(set(features.taught.tolist()))
+        self._names = [name for name in names if name not in known] or names
+        self._rows = {name: np.flatnonzero(features.taught == name) for name in self._names}
+        self._numbers = np.random.default_rng(settings.seed)
+        light = _Light.maker(first)
+        self._parts: list[Part] = [device.knowledge.sharing(settings.min_images) for device in self.whole]
+        self._parts += [
+            light(f"{settings.seed}/{number}", settings.min_images) for number in range(len(self.whole), settings.devices)
+        ]
+        self._mine = [self._drawn_classes(number) for number in range(settings.devices)]
+
+    def close(self) -> None:
+        """Let go of the whole devices."""
+        for device in self.whole:
+            device.close()
+
+    def round(self, hub: Hub, say: Say) -> dict[str, Any]:
+        """Teach all devices, let them share, test the whole ones; return the record."""
+        begun, before = time.perf_counter(), hub.traffic
+        for number, part in enumerate(self._parts):
+            self._teach(number, part)
+        say(f"{len(self._parts)} devices were taught")
+        tested = time.perf_counter()
+        alone = [self._accuracy(device) for device in self.whole]
+        begun += time.perf_counter() - tested
+        watch = _Watch()
+        answers = {
+            node: answer("tell", lambda node=node: self._parts[node], question)  # type: ignore[misc]
+            for node, question in watch.each(hub.questions(range(len(self._parts))))
+        }
+        with watch:
+            hub.hear(answers)
+        refused, merges = list(hub.refused), []
+        for node, message in watch.each(hub.sums()):
+            start = time.perf_counter()
+            reply = answer("take", lambda node=node: self._parts[node], message)  # type: ignore[misc]
+            if node < len(self.whole):
+                merges.append(time.perf_counter() - start)
+            with watch:
+                hub.taken(node, reply)
+        round_s = time.perf_counter() - begun
+        say(f"{len(hub.deltas)} devices shared")
+        accuracy = [self._accuracy(device) for device in self.whole]
+        return {
+            "accuracy": statistics.fmean(accuracy),
+            "alone": statistics.fmean(alone),
+            "classes": len(self.whole[0].classes),
+            "images": sum(delta.images for delta in hub.deltas.values()),
+            "bytes_up": hub.traffic.up - before.up,
+            "bytes_down": hub.traffic.down - before.down,
+            "server_s": watch.seconds,
+            "device_s": statistics.fmean(merges) if merges else None,
+            "round_s": round_s,
+            "refused": len(refused) + len(hub.refused) - len(refused),
+        }
+
+    def _drawn_classes(self, number: int) -> list[str]:
+        rng = np.random.default_rng([self._settings.seed, number])
+        return [str(name) for name in rng.choice(self._names, min(self._settings.classes, len(self._names)), False)]
+
+    def _teach(self, number: int, part: Part) -> None:
+        """Teach a device images of its classes, as many of each; several devices may be taught the same image."""
+        names = self._mine[number]
+        labels = [names[place % len(names)] for place in range(self._settings.images)]
+        rows = [int(self._numbers.choice(self._rows[name])) for name in labels]
+        if number < len(self.whole):
+            self.whole[number].learn(list(self._features.train[rows]), labels)
+        elif isinstance(part, _Light):
+            part.learn(self._features.train[rows], labels)
+
+    def _accuracy(self, device: Device) -> float:
+        features, known = self._features, set(device.classes)
+        rows = [row for row, label in enumerate(features.labels) if label in known]
+        if not rows:
+            return 0.0
+        found = device.evaluate([features.test[row] for row in rows], [str(features.labels[row]) for row in rows])
+        return float(found["accuracy"]) * len(rows) / len(features.labels)
+
+
+class _Light:
+    """A device of which only what it was taught is kept."""
+
+    brought: dict[str, Delta] = {}  # noqa: RUF012
+
+    def __init__(self, own: Own, token: str, backbone: str, expected: Expected, dequantize: Any, least: int) -> None:
+        self._own, self._token, self._backbone, self._least = own, token, backbone, least
+        self._dequantize = dequantize
+        self.expected = expected
+
+    @classmethod
+    def maker(cls, device: Device) -> Callable[[str, int], _Light]:
+        """Return what makes one like a device."""
+        start = device._lessons.start()
+        base, backbone = base_of(device.bundle, start), backbone_of(device.bundle)
+        scale, expected, dequantize = deviations(base), expected_of(device.bundle), device._backbone.dequantize
+
+        def make(name: str, least: int) -> _Light:
+            token = hashlib.sha256(name.encode()).hexdigest()[:32]
+            return cls(Own(scale), token, backbone, expected, dequantize, least)
+
+        return make
+
+    @property
+    def device(self) -> str:
+        return device_id(self._token)
+
+    def learn(self, raw: Array, labels: Sequence[str]) -> None:
+        """Take in images, features [N, d] as stored."""
+        values, names = self._dequantize(raw), np.array(labels)
+        for name in dict.fromkeys(labels):
+            self._own.learn(name, values[names == name])
+
+    def tell(self) -> Optional[Delta]:
+        return self._own.tell(self._token, self._backbone, self._least)
+
+    def take(self, deltas: dict[str, Delta], devices: Optional[int] = None) -> Taken:
+        del deltas, devices  # it was read and checked, and that is all
+        return Taken(None, None)
+
+
+class _Watch:
+    """Seconds that were spent within it."""
+
+    def __init__(self) -> None:
+        self.seconds, self._begun = 0.0, 0.0
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._begun
+
+    def each(self, found: Iterator[Any]) -> Iterator[Any]:
+        """Yield what an iterator does, and count what that takes it."""
+        while True:
+            with self:
+                one = next(found, None)
+            if one is None:
+                return
+            yield one
