@@ -98,7 +98,11 @@ def measure(seed: int, spec: str, args: argparse.Namespace) -> list[dict[str, An
             settings = Settings(number, args.rounds, args.images, args.classes, seed=seed, runtime=args.runtime)
             states = Path(folder) / str(number)
             found.append(
-                {"seed": seed, "devices": number, "rounds": list(simulated(bundle, features, settings, states, runs.say))}
+                {
+                    "seed": seed,
+                    "devices": number,
+                    "rounds": list(simulated(bundle, features, settings, states, runs.say)),
+                }
             )
     return found
 

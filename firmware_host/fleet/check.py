@@ -53,7 +53,9 @@ def checked(delta: Delta, expected: Expected, devices: int = 1) -> Delta:
         raise DeviceError("its version is below 1")
     for name, share in delta.classes.items():
         if not 1.0 <= share.images <= devices * MOST_IMAGES:  # which NaN is not, either
-            raise DeviceError(f"class {name!r} has {share.images:g} images: 1 to {devices * MOST_IMAGES:g} are possible")
+            raise DeviceError(
+                f"class {name!r} has {share.images:g} images: 1 to {devices * MOST_IMAGES:g} are possible"
+            )
         if not (np.isfinite(share.mean).all() and np.isfinite(share.rows).all()):
             raise DeviceError(f"class {name!r} has numbers that are not finite")
         if not np.all(np.abs(share.mean - expected.mean) <= FAR * expected.scale):

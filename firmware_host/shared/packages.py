@@ -13,6 +13,7 @@ OURS = ("firmware_host", "keras_cbpnet")
 EXTRAS = {  # of this distribution; for every other package its own name is right
     "ai_edge_litert": "device",
     "cv2": "video",
+    "flwr": "fleet",
     "huggingface_hub": "train",
     "h11": "serve",
     "keras": "train",

@@ -28,7 +28,9 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     _add_simulate(commands.add_parser("simulate", help="many devices in one process, a line of JSON a round"))
     app = commands.add_parser("app", help="write the folder that `flwr run` takes")
     app.add_argument("folder", type=folder_argument, metavar="FOLDER", help="folder to write, new or empty")
-    app.add_argument("bundle", type=path_argument, metavar="BUNDLE", help="bundle of the devices, as the server finds it")
+    app.add_argument(
+        "bundle", type=path_argument, metavar="BUNDLE", help="bundle of the devices, as the server finds it"
+    )
     program = commands.add_parser(
         "flower",
         help="run a program of Flower with telemetry and update checks off",
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     known, rest = (given[:2], given[2:]) if given[:1] == ["flower"] else (given, [])
     args = build_parser(names).parse_args(known)
     if args.command == "flower":
-        return flower.start(args.program, rest)
+        flower.start(args.program, rest)
     if args.command == "simulate":
         return _simulate(args)
     path = flower.write_app(args.folder, args.bundle)

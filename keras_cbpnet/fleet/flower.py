@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from firmware_host.bundle import read_bundle
 from firmware_host.fleet.base import check_sharing
@@ -65,8 +66,8 @@ def write_app(folder: Path, bundle: Path) -> Path:
     return folder / FILE
 
 
-def start(program: str, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
-    """Run one of PROGRAMS of this environment and return its exit code; what `environment` sets of QUIET stays.
+def start(program: str, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> NoReturn:
+    """Become one of PROGRAMS of this environment; what `environment` sets of QUIET stays.
 
     Raises:
         UserError: it is not installed.
@@ -74,7 +75,12 @@ def start(program: str, arguments: Sequence[str], environment: Mapping[str, str]
     path = Path(sys.executable).with_name(PROGRAMS[program])
     if not path.is_file():
         raise UserError(f'{PROGRAMS[program]} is not installed: install it with pip install "keras-cbpnet[fleet]"')
-    return subprocess.run([str(path), *arguments], env={**QUIET, **environment}, check=False).returncode
+    # It starts others by their names alone.
+    search = os.pathsep.join([str(path.parent), *filter(None, [environment.get("PATH")])])
+    settings = {**QUIET, **environment, "PATH": search}
+    with contextlib.suppress(OSError):
+        os.dup2(sys.stderr.fileno(), 2)  # `cli.hide_native_output` hides what is written there
+    os.execve(path, [str(path), *arguments], settings)
 
 
 def _toml(path: Path) -> str:

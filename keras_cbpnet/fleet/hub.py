@@ -55,7 +55,7 @@ class Hub:
 
     @classmethod
     def of_bundle(cls, bundle: Path, folder: Optional[Path] = None) -> Hub:
-        """Return the hub of a bundle's devices; raises DeviceError for a damaged one, and where devices cannot share."""
+        """Return the hub of a bundle's devices; raises DeviceError for a damaged one, or where these cannot share."""
         opened = read_bundle(bundle)
         check_sharing(opened)
         return cls(expected_of(opened), folder)

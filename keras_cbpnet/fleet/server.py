@@ -95,7 +95,9 @@ def _exchanged(
         node = reply.metadata.src_node_id
         silent.discard(node)
         if reply.has_error():
-            hub.lost(node, f"its app failed ({str(reply.error.reason).splitlines()[-1][:200]}): see the SuperNode's log")
+            hub.lost(
+                node, f"its app failed ({str(reply.error.reason).splitlines()[-1][:200]}): see the SuperNode's log"
+            )
         else:
             yield node, reply.content.config_records.get(RECORD, {})
     for node in sorted(silent):

@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,13 @@ from firmware_host.fleet.delta import Delta
 from firmware_host.fleet.node import Part, answer
 from firmware_host.fleet.own import Own, device_id
 from firmware_host.fleet.protocol import Taken
-from firmware_host.fleet.sharing import Sharing
 from firmware_host.images.labelled import read_data
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.fleet.hub import Hub
 
 __all__ = ["Features", "Settings", "read_features", "simulated"]
 
+EVERY = 2000  # images between two lines of progress
 Say = Callable[[str], None]
 Array = NDArray[Any]
 
@@ -106,12 +106,19 @@ def read_features(bundle: Path, data: str, runtime: str, folder: Path, most_test
     rng = np.random.default_rng(seed)
     found: list[Array] = []
     with Device.open(bundle, folder / "features", runtime) as device:
+        new = {label not in device.classes for label in parts[0].labels} == {True, False}
         for what, part in zip(("train", "test"), parts):
             rows = np.arange(len(part.images))
+            if what == "train" and new:  # the others are not taught
+                rows = np.flatnonzero([label not in device.classes for label in part.labels])
             if what == "test" and len(rows) > most_test:
                 rows = np.sort(rng.choice(rows, most_test, replace=False))
-            say(f"features of {len(rows)} {what} images")
-            found.append(device.features([part.images[row] for row in rows]))
+
+            def progress(_: str, done: int, every: int, what: str = what) -> None:
+                if done == every or done % EVERY == 0:
+                    say(f"features of {done} of {every} {what} images")
+
+            found.append(device.features([part.images[row] for row in rows], progress))
             found.append(np.array([part.labels[row] for row in rows]))
     return Features(*found)
 
@@ -161,7 +168,8 @@ class _Group:
         light = _Light.maker(first)
         self._parts: list[Part] = [device.knowledge.sharing(settings.min_images) for device in self.whole]
         self._parts += [
-            light(f"{settings.seed}/{number}", settings.min_images) for number in range(len(self.whole), settings.devices)
+            light(f"{settings.seed}/{number}", settings.min_images)
+            for number in range(len(self.whole), settings.devices)
         ]
         self._mine = [self._drawn_classes(number) for number in range(settings.devices)]
 
