@@ -50,8 +50,8 @@ function _shtab_keras_cbpnet_using
   test "$_shtab_keras_cbpnet_cmdpath" = "$argv"
 end
 
-set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report
-set -g _shtab_keras_cbpnet_opts_with_value --adapt --area --batch --block --board --bundle --compress --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --ema --epochs --exits --expert-length --feature-weight --head-epochs --input-size --jobs --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --units --views --ways --weight-decay --weights --whiten --work
+set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report fleet 'fleet simulate' 'fleet app' 'fleet flower'
+set -g _shtab_keras_cbpnet_opts_with_value --adapt --area --batch --block --board --bundle --classes --compress --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --devices --ema --epochs --exits --expert-length --feature-weight --head-epochs --images --input-size --jobs --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --min-images --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --rounds --runtime --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --test-images --units --views --ways --weight-decay --weights --whiten --whole --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -168,4 +168,26 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l data -xka "(__
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l strangers -xka "(__fish_complete_path (commandline -ct))" -d 'folder of images of none of the classes'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report' -l output -xka "(__fish_complete_path (commandline -ct))" -d 'page to write, replaced if it exists; default: its name.html'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using report; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'run folder, or bundle'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using; and test $_shtab_keras_cbpnet_npos -eq 0' -a fleet -d 'simulate devices that share what they learn; Flower'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet' -s h -l help -d 'show this help message and exit'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet; and test $_shtab_keras_cbpnet_npos -eq 0' -a simulate -d 'many devices in one process, a line of JSON a round'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -s h -l help -d 'show this help message and exit'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l data -xka "(__fish_complete_path (commandline -ct))" -d 'labelled images with a part to train on and one to test on'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l devices -x -d 'devices (default: 100)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l rounds -x -d 'rounds of lessons and a merge each (default: 3)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l images -x -d 'images that a device is taught a round (default: 10)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l classes -x -d 'classes that these are of (default: 2)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l whole -x -d 'devices with head and bank, which are tested (default: 3)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l min-images -x -d 'images of a class from which others are told of it (default: 5)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l test-images -x -d 'test images, at most (default: 500)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l seed -x -d 'seed of what is drawn (default: 0)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate' -l runtime -xka "auto ai_edge_litert tflite_runtime numpy litert_compiled tflm" -d 'interpreter that computes (default: auto)'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet simulate; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle of the devices'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet; and test $_shtab_keras_cbpnet_npos -eq 0' -a app -d 'write the folder that `flwr run` takes'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet app' -s h -l help -d 'show this help message and exit'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet app; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "(__fish_complete_directories)" -d 'folder to write, new or empty'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet app; and test $_shtab_keras_cbpnet_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle of the devices, as the server finds it'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet; and test $_shtab_keras_cbpnet_npos -eq 0' -a flower -d 'run a program of Flower with telemetry and update checks off'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet flower' -s h -l help -d 'show this help message and exit'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using fleet flower; and test $_shtab_keras_cbpnet_npos -eq 0' -ka "superlink supernode flwr" -d 'superlink, supernode, flwr'
 # made by `make completions` with shtab 1.13.0

@@ -31,9 +31,7 @@ COMMANDS = {
     "convert": Command("keras_cbpnet.convert", "convert a finished run into a bundle for the device"),
     "freeze": Command("keras_cbpnet.freeze", "make one ordinary classifier of a bundle, which no longer learns"),
     "report": Command("keras_cbpnet.report", "write a page of what a run or a bundle gets right and wrong"),
-    "fleet": Command(
-        "keras_cbpnet.fleet.__main__", "many devices that share what they learn: simulated, and on Flower"
-    ),
+    "fleet": Command("keras_cbpnet.fleet", "simulate devices that share what they learn; Flower"),
 }
 
 
