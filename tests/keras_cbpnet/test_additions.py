@@ -19,6 +19,8 @@ from keras_cbpnet.export.recipes import RECIPES, Recipe
 from keras_cbpnet.tables import METHODS, RULES
 from keras_cbpnet.train import build_parser, main
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 RULE = '''
 import dataclasses
 from keras_cbpnet.plasticity.rule import Rule
@@ -91,7 +93,6 @@ def help_of(option):
     return next(action.help for action in build_parser()._actions if action.dest == option)
 
 
-@pytest.mark.slow
 def test_a_rule(added, trained, stream, monkeypatch, capsys):
     added("muted_rule", RULE)
     monkeypatch.setitem(RULES.places, "muted", "muted_rule:Muted")
@@ -117,7 +118,6 @@ def test_a_method(added, trained, stream, monkeypatch, capsys):
     assert "--plasticity l2 is for --method cbpnet and foster, not euclidean" in refused(arguments, capsys)
 
 
-@pytest.mark.slow
 def test_a_data_source_and_a_recipe(added, trained, stream, monkeypatch, capsys):
     added("grey_source", SOURCE)
     monkeypatch.setitem(PATH_SOURCES, "greys", importlib.import_module("grey_source").load_greys)

@@ -94,6 +94,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(arguments):
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["train", "convert run", "pretrain --data digits --output weights.npz"])
 @pytest.mark.parametrize("missing", ["keras", "tensorflow"])
 def test_without_the_extra_it_says_how_to_install_it(arguments, missing, tmp_path):

@@ -16,6 +16,8 @@ from firmware_host.shared.runtimes import installed_interpreters
 from keras_cbpnet import cli
 from keras_cbpnet.freeze import main
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 # Dimensions: N images, C classes known.
 GOLDEN = TESTS / "firmware_host/golden"
 BANKED, STATE = GOLDEN / "banked/bundle_1", GOLDEN / "banked/state_2.npz"
@@ -190,7 +192,6 @@ def test_bad_input_is_one_line_and_nothing_is_written(case, tmp_path, capfd):
     assert content_of(tmp_path) == before
 
 
-@pytest.mark.slow
 def test_only_a_folder_of_this_command_is_replaced_when_asked(tmp_path, frozen):
     folder = tmp_path / "colours"
     shutil.copytree(frozen, folder)

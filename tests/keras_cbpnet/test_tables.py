@@ -41,6 +41,7 @@ def test_names_are_read_without_importing_what_they_stand_for():
         table["one"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

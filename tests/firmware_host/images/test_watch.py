@@ -32,6 +32,7 @@ def settled_watch():
     return watch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "noise", [0.0, pytest.param(4.0, marks=pytest.mark.slow), pytest.param(12.0, marks=pytest.mark.slow)]
 )

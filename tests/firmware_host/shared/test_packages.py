@@ -47,6 +47,7 @@ def test_a_package_that_is_there_and_does_not_work(monkeypatch):
     assert "install it again" in missing_package(mixed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_no_command_needs_pillow_but_those_that_read_images(make, bundle, tmp_path, named):
     data = make.folder_of_images(tmp_path / "data", names=("red",), each=2)

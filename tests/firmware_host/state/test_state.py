@@ -101,6 +101,7 @@ def test_a_bundle_converted_again_to_the_same_model_keeps_its_state(opened, lear
     np.testing.assert_array_equal(StateFolder(two, again).read().head["w1"], learned.head["w1"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slot", "left"), [("state.a.npz", NEW), ("state.b.npz", OLD)])
 @pytest.mark.parametrize("damage", [flipped, lambda content, offset: content[:offset]], ids=["flipped", "truncated"])
 def test_one_damaged_slot_costs_at_most_one_save(opened, two, caplog, slot, left, damage):

@@ -128,6 +128,7 @@ def compared(runtime, heads, optimizer, delegates):
     return {report["block"]: report for report in map(json.loads, result.stdout.splitlines())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize(
     ("runtime", "delegates"),

@@ -12,6 +12,8 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.export import verify
 from keras_cbpnet.export.verify import check_accuracy, check_features, mean_cosine
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 def hits(images, right, lost=0, gained=0):
     """Float32 model with `right` of `images` right, and a bundle that lost some of these and gained others."""

@@ -21,7 +21,7 @@ SMALL = {"d": 7, "h": 3, "C": 5, "B": 1, "changes": {"replacement_rate": 0.02}}
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("shape", [LARGE, SMALL], ids=["32-16-12-8", "7-3-5-1"])
+@pytest.mark.parametrize("shape", [LARGE, pytest.param(SMALL, marks=pytest.mark.slow)], ids=["32-16-12-8", "7-3-5-1"])
 def test_step_equals_numpy_engine(block, shape):
     case = Case(block, **shape)
     layer, engine = head_layer(case, case.start()), case.numpy_head(case.start())

@@ -169,6 +169,7 @@ def error(found, wanted):
     return np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["ai_edge_litert", "tflite_runtime"])
 def test_the_file_is_finer_than_the_converters(files, runtime):
     if not importlib.util.find_spec(runtime):

@@ -98,6 +98,7 @@ def test_a_file_has_int8_dense_layers_between_islands(files):
     assert op_table(float_islands(files("mixed"))) == table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["ai_edge_litert", "tflite_runtime"])
 def test_a_file_computes_what_the_model_does(files, backbone, images, runtime):
     if not importlib.util.find_spec(runtime):

@@ -17,7 +17,7 @@ from keras_cbpnet.training.trainer import train
 
 # Dimensions: T tasks, N images, C class slots.
 T, C = 2, 16
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the")  # tf.data is never eager
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Even though the")]  # tf.data is never eager
 DUAL = ("general", "expert", "key")
 PROMPTED = {"cbpnet": DUAL, "dualprompt": DUAL, "l2p": ("prompt", "key")}
 

@@ -144,6 +144,7 @@ def test_a_random_rebirth_changes_nothing_else_of_the_step():
 
 
 # The loops of shrink_perturb and head_reset are that of none, and XLA has other random numbers for what is reborn.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "compiled"),
     [
@@ -175,6 +176,7 @@ def test_the_loop_equals_one_step_after_another(name, compiled):
     assert reborn == (name.startswith("cbp") or name == "redo")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cbp", "cbp_surprise", "l2_init", "adalin", "redo"])
 def test_what_a_rule_keeps_survives_saving(name, tmp_path):
     head = make_head(name)

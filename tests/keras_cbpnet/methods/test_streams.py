@@ -10,6 +10,8 @@ from PIL import Image
 from keras_cbpnet.config import read_config
 from keras_cbpnet.training.trainer import train
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 DRIFTING = {
     "stream": "drifting",
     "tasks": 21,
@@ -45,7 +47,6 @@ def test_a_drifting_run_has_a_curve(drifting):
     assert "<svg" in (run / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_a_drifting_run_is_the_seeds(drifting, stream, tmp_path, monkeypatch):
     """A shorter stream is the beginning of the longer one, also when it goes on after a kill."""
     _, metrics = drifting
@@ -74,7 +75,6 @@ def domains(stream, tmp_path_factory):
     return folder, runs
 
 
-@pytest.mark.slow
 def test_the_matrix_of_domains_is_square(domains):
     folder, (metrics, _) = domains
     R = metrics["accuracy_matrix"]

@@ -45,6 +45,7 @@ def numpy_backbone(model, images, prefixes=None):
     return numpy_vit.layer_norm(x[:, 0]) * weights["norm/scale"] + weights["norm/offset"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantized", [False, True])
 def test_backbone_model(quantized, tiny_backbone, images, checked):
     layer = Backbone(tiny_backbone, quantized=quantized, name="backbone")

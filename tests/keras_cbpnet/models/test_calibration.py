@@ -10,6 +10,8 @@ from keras_cbpnet.models.calibration import calibrate
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.models.weights import named_variables
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 SIZES = BackboneConfig(image_size=16, stem=((8, 2),), patch_size=4, width=16, depth=2, heads=2, mlp_width=32)
 PROMPTS = PromptConfig(length=2, expert_length=2, g_blocks=(0,), e_blocks=(1,), pool=2)
 HEAD = HeadConfig(units=4, slots=4, batch=8)

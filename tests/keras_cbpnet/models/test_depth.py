@@ -14,6 +14,8 @@ from keras_cbpnet.models.sizes import sizes, stored_depths, stored_whitening, wh
 from keras_cbpnet.models.weights import save_weights
 from keras_cbpnet.presets import Preset, get_preset
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 @pytest.fixture(scope="module")
 def backbone(tiny_backbone, randomised):

@@ -37,6 +37,7 @@ def original_parameters(config, layer_scale=False):
     return sum(int(np.prod(e.shape)) for e in timm.table(config).values() if layer_scale or not e.optional)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 def test_parameters_of_a_preset_without_weights(name):
     config = get_preset(name).backbone

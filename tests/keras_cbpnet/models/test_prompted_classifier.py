@@ -11,6 +11,8 @@ from helpers.tiny_classifier import PROMPTS, SIZES, C, begin, build, head_state,
 from keras_cbpnet.config import HeadConfig
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 def with_loss():
     return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "metrics": ["accuracy"]}
@@ -202,7 +204,6 @@ def test_a_reloaded_model_predicts_the_same(trained, reloaded):
     )
 
 
-@pytest.mark.slow
 def test_a_reloaded_model_goes_on_as_the_saved_one_would(trained, coloured_images, tmp_path):
     images, label = coloured_images(8, [4, 5], seed=7)
     model = keras.models.load_model(trained.path)

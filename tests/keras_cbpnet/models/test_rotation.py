@@ -12,6 +12,8 @@ from keras_cbpnet.models.calibration import calibrate
 from keras_cbpnet.models.rotation import learn_rotation, rotate, spread_outliers
 from keras_cbpnet.models.weights import copy_weights, named_variables
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 CONFIG = BackboneConfig(width=24, depth=3, heads=2, mlp_width=40, stem=((6, 2),), patch_size=4, whitening=True)
 OUTLIERS = {3: 30.0, 17: -20.0}
 

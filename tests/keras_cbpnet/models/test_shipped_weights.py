@@ -42,6 +42,7 @@ def test_the_shipped_presets_are_those_with_a_file():
     assert sum(len(file.read_bytes()) for file in folder.iterdir()) <= 16_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pin_weights.SHIPPED)
 def test_weights_do_not_change_silently(name):
     pinned, found = json.loads(pin_weights.PINS.read_text())[name], pin_weights.pin(name)

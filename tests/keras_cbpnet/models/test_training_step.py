@@ -11,6 +11,8 @@ from keras_cbpnet.config import HeadConfig, PromptConfig
 from keras_cbpnet.head.equations import masked
 from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 @pytest.mark.parametrize("replay", [False, True])
 @pytest.mark.parametrize("block", BLOCKS)

@@ -13,6 +13,8 @@ from keras_cbpnet.models.weights import save_weights
 from keras_cbpnet.pretrain import main
 from keras_cbpnet.pretraining.distillation import Pupil, early_whitening, encoded, tokens_after
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 @pytest.fixture
 def backbone(tiny_backbone, randomised):
@@ -90,7 +92,6 @@ def test_transforms_whiten_the_features_after_fewer_blocks(backbone, coloured_im
     assert early_whitening(backbone, (), images, labels, 0.05) == {}
 
 
-@pytest.mark.slow
 def test_a_step_with_exits_and_dropped_blocks_trains(backbone, images, tmp_path):
     model = pupil(backbone, exits=0.5, layer_drop=0.2)
     model.compile(keras.optimizers.AdamW(1e-3))
@@ -106,7 +107,6 @@ def test_a_step_with_exits_and_dropped_blocks_trains(backbone, images, tmp_path)
     assert all(np.abs(a - b).max() > 0 for a, b in zip(before, backbone.blocks[0].weights, strict=True))
 
 
-@pytest.mark.slow
 def test_a_smaller_backbone_is_pretrained_from_a_larger_one(backbone, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     labels = np.arange(64) % 2

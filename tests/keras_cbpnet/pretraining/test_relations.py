@@ -12,6 +12,8 @@ from keras_cbpnet.pretrain import build_parser, check
 from keras_cbpnet.pretraining.distillation import Pupil, tokens_after
 from keras_cbpnet.pretraining.relations import HEADS, queries_keys_values, relation_loss, relations_of
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 16, 16, 3)).astype(np.float32)
 

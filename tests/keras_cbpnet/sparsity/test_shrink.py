@@ -18,6 +18,8 @@ from keras_cbpnet.sparsity.request import Shrinking, parse
 from keras_cbpnet.sparsity.scores import SCORES
 from keras_cbpnet.sparsity.shrink import shrink
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 @pytest.fixture
 def backbone(tiny_backbone, randomised):
@@ -60,7 +62,6 @@ def test_the_highest_scores_are_kept_exactly_and_of_equal_ones_the_first(share, 
     assert kept(np.array([2.0, -1.0, 2.0, 0.0]), share).tolist() == expected
 
 
-@pytest.mark.slow
 def test_gradients_of_gates_are_those_of_differences(backbone, images, monkeypatch):
     """Of one unit, the loss with its outgoing weights scaled by 1 + e and 1 - e."""
     monkeypatch.setattr(groups, "MEASURED", 20)

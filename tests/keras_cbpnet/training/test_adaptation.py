@@ -28,6 +28,7 @@ def built(config):
     return backbone
 
 
+@pytest.mark.slow
 def test_merged_it_gives_what_the_adapters_gave(tiny_backbone, task, randomised):
     backbone = built(tiny_backbone)
     model = Adapted(backbone, 2, SMALL)

@@ -35,6 +35,7 @@ def names(folder):
     return sorted(path.name for path in folder.glob("*.npy"))
 
 
+@pytest.mark.slow
 def test_features_of_a_data_set_are_computed_once(backbone, folder, coloured_images, monkeypatch):
     data, lines = dataset(coloured_images), []
     features = FrozenFeatures(backbone, data, lines.append)

@@ -20,6 +20,8 @@ from keras_cbpnet.models.prompted_classifier import PromptedClassifier
 from keras_cbpnet.training.features.cache import FrozenFeatures
 from keras_cbpnet.training.trainer import train
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 @pytest.fixture(scope="module")
 def images(coloured_images):
@@ -172,7 +174,6 @@ def test_queries_of_each_depth_are_kept_apart(
 # The trainer ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "qat"), [("early", False), ("fixed", True)])
 def test_a_killed_run_ends_as_it_would_have(kind, qat, stream, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)
@@ -193,7 +194,6 @@ def test_a_killed_run_ends_as_it_would_have(kind, qat, stream, tmp_path, monkeyp
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5, err_msg=one.path)
 
 
-@pytest.mark.slow
 def test_a_fixed_prompt_that_the_first_task_alone_trains(stream, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_cbpnet.training.trainer.write_report", lambda *_: None)
     run, first = tmp_path / "run", tmp_path / "first"

@@ -126,6 +126,7 @@ def test_no_plasticity_figure_without_a_number(tmp_path, nothing):
     assert captions(text) == [CAPTIONS[0], CAPTIONS[1], CAPTIONS[3]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tasks", "numbers", "marked"), [(1, 1, 2), (15, 120, 30), (16, 0, 32), (40, 0, 80), (41, 0, 0), (200, 0, 0)]
 )

@@ -14,6 +14,8 @@ from PIL import Image
 from keras_cbpnet.errors import UserError
 from keras_cbpnet.training.sweep import train_seeds
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 SEEDS = [0, 1, 5]
 SCALARS = {
     "average_accuracy",
@@ -35,7 +37,6 @@ def metrics(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
-@pytest.mark.slow
 def test_every_seed_has_its_run(sweep, stream):
     output, _ = sweep
     assert {path.name for path in output.iterdir()} == {"seed-0", "seed-1", "seed-5", "summary.json", "report.html"}
@@ -62,7 +63,6 @@ def test_mean_and_sample_deviation_are_numpys(sweep):
     assert summary["average_accuracy"]["std"] > 0
 
 
-@pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_ends_with_the_same_numbers(sweep, stream, tmp_path):
     output, _ = sweep
     here = tmp_path / "killed"
@@ -87,7 +87,6 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_numbers(sweep, stream, tm
         assert metrics(here / f"seed-{seed}") == metrics(output / f"seed-{seed}")
 
 
-@pytest.mark.slow
 def test_several_jobs_give_the_numbers_of_one(stream, tmp_path, capfd):
     config = stream.config(method="ncm", preset="vit_micro_32", weights="")  # other processes know no preset of tests
     one = train_seeds(config, [0, 1], tmp_path / "one")
@@ -104,7 +103,6 @@ def test_several_jobs_give_the_numbers_of_one(stream, tmp_path, capfd):
         assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.slow
 def test_what_is_wrong_with_a_run_is_said_whoever_trains_it(stream, tmp_path):
     config = stream.config(method="ncm", slots=1, preset="vit_micro_32", weights="")
     with pytest.raises(UserError, match="--slots 1 is too few"):

@@ -9,6 +9,8 @@ from keras_cbpnet.methods.build import build_model
 from keras_cbpnet.training.features import tasks as task_features
 from keras_cbpnet.training.trainer import train
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 @pytest.fixture(scope="module")
 def task(stream):

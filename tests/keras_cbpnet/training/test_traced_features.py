@@ -9,6 +9,8 @@ from keras_cbpnet.models import prompted_classifier
 from keras_cbpnet.models.calibration import calibrate
 from keras_cbpnet.training.features.tasks import TaskFeatures
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 
 @pytest.fixture(scope="module")
 def task(stream):

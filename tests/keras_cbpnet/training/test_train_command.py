@@ -114,6 +114,7 @@ def test_a_finished_run_stays(method, refused, run):
     assert f"run {line}; choose another --output or remove it" in refused(run, method=method)
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_another_configuration_stays(refused, stream, tmp_path):
     from keras_cbpnet.training.trainer import train
 
@@ -127,6 +128,7 @@ def test_a_killed_run_of_another_configuration_stays(refused, stream, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_same_data_alone(refused, stream, tmp_path):
     from keras_cbpnet.training.trainer import train
 

@@ -76,6 +76,7 @@ def test_the_state_that_is_kept_is_a_part_of_it(cpp):
     assert cpp.stream([EXPORT], np.zeros((1, D))) == state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "seed"), [(16, 0), (16, 1), (5, 2), (2, 3), (1, 4)])
 def test_a_stream_gives_the_logits_of_numpy(cpp, classes, seed):
     """Below and above three images a class, ten settled classes, 2 r rows a class."""

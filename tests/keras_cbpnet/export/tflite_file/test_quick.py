@@ -13,6 +13,8 @@ from keras_cbpnet.export.tflite_file.graph import Model, replace_input, shape_of
 from keras_cbpnet.export.tflite_file.rewrites import readers_of
 from keras_cbpnet.export.tflite_file.slim import slim
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 CASE = Case("prototype", 24, 16, 20, 16, {"maturity_threshold": 2, "replacement_rate": 0.05})  # B * C above FEW
 
 

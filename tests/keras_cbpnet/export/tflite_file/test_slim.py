@@ -15,6 +15,8 @@ from firmware_host.bundle import BLOCKS
 from keras_cbpnet.export.tflite_file.sharing import BUFFER_ALIGNMENT, SharingBuilder
 from keras_cbpnet.export.tflite_file.slim import slim
 
+pytestmark = pytest.mark.slow  # each builds or trains networks
+
 OVERHEAD = {"mlp": 20_400, "prototype": 23_400, "residual": 24_000}  # bytes beside the head's numbers
 
 

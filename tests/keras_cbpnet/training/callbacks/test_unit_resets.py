@@ -28,6 +28,7 @@ def fit(model, data, **options):
     return model.fit(*data, batch_size=B, shuffle=False, verbose=0, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ["mlp", pytest.param("residual", marks=pytest.mark.slow)])
 def test_fit_with_sgd_is_the_heads_own_step(data, block):
     own = CBPHead({**SIZES, "block": block, "optimizer": "sgd", "learning_rate": 0.05}, own_step=True)
