@@ -3,13 +3,15 @@
     python -m benchmarks.fleet_growth --data npz:cifar100.npz --json benchmarks/results/fleet_growth.json
 
 The host trains on the first tasks and the run becomes a bundle. Each device is taught some images of a few of the other
-classes in each round, tells what it was taught, and takes over what all others were. Three devices are whole, and are
-tested on all classes, also those that nobody taught yet. Runs and bundles are kept in --work and used again.
+classes in each round, tells what it was taught, and takes over what all others were. One device is whole, and is
+tested on all classes, also those that nobody taught yet. Runs, bundles and what each number of devices came to are kept
+in --work and used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import statistics
 import sys
@@ -26,11 +28,13 @@ from benchmarks.common.tables import markdown
 from benchmarks.moved_camera import make_bundle
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.fleet.simulation import Settings, read_features, simulated
+from keras_cbpnet.fleet.inputs import Features, Settings, read_features
+from keras_cbpnet.fleet.simulation import simulated
 from keras_cbpnet.presets import check_weights, get_preset
 
 DEVICES = (10, 30, 100, 300, 1000)
-MOST_TEST = 1000
+MOST_TEST = 300  # test images
+WHOLE = 1  # devices that are tested: all know the same, but for rounding
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -89,21 +93,22 @@ def measure(seed: int, spec: str, args: argparse.Namespace) -> list[dict[str, An
     """Return a record of each number of devices, with the records of its rounds."""
     stages = Stages(2 + len(args.devices), f"seed {seed} ")
     bundle = make_bundle(seed, spec, args, stages)
+    kept = args.work / f"seed-{seed}" / f"shared-{args.rounds}-{args.images}-{args.classes}"
+    kept.mkdir(parents=True, exist_ok=True)
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        data = spec.removeprefix("folder:")
-        features = read_features(bundle, data, args.runtime, Path(folder), MOST_TEST, seed, runs.say)
+        features: Features | None = None
         for number in args.devices:
             stages.announce(f"{number} devices share what they are taught")
-            settings = Settings(number, args.rounds, args.images, args.classes, seed=seed, runtime=args.runtime)
-            states = Path(folder) / str(number)
-            found.append(
-                {
-                    "seed": seed,
-                    "devices": number,
-                    "rounds": list(simulated(bundle, features, settings, states, runs.say)),
-                }
-            )
+            file = kept / f"{number}.json"
+            if not file.exists():
+                if features is None:
+                    data = spec.removeprefix("folder:")
+                    features = read_features(bundle, data, args.runtime, Path(folder), MOST_TEST, seed, runs.say)
+                settings = Settings(number, args.rounds, args.images, args.classes, WHOLE, 5, seed, args.runtime)
+                rounds = list(simulated(bundle, features, settings, Path(folder) / str(number), runs.say))
+                results.write(file, {"seed": seed, "devices": number, "rounds": rounds})
+            found.append(json.loads(file.read_text()))
     return found
 
 
@@ -115,7 +120,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 def render(record: dict[str, Any]) -> str:
     """Return the table of a result, means over seeds; growth is of the last round, between the two largest groups."""
     head = ["devices", "images told", "classes known", *(f"round {n + 1}" for n in range(record["rounds"])), "alone"]
-    head += ["server, s a round", "s a device", "kB up a device", "kB down a device"]
+    head += ["server, s a round", "s a device's merge", "kB up a device", "kB down a device"]
     rows, last = [head], {"server_s": [], "bytes": []}
     for number in record["devices"]:
         mine = [one["rounds"] for one in record["results"] if one["devices"] == number]

@@ -18,6 +18,7 @@ from benchmarks import (
     endurance,
     flash,
     fleet,
+    fleet_growth,
     lives,
     loop,
     micro,
@@ -112,12 +113,21 @@ Ten labels used again and again, nobody says when. `returning`: the classes come
     Section("unknown_classes_*.json", "Images of no known class", alone(unknown_classes.render)),
     Section("moved_camera*.json", "Another camera than the host's", alone(moved_camera.render)),
     Section(
-        "fleet_*.json",
+        "fleet_[!g]*.json",
         "Devices that share what they learn",
         alone(fleet.render),
         words="""\
 Devices are taught parts of the new classes' images, and a fresh one takes over what they tell: sums over images. Beside
 it a device that was taught all of them, and the mean of the devices before they shared.""",
+    ),
+    Section(
+        "fleet_growth*.json",
+        "A fleet as it grows",
+        alone(fleet_growth.render),
+        words="""\
+Simulated devices around a server, which tells each the sum of what all others were taught. Accuracy of a whole device
+on all classes; a class that nobody taught yet is wrong. Seconds of a processor, of the last round; bytes without those
+of what carries the messages. `alone`: before anything was shared.""",
     ),
     Section(
         "sensor*.json",

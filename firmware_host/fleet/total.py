@@ -41,6 +41,11 @@ class _Class:
     sum: Array
     squares: Array
 
+    @property
+    def between(self) -> Array:
+        """What its mean adds to the sum of squares, [d, d]; nothing where no device is left."""
+        return np.outer(self.sum, self.sum) / self.images if self.devices else np.zeros_like(self.squares)
+
     def without(self, share: Share, mean: Array, rows: Array) -> _Class:
         """Return it less what one device taught; `mean` [d] and `rows` [., d] of that in the sums' units."""
         squares = self.squares - rows.T @ rows - share.images * np.outer(mean, mean)
@@ -62,16 +67,19 @@ class Total:
         self._dead = dead_before(self._deltas.values())
         self._classes: dict[str, _Class] = {}
         self._shares: dict[str, Share] = {}  # of classes whole, made when they are first asked for
-        self._squares, self._degrees = np.zeros((d, d)), 0.0
+        self._scatter, self._degrees = np.zeros((d, d)), 0.0
         for delta in self._deltas.values():
-            self._squares += self._white(delta.scatter)
+            self._scatter += self._white(delta.scatter)
             self._degrees += delta.degrees
             for name, share in self._living(delta):
                 mean, rows = self._centred(share)
                 each = share.images * np.outer(mean, mean)
-                self._squares += each
+                self._scatter += each
                 one = _Class(name, share.life, 1, share.images, share.images * mean, rows.T @ rows + each)
                 self._add(look(name), one)
+        for held in self._classes.values():
+            self._scatter -= held.between
+            self._degrees += held.devices - 1
 
     @property
     def devices(self) -> int:
@@ -79,38 +87,30 @@ class Total:
         return len(self._deltas)
 
     def without(self, device: str) -> Delta:
-        """Return what all devices but this one were taught, as a delta of `others_of(device)`; it may be empty.
-
-        Raises:
-            DeviceError: it is larger than a delta may be.
-        """
+        """Return what all devices but this one were taught, as a delta of `others_of(device)`; it may be empty."""
         own = self._deltas.get(device)
-        squares, degrees, less = self._squares.copy(), self._degrees, {}
+        scatter, degrees = self._scatter.copy(), self._degrees
+        less: dict[str, _Class] = {}
         if own is not None:
-            squares -= self._white(own.scatter)
+            scatter -= self._white(own.scatter)
             degrees -= own.degrees
             for name, share in self._living(own):
-                mean, rows = self._centred(share)
-                squares -= share.images * np.outer(mean, mean)
-                less[look(name)] = self._classes[look(name)].without(share, mean, rows)
-        classes = {}
-        for key, whole in self._classes.items():
-            left = less.get(key, whole)
-            if left.devices == 0:
-                continue
-            mean = left.sum / left.images
-            squares -= left.images * np.outer(mean, mean)
-            degrees += left.devices - 1
-            classes[left.name] = self._share(left) if key in less else self._whole(key)
-        scale = self._expected.scale
-        scatter = 0.5 * (squares + squares.T) * np.outer(scale, scale)
-        forgotten = self._forgotten(device)
-        noise = max((delta.noise for name, delta in self._deltas.items() if name != device), default=0.0)
+                whole, (mean, rows) = self._classes[look(name)], self._centred(share)
+                left = less[look(name)] = whole.without(share, mean, rows)
+                scatter += whole.between - left.between - share.images * np.outer(mean, mean)
+                degrees -= whole.devices - 1 - max(left.devices - 1, 0)
         if self.devices == (own is not None):
             scatter, degrees = np.zeros_like(scatter), 0.0  # but for rounding
-        number, backbone = others_of(device), self._expected.backbone
-        left_over = Delta(number, 1, backbone, classes, scatter, max(degrees, 0.0), forgotten, noise)
-        return Delta.from_bytes(left_over.to_bytes())  # as the device has it
+        classes = {
+            left.name: self._share(left) if key in less else self._whole(key)
+            for key, left in {**self._classes, **less}.items()
+            if left.devices
+        }
+        scale, backbone = self._expected.scale, self._expected.backbone
+        scatter = 0.5 * (scatter + scatter.T) * np.outer(scale, scale)
+        noise = max((delta.noise for name, delta in self._deltas.items() if name != device), default=0.0)
+        number, forgotten = others_of(device), self._forgotten(device)
+        return Delta(number, 1, backbone, classes, scatter, max(degrees, 0.0), forgotten, noise)
 
     def _add(self, key: str, one: _Class) -> None:
         held = self._classes.setdefault(key, one)

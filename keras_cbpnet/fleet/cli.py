@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    from keras_cbpnet.fleet.simulation import Settings, read_features, simulated
+    from keras_cbpnet.fleet.inputs import Settings, read_features
+    from keras_cbpnet.fleet.simulation import simulated
 
     settings = Settings(
         args.devices, args.rounds, args.images, args.classes, args.whole, args.min_images, args.seed, args.runtime

@@ -14,113 +14,21 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import numpy as np
-from numpy.typing import NDArray
 
-from firmware_host.bundle import read_bundle
 from firmware_host.device import Device
-from firmware_host.fleet.base import backbone_of, base_of, check_sharing, deviations, expected_of
+from firmware_host.fleet.base import backbone_of, base_of, deviations, expected_of
 from firmware_host.fleet.check import Expected
 from firmware_host.fleet.delta import Delta
 from firmware_host.fleet.node import Part, answer
 from firmware_host.fleet.own import Own, device_id
 from firmware_host.fleet.protocol import Taken
-from firmware_host.images.labelled import read_data
-from keras_cbpnet.errors import UserError
 from keras_cbpnet.fleet.hub import Hub
+from keras_cbpnet.fleet.inputs import Array, Features, Say, Settings
 
-__all__ = ["Features", "Settings", "read_features", "simulated"]
-
-EVERY = 2000  # images between two lines of progress
-Say = Callable[[str], None]
-Array = NDArray[Any]
-
-
-class Settings(NamedTuple):
-    """What is simulated.
-
-    Attributes:
-        devices: how many.
-        rounds: of lessons and a merge each.
-        images: that a device is taught a round.
-        classes: that a device's images are of.
-        whole: how many devices are whole.
-        min_images: of a class, from which others are told of it.
-        seed: of all that is drawn.
-        runtime: of the whole devices.
-    """
-
-    devices: int
-    rounds: int = 3
-    images: int = 10
-    classes: int = 2
-    whole: int = 3
-    min_images: int = 5
-    seed: int = 0
-    runtime: str = "auto"
-
-    def check(self) -> None:
-        """Raise UserError for a number out of range."""
-        for name in ("devices", "rounds", "images", "classes", "whole"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is {getattr(self, name)}: use 1 or more")
-        if self.images < self.classes:
-            raise UserError(f"--images is {self.images}: use one for each of the {self.classes} classes or more")
-
-
-class Features(NamedTuple):
-    """Images as the backbone sees them: what devices are taught from and tested on.
-
-    Attributes:
-        train: [N, d], as the backbone stores them.
-        taught: [N], their class names.
-        test: [N, d].
-        labels: [N], their class names.
-    """
-
-    train: Array
-    taught: Array
-    test: Array
-    labels: Array
-
-
-def read_features(bundle: Path, data: str, runtime: str, folder: Path, most_test: int, seed: int, say: Say) -> Features:
-    """Return the features of a data source's images, of `most_test` test images at most.
-
-    Args:
-        bundle: of the devices.
-        data: as `cbpnet evaluate` takes it.
-        runtime: that computes the backbone.
-        folder: an empty one.
-        most_test: how many test images are drawn.
-        seed: of that.
-        say: is given lines of progress.
-
-    Raises:
-        DeviceError: bundle or data are damaged, or devices of the bundle cannot share.
-    """
-    check_sharing(read_bundle(bundle))
-    parts = [read_data(data, split) for split in ("train", "test")]
-    rng = np.random.default_rng(seed)
-    found: list[Array] = []
-    with Device.open(bundle, folder / "features", runtime) as device:
-        new = {label not in device.classes for label in parts[0].labels} == {True, False}
-        for what, part in zip(("train", "test"), parts):
-            rows = np.arange(len(part.images))
-            if what == "train" and new:  # the others are not taught
-                rows = np.flatnonzero([label not in device.classes for label in part.labels])
-            if what == "test" and len(rows) > most_test:
-                rows = np.sort(rng.choice(rows, most_test, replace=False))
-
-            def progress(_: str, done: int, every: int, what: str = what) -> None:
-                if done == every or done % EVERY == 0:
-                    say(f"features of {done} of {every} {what} images")
-
-            found.append(device.features([part.images[row] for row in rows], progress))
-            found.append(np.array([part.labels[row] for row in rows]))
-    return Features(*found)
+__all__ = ["simulated"]
 
 
 def simulated(bundle: Path, features: Features, settings: Settings, folder: Path, say: Say) -> Iterator[dict[str, Any]]:
@@ -135,10 +43,10 @@ def simulated(bundle: Path, features: Features, settings: Settings, folder: Path
         say: is given lines of progress.
 
     Yields:
-        round; accuracy, alone: mean accuracy of the whole devices on the test images after the merge, and before it; of
-        a class that is not known yet it is 0. classes: that a whole device knows then. images: that were told of.
-        bytes_up, bytes_down: of the round, all devices. server_s: seconds of the hub's work. device_s: of a whole
-        device's, for one merge. round_s: of all, without the tests. refused: answers.
+        round; accuracy: mean of the whole devices on the test images, of a class that is not known yet it is 0; alone:
+        the same before the first merge. classes: that a whole device knows then. images: that were told of.
+        bytes_up, bytes_down: of the round, all devices. server_s: processor seconds of the hub's work; device_s: of a
+        whole device's, for one merge; round_s: of all, without the tests. refused: answers.
     """
     settings.check()
     hub = Hub.of_bundle(bundle)
@@ -171,6 +79,7 @@ class _Group:
             light(f"{settings.seed}/{number}", settings.min_images)
             for number in range(len(self.whole), settings.devices)
         ]
+        self._alone: Optional[float] = None
         self._mine = [self._drawn_classes(number) for number in range(settings.devices)]
 
     def close(self) -> None:
@@ -180,13 +89,14 @@ class _Group:
 
     def round(self, hub: Hub, say: Say) -> dict[str, Any]:
         """Teach all devices, let them share, test the whole ones; return the record."""
-        begun, before = time.perf_counter(), hub.traffic
+        begun, before = time.process_time(), hub.traffic
         for number, part in enumerate(self._parts):
             self._teach(number, part)
         say(f"{len(self._parts)} devices were taught")
-        tested = time.perf_counter()
-        alone = [self._accuracy(device) for device in self.whole]
-        begun += time.perf_counter() - tested
+        tested = time.process_time()
+        if self._alone is None:  # later it is that of the merge before, and the lessons since
+            self._alone = statistics.fmean(self._accuracy(device) for device in self.whole)
+        begun += time.process_time() - tested
         watch = _Watch()
         answers = {
             node: answer("tell", lambda node=node: self._parts[node], question)  # type: ignore[misc]
@@ -194,20 +104,20 @@ class _Group:
         }
         with watch:
             hub.hear(answers)
-        refused, merges = list(hub.refused), []
+        merges = []
         for node, message in watch.each(hub.sums()):
-            start = time.perf_counter()
+            start = time.process_time()
             reply = answer("take", lambda node=node: self._parts[node], message)  # type: ignore[misc]
             if node < len(self.whole):
-                merges.append(time.perf_counter() - start)
+                merges.append(time.process_time() - start)
             with watch:
                 hub.taken(node, reply)
-        round_s = time.perf_counter() - begun
+        round_s = time.process_time() - begun
         say(f"{len(hub.deltas)} devices shared")
         accuracy = [self._accuracy(device) for device in self.whole]
         return {
             "accuracy": statistics.fmean(accuracy),
-            "alone": statistics.fmean(alone),
+            "alone": self._alone,
             "classes": len(self.whole[0].classes),
             "images": sum(delta.images for delta in hub.deltas.values()),
             "bytes_up": hub.traffic.up - before.up,
@@ -215,7 +125,7 @@ class _Group:
             "server_s": watch.seconds,
             "device_s": statistics.fmean(merges) if merges else None,
             "round_s": round_s,
-            "refused": len(refused) + len(hub.refused) - len(refused),
+            "refused": len(hub.refused),
         }
 
     def _drawn_classes(self, number: int) -> list[str]:
@@ -289,10 +199,10 @@ class _Watch:
         self.seconds, self._begun = 0.0, 0.0
 
     def __enter__(self) -> None:
-        self._begun = time.perf_counter()
+        self._begun = time.process_time()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._begun
+        self.seconds += time.process_time() - self._begun
 
     def each(self, found: Iterator[Any]) -> Iterator[Any]:
         """Yield what an iterator does, and count what that takes it."""
