@@ -179,6 +179,7 @@ def test_a_damaged_configuration_is_named(refused, tmp_path):
         assert "config.json is damaged" in refused(tmp_path / "run", method="ncm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["finetune", "ncm", "slda", "ranpac", "klda"])
 def test_one_image_a_class_is_enough(method, stream, tmp_path, capsys, monkeypatch):
     from keras_cbpnet.layers.klda_head import KLDAHead
