@@ -51,7 +51,7 @@ function _shtab_keras_cbpnet_using
 end
 
 set -g _shtab_keras_cbpnet_commands train pretrain convert freeze report fleet 'fleet simulate' 'fleet app' 'fleet flower'
-set -g _shtab_keras_cbpnet_opts_with_value --adapt --area --batch --block --board --bundle --classes --compress --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --devices --ema --epochs --exits --expert-length --feature-weight --head-epochs --images --input-size --jobs --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --min-images --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --rounds --runtime --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --test-images --units --views --ways --weight-decay --weights --whiten --whole --work
+set -g _shtab_keras_cbpnet_opts_with_value --accumulate --adapt --area --batch --block --board --bundle --classes --compress --cutmix --data --dataset --decay-rate --depth --depths --detail --device-tasks --devices --ema --epochs --exits --expert-length --feature-weight --head-epochs --images --input-size --jobs --label-smoothing --label-weight --layer-drop --learning-rate --maturity-threshold --method --min-images --mixup --mosaics --optimizer --output --package --patch-weight --plasticity --preset --prompt-learning-rate --prompt-selection --prompt-tasks --qat-epochs --query-depth --recipe --relation-weight --replacement-rate --replay --rounds --runtime --scores --seed --seeds --shift --shots --shrink --shrinkage --slots --start --state --strangers --stream --target --tasks --teacher --teacher-weights --test-images --units --views --ways --weight-decay --weights --whiten --whole --work
 
 complete -c keras-cbpnet -e
 complete -c keras-cbpnet -f
@@ -111,6 +111,7 @@ complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l work -xka "(
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l start -xka "(__fish_complete_path (commandline -ct))" -d 'weights to begin with, a file or the name of a shipped preset; default: random ones'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l epochs -x -d 'passes over the training images; with --start also 0: weights as they are'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l batch -x -d 'images of a step'
+complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l accumulate -x -d 'parts of a batch that are learned from one after the other, for a step like that of the whole batch in less memory'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l learning-rate -x -d 'peak learning rate, after a tenth of the steps'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l weight-decay -x -d 'weight decay of AdamW, on kernels'
 complete -c keras-cbpnet -n '_shtab_keras_cbpnet_using pretrain' -l ema -x -d 'momentum of the weights'"'"' moving average'

@@ -53,6 +53,14 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     )
     parser.add_argument("--batch", type=int, default=128, help="images of a step")
     parser.add_argument(
+        "--accumulate",
+        type=int,
+        default=1,
+        metavar="N",
+        help="parts of a batch that are learned from one after the other, for a step like that of the whole batch in "
+        "less memory",
+    )
+    parser.add_argument(
         "--learning-rate", type=float, default=2e-3, help="peak learning rate, after a tenth of the steps"
     )
     parser.add_argument("--weight-decay", type=float, default=0.05, help="weight decay of AdamW, on kernels")
@@ -150,9 +158,11 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--output {args.output} must end in .npz")
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists; choose another --output or give --overwrite")
-    for name, least in (("epochs", 0 if args.start else 1), ("batch", 1)):
+    for name, least in (("epochs", 0 if args.start else 1), ("batch", 1), ("accumulate", 1)):
         if getattr(args, name) < least:
             raise UserError(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    if args.batch % args.accumulate:
+        raise UserError(f"--accumulate must divide --batch {args.batch}, got {args.accumulate}")
     preset = get_preset(args.preset)
     args.start = start_of(args)
     if args.start:

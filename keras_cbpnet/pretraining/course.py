@@ -57,7 +57,7 @@ def pretrain(args: argparse.Namespace, data: Images) -> dict[str, Any]:
     if args.shrink and keras.backend.backend() != "tensorflow":
         raise UserError(f"--shrink needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
     work = work_folder(args)
-    workers = Workers(args.batch)
+    workers = Workers(args.batch, args.accumulate)
     if workers.index:  # it shares the teacher's outputs and the checkpoint alone
         args.output = work / f"worker-{workers.index}" / args.output.name
     own = args.output.parent if workers.index else work

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from keras_cbpnet.models.weights import copy_weights
+from keras_cbpnet.pretraining.accumulation import AccumulatingAdamW, EachStep, Parts
 from keras_cbpnet.pretraining.augmentation import AugmentedImages
 from keras_cbpnet.pretraining.distillation import Pupil
 from keras_cbpnet.pretraining.images import Images
@@ -77,10 +78,12 @@ class Course:
             copy_weights(pupil, shared)
         if trained.backbone.config.whitening:
             trained.backbone.whitening.trainable = False
+        parts = self.args.accumulate
+        batches = Parts(self.batches, parts) if parts > 1 else self.batches
         with self.workers.sharing():
             trained.compile(adamw(self.args, len(self.batches) * (last - first), rate))
             trained.fit(
-                self.workers.part(self.batches),
+                self.workers.part(batches),
                 epochs=last - first,
                 shuffle=False,  # the batches are shuffled already, by the seed
                 verbose=0,
@@ -96,14 +99,19 @@ class Course:
 
 
 def adamw(args: argparse.Namespace, steps: int, rate: float) -> keras.optimizers.Optimizer:
-    """Return AdamW with warm-up to `rate`, cosine schedule over `steps` and a moving average of the weights."""
+    """Return AdamW with warm-up to `rate`, cosine schedule over `steps` and a moving average of the weights.
+
+    Where `args.accumulate` is above 1, it takes the gradients of so many parts for each step.
+    """
     warmup = max(1, int(steps * WARMUP))
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
     )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=args.weight_decay, global_clipnorm=1.0, use_ema=True, ema_momentum=args.ema
-    )
+    settings = {"weight_decay": args.weight_decay, "global_clipnorm": 1.0, "use_ema": True, "ema_momentum": args.ema}
+    if args.accumulate > 1:
+        schedule, settings["gradient_accumulation_steps"] = EachStep(schedule, args.accumulate), args.accumulate
+    kind = AccumulatingAdamW if args.accumulate > 1 else keras.optimizers.AdamW
+    optimizer = kind(schedule, **settings)
     optimizer.exclude_from_weight_decay(var_names=PLAIN)
     return optimizer
 
@@ -129,7 +137,7 @@ class Follow(keras.callbacks.Callback):
         self.begun = self.begun or (epoch, self.started)
         self.course.batches.begin_epoch(self.first + epoch)
         if self.bar is None:
-            steps = len(self.course.batches)
+            steps = len(self.course.batches) * self.course.args.accumulate
             epochs = self.params["epochs"]
             self.bar = tqdm(total=epochs * steps, initial=epoch * steps, unit="step", leave=False, disable=None)
 

@@ -30,6 +30,7 @@ class Workers:
 
     Args:
         batch: B.
+        parts: of a batch, learned from one after the other.
 
     Attributes:
         processes: their number.
@@ -39,7 +40,7 @@ class Workers:
         UserError: the backend cannot do it, the other processes are not reached, or B is no multiple of the devices.
     """
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, parts: int = 1) -> None:
         self.processes, self.index = 1, 0
         self._distribution: Any = None
         if keras.backend.backend() != "jax":
@@ -58,8 +59,9 @@ class Workers:
         devices = keras.distribution.list_devices()
         if len(devices) == 1:
             return
-        if batch % len(devices):
-            raise UserError(f"--batch must be a multiple of the {len(devices)} devices, got {batch}")
+        if batch // parts % len(devices):
+            each = f"{len(devices)} devices" + (f" times --accumulate {parts}" if parts > 1 else "")
+            raise UserError(f"--batch must be a multiple of the {each}, got {batch}")
         self._distribution = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
         self.processes, self.index = self._distribution.num_processes, self._distribution.data_shard_id
 

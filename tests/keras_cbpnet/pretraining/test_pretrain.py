@@ -159,6 +159,8 @@ def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
     [
         (["--epochs", "0"], "--epochs must be at least 1, got 0"),
         (["--batch", "65"], "--batch 65 is more than the 64 training images"),
+        (["--accumulate", "0"], "--accumulate must be at least 1, got 0"),
+        (["--accumulate", "3"], "--accumulate must divide --batch 16, got 3"),
         (["--cutmix", "-1"], "--cutmix must be a number from 0 on, got -1.0"),
         (["--ema", "1"], "--ema must be in 0..1, got 1.0"),
         (["--output", "weights.h5"], "--output weights.h5 must end in .npz"),
