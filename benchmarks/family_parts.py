@@ -227,7 +227,15 @@ PARTS = (
         "a schedule in `keras_cbpnet.sparsity`, for research",
     ),
     Part("OREPA", "OREPA, arXiv 2204.00826", "a better stem for the same merged convolution, when one pretrains"),
-    Part("Extrapolation", "Extrap-SGD, arXiv 2006.05720", "large batches, when one pretrains"),
+    Part(
+        "Extrapolation",
+        "Extrap-SGD, arXiv 2006.05720",
+        "large batches, when one pretrains",
+        "python -m keras_cbpnet.pretrain --batch 1024 --accumulate 8 ...",
+        stays="its gate was missed and it is left out; gradient accumulation stays, `--accumulate N`",
+        remark="Wanted: 0.5 points above AdamW with 1,024 images a step; reached: none, three seeds, in "
+        "[benchmarks/NOTES.md](../benchmarks/NOTES.md), entry 95.",
+    ),
     Part(
         "AdaLin",
         "AdaLin, arXiv 2505.09486",
