@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from firmware_host.shared.arguments import data_argument, folder_argument, path_argument, seed_argument
 from firmware_host.shared.runtimes import AUTO, runtime_names
@@ -23,22 +23,32 @@ __all__ = ["build_parser", "main"]
 MOST_TEST = 500
 
 
+class _Command(cli.ArgumentParser):
+    """A parser of one command; `as_given`: whether arguments keep their order, being another program's."""
+
+    as_given = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does."""
+        if self.as_given:
+            return argparse.ArgumentParser.parse_known_args(self, args, namespace)
+        return super().parse_known_args(args, namespace)
+
+
 def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
     """Return the command line's parser."""
     parser = cli.ArgumentParser(prog=names["fleet"], description=__doc__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command", parser_class=_Command)
     _add_simulate(commands.add_parser("simulate", help="many devices in one process, a line of JSON a round"))
     app = commands.add_parser("app", help="write the folder that `flwr run` takes")
     app.add_argument("folder", type=folder_argument, metavar="FOLDER", help="folder to write, new or empty")
     app.add_argument(
         "bundle", type=path_argument, metavar="BUNDLE", help="bundle of the devices, as the server finds it"
     )
-    program = commands.add_parser(
-        "flower",
-        help="run a program of Flower with telemetry and update checks off",
-        epilog="What follows PROGRAM is given to it, --help too.",
-    )
+    program = commands.add_parser("flower", help="run a program of Flower with telemetry and update checks off")
+    program.as_given = True
     program.add_argument("program", choices=tuple(flower.PROGRAMS), metavar="PROGRAM", help=", ".join(flower.PROGRAMS))
+    program.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="what is given to it, --help too")
     return parser
 
 
@@ -59,12 +69,9 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODULES) -> int:
     """Run a command and return its exit code; `names`: how commands are started."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    # What follows a program's name is the program's.
-    known, rest = (given[:2], given[2:]) if given[:1] == ["flower"] else (given, [])
-    args = build_parser(names).parse_args(known)
+    args = build_parser(names).parse_args(argv)
     if args.command == "flower":
-        flower.start(args.program, rest)
+        flower.start(args.program, args.arguments)
     if args.command == "simulate":
         return _simulate(args)
     path = flower.write_app(args.folder, args.bundle)

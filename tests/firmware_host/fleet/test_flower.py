@@ -74,6 +74,13 @@ def test_programs_start_without_telemetry_and_update_checks(monkeypatch, tmp_pat
     assert seen[1][2]["FLWR_TELEMETRY_ENABLED"] == "1"
 
 
+def test_what_follows_a_program_is_given_to_it_as_it_is(monkeypatch):
+    seen = []
+    monkeypatch.setattr(flower, "start", lambda *given: seen.append(given))
+    main(["fleet", "flower", "flwr", "run", "app", "here", "--stream", "-c", "rounds=1", "--help"])
+    assert seen == [("flwr", ["run", "app", "here", "--stream", "-c", "rounds=1", "--help"])]
+
+
 def test_a_program_that_is_not_installed_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(UserError, match=r"flower-supernode is not installed: .*keras-cbpnet\[fleet\]"):
