@@ -226,7 +226,13 @@ PARTS = (
         (Gate("vit_micro_32, half of the MLP, points over pruning at once", "sparsity_micro.json", later, least=0.3),),
         "a schedule in `keras_cbpnet.sparsity`, for research",
     ),
-    Part("OREPA", "OREPA, arXiv 2204.00826", "a better stem for the same merged convolution, when one pretrains"),
+    Part(
+        "OREPA",
+        "OREPA, arXiv 2204.00826",
+        "a better stem for the same merged convolution, when one pretrains",
+        remark="Its gate, 0.5 points of LDA at equal epochs and at equal time, is measured for one seed of three "
+        "alone: [benchmarks/NOTES.md](../benchmarks/NOTES.md), entry 96.",
+    ),
     Part(
         "Extrapolation",
         "Extrap-SGD, arXiv 2006.05720",
