@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     """Run a command and return its exit code; `names`: how commands are started."""
     args = build_parser(names).parse_args(argv)
     if args.command == "flower":
-        flower.start(args.program, args.arguments)
+        return flower.start(args.program, args.arguments)
     if args.command == "simulate":
         return _simulate(args)
     path = flower.write_app(args.folder, args.bundle)
