@@ -11,6 +11,7 @@ from firmware_host.images.labelled import LabelledImages
 from keras_cbpnet import cli
 
 
+@pytest.mark.slow
 def test_unattended_measures_new_classes_and_wrong_labels(make, bundle, tmp_path):
     names = ["red", "green", "blue", "white"]
     arrays = {"class_names": np.array(names)}
@@ -81,6 +82,7 @@ def test_endurance_needs_rounds_to_compare(capsys):
     assert capsys.readouterr().err == "error: --rounds 3 is too few; use 4 or more\n"
 
 
+@pytest.mark.slow
 def test_a_new_process_answers_call_by_call(make, tmp_path):
     bundle = make.write_bundle(tmp_path / "b")
     with endurance.Device.open(bundle, tmp_path / "state", "numpy") as device:

@@ -120,6 +120,7 @@ def test_the_next_inbox_is_learned_though_its_images_have_the_same_names(learn, 
     assert counts() == {"red": 28, "green": 20, "blue": 8, "white": 8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "killed_at"), [*(("teach", at) for at in (1, 2, 7, 12)), *(("save", at) for at in (1, 2, 4))]
 )
@@ -161,6 +162,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_an_image_that_ends_the_process_is_moved_aside_after_the_second_time(counts, bundle, inbox, tmp_path):
     """A decoder that crashes, a board that runs out of memory."""
     options = ["--one-by-one", "--set-aside", tmp_path / "refused", "--save-every", 30, "--runtime", "numpy"]

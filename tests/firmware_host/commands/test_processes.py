@@ -20,6 +20,7 @@ def run(*arguments, check=True):
     return done
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own(make, bundle, tmp_path):
     data = make.folder_of_images(tmp_path / "data", names=("blue",), each=2)
     done = run("learn", bundle, data, "--runtime", "numpy", "--json")

@@ -43,6 +43,7 @@ def seen(tmp_path):
     return Device.open(tmp_path / "bundle", tmp_path / "state", runtime="numpy")._working.statistics.count.tolist()
 
 
+@pytest.mark.slow
 def test_the_service_learns_the_inbox_once(start, make, tmp_path):
     (tmp_path / "inbox").mkdir()
     assert start() is False
@@ -80,6 +81,7 @@ def test_a_bad_image_does_not_stop_the_service(start, make, tmp_path):
     assert len(list((tmp_path / "learned").rglob("*.png"))) == 8
 
 
+@pytest.mark.slow
 def test_a_power_cut_before_the_new_inbox_is_made(start, make, tmp_path):
     make.folder_of_images(tmp_path / "learning", names=("blue",), each=3)
     assert start() is True

@@ -53,6 +53,7 @@ def known(file, bundle):
     return snapshot_for(read_bundle(bundle), read_file(file))
 
 
+@pytest.mark.slow
 def test_files_in_any_order_and_any_number_of_times_give_the_same_bytes(exported, merge, banked):
     a = exported("a", {"blue": 8, "red": 6})
     b = exported("b", {"blue": 6}, 6)

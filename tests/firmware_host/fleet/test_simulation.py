@@ -47,6 +47,7 @@ def test_the_backbone_sees_what_is_taught_and_tested_once(bundle, data, tmp_path
     assert read(bundle, data, tmp_path, 10).test.shape == (10, 6)
 
 
+@pytest.mark.slow
 def test_devices_know_in_the_end_what_none_was_taught_alone(bundle, data, tmp_path):
     features = read(bundle, data, tmp_path)
     found = records(bundle, features, tmp_path / "one", 12)
@@ -65,6 +66,7 @@ def test_devices_know_in_the_end_what_none_was_taught_alone(bundle, data, tmp_pa
         }
 
 
+@pytest.mark.slow
 def test_bytes_grow_as_the_devices(bundle, data, tmp_path):
     features = read(bundle, data, tmp_path)
     few, many = (records(bundle, features, tmp_path / str(n), n, whole=1)[0] for n in (10, 80))

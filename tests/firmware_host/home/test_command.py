@@ -117,6 +117,7 @@ def run(bundle):
         process.stderr.close()
 
 
+@pytest.mark.slow
 def test_a_life_from_its_start_to_its_end(run, broker, watch, camera, picture, bundle):
     watcher = watch(broker)
     process = run(broker.port, "--source", camera.url, "--name", "Front door", "--agree", "2", "--rate", "100")
@@ -149,6 +150,7 @@ def test_a_life_from_its_start_to_its_end(run, broker, watch, camera, picture, b
     assert process.stderr.read() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [1, 4])
 def test_after_a_kill_it_knows_what_was_answered(run, broker, watch, camera, bundle, answers):
     watcher = watch(broker)
@@ -175,6 +177,7 @@ def test_it_ends_while_there_is_no_broker(run, camera):
     assert process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.slow
 def test_by_tls_the_broker_must_be_the_one(run, brokers, watch, tmp_path, monkeypatch):
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     for name, address in (("good", "127.0.0.1"), ("other", "127.0.0.2")):

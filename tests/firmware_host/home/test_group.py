@@ -150,6 +150,7 @@ def test_messages_larger_than_a_mebibyte_arrive(brokers, watch):
     made.close()
 
 
+@pytest.mark.slow
 def test_the_command(bundle, broker, key, make, tmp_path, watch):
     from firmware_host import Device
 

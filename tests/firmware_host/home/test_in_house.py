@@ -88,6 +88,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_not_understood_is_refused_in_one_line(house, broker, watch, picture):
     watcher, inside = watch(broker), house(broker)
     inside.camera.shown = picture("red")

@@ -58,6 +58,7 @@ def test_a_broker_that_has_forgotten_everything_is_told_everything(house, broker
     until(lambda: "homeassistant/sensor/cbpnet_0123/class/config" in late.last)
 
 
+@pytest.mark.slow
 def test_the_state_at_the_end_is_the_newest_one(house, broker, watch, picture):
     """What the broker had not acknowledged is sent again by paho, and may be old: it must not be told last."""
     inside = house(broker)

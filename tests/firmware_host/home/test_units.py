@@ -127,6 +127,7 @@ def confined(bundle, tmp_path):
         process.stderr.close()
 
 
+@pytest.mark.slow
 @needs_confinement
 def test_what_is_not_needed_is_denied():
     assert "read" in calls("@system-service")

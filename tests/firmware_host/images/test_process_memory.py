@@ -118,6 +118,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_no_more_is_taken_than_was_computed(picture, tmp_path, name):
     mode, options = KINDS[name]
@@ -192,6 +193,7 @@ def test_a_photo_too_large_to_hold_is_decoded_small(tmp_path):
     assert 20 < result["taken"] < result["need"][-1] < 50
 
 
+@pytest.mark.slow
 def test_predict_stays_under_the_limit(make, bundle, tmp_path):
     """Hostile files among good ones: the good are predicted, the bad have a line each, memory stays where it must."""
     rng = np.random.default_rng(0)

@@ -42,6 +42,7 @@ def test_a_still_scene_is_predicted_once(noise):
     assert wanted == [True] + [False] * 199
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 4.0, 12.0])
 def test_what_moves_is_predicted(noise):
     watch, scene = settled_watch(), Scene(noise)
@@ -52,6 +53,7 @@ def test_what_moves_is_predicted(noise):
     assert watch.wants(scene.frame())
 
 
+@pytest.mark.slow
 def test_what_moves_all_the_time_is_always_predicted():
     watch, scene = settled_watch(), Scene(4.0)
     for step in range(60):  # the whole picture goes by: nothing of that is noise

@@ -77,6 +77,7 @@ def test_a_young_class_has_its_share_of_every_batch_and_a_settled_one_no_more_th
     assert all((rows == feature).all(axis=1).sum() >= 1 for rows, _ in batches)  # the real image is in every batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replay", ["statistics", "buffer:6", "none"])
 def test_a_resumed_device_goes_on_bit_by_bit(make, bundle, tmp_path, replay):
     images, labels = make.images(["blue", "red", "white"], 8)

@@ -50,6 +50,7 @@ with Device.open(bundle, runtime="numpy") as device:
 """
 
 
+@pytest.mark.slow
 def test_every_runtime_offers_the_same_and_twice_alike(make, bundle, tmp_path):
     """Each in a process of its own: not every two of them load into one."""
     np.save(tmp_path / "images.npy", np.stack(make.images(["white", "blue", "red"], 12, seed=8)[0]))

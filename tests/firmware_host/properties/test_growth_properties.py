@@ -78,6 +78,7 @@ def assert_kept(before, after, slots):
     assert slots >= old
 
 
+@pytest.mark.slow
 @given(BLOCKS, st.integers(1, 5), st.integers(0, 5), st.booleans(), st.integers(0, 2**16))
 @QUIET
 def test_more_slots_take_over_everything(block, slots, more, kept, seed):

@@ -77,6 +77,7 @@ def assert_one_line(line, *what):
     assert "\0" not in line, (what, line)
 
 
+@pytest.mark.slow
 def test_every_value_changed_or_removed_is_read_or_refused_with_one_line(spoiled):
     counted = {"read": 0, "refused": 0}
     for path in spoiled.paths:
@@ -89,6 +90,7 @@ def test_every_value_changed_or_removed_is_read_or_refused_with_one_line(spoiled
     assert counted["refused"] > 1000
 
 
+@pytest.mark.slow
 def test_what_is_read_can_be_opened_or_is_refused_with_one_line(make, spoiled):
     [image], _ = make.images(["blue"], 1)
     numbers = [("head", key) for key in ("units", "slots", "batch", "decay_rate", "replacement_rate", "learning_rate")]
@@ -114,6 +116,7 @@ def test_any_json_in_any_place_is_read_or_refused_with_one_line(spoiled, data):
         assert_one_line(line, path, value)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=6), json_values)
 @QUIET
 def test_any_key_more_is_read_or_refused_with_one_line(spoiled, key, value):

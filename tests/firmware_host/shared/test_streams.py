@@ -27,6 +27,7 @@ def photos(make, tmp_path):
     return make.folder_of_images(tmp_path / "photos", names=("red", "blue"), each=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-", "1>&-", "<&- 1>&- 2>&-", "2>/dev/full"])
 def test_a_closed_stream_stops_no_work(bundle, photos, tmp_path, closed):
     state = tmp_path / "state"
@@ -56,6 +57,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
     assert (done.returncode, (tmp_path / "f").read_text()) == (0, "True")
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads(bundle, photos, tmp_path):
     state = tmp_path / "state"
     done = shell('"$@" | true; echo ${PIPESTATUS[0]}', "learn", bundle, photos, "--state", state)
@@ -102,6 +104,7 @@ def test_no_temporary_file_is_needed(bundle, photos, monkeypatch, capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_standard_input_that_is_open_for_writing_alone(bundle):
     done = shell('"$@" 0>/dev/null', "predict", bundle, "-")
     assert done.returncode == 2

@@ -26,6 +26,7 @@ def test_sums_are_means_counts_and_scatter_of_the_images(rng):
         np.testing.assert_allclose(bank.sums.mean[slot], feature[label == c].mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1.0, 100.0])
 def test_directions_are_the_leading_ones_of_a_class(rng, unit):
     """Whatever the unit of another feature: each counts in units of its deviation within the classes."""
@@ -49,6 +50,7 @@ def test_many_images_at_once_count_as_one_at_a_time(rng):
     np.testing.assert_allclose(one.sums.mean, all_.sums.mean, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_classes_that_differ_in_spread_alone_are_told_apart(rng):
     """A shared covariance cannot; the directions of each class can."""
     tall, wide = np.ones(D), np.ones(D)
@@ -151,6 +153,7 @@ def test_a_class_like_a_known_one_is_not_taken_for_it(rng, apart, known, same):
     assert (bank.binding[0] == 2) == same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [0.0, 0.2])
 def test_wrong_labels_without_a_change_rebind_nothing(rng, wrong):
     feature, label, _ = gaussians(rng, 6, 200)
@@ -195,6 +198,7 @@ def test_slots_that_ran_out_are_taken_from_the_least_recently_used(rng):
     assert (arrays.count >= 0).all()
 
 
+@pytest.mark.slow
 def test_a_long_life_keeps_learning(rng, monkeypatch):
     """Sums are bounded, so that float32 always takes one more image; what is old counts less, nothing jumps."""
     monkeypatch.setattr(sums, "MOST", 200.0)

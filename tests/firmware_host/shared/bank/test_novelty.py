@@ -29,6 +29,7 @@ def judged(mixture, rng, centres, classes, each=300):
     return mixture.judge(np.zeros((len(label), C), np.float32), feature)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("each", "off"), [(10, 0.04), (40, 0.02), (400, 0.02)])
 def test_as_many_known_images_are_rejected_as_was_asked_for(rng, each, off):
     mixture, centres = learned(rng, each)
@@ -49,6 +50,7 @@ def test_images_of_other_classes_are_more_novel_than_by_either_signal_alone(rng)
     assert told(old, new) > told(-known.max(axis=1), -probability.max(axis=1))
 
 
+@pytest.mark.slow
 def test_one_at_a_time_the_rate_holds_too(rng):
     centres = rng.normal(size=(C, D)) * 0.8
     mixture = Mixture(empty_bank(C, K, D, R), np.zeros(D), np.ones(D), 0.0)

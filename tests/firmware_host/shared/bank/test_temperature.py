@@ -30,6 +30,7 @@ def fresh():
     return Temperature({"sure": np.zeros(2)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.4, 1.0, 2.0])
 @pytest.mark.parametrize("each", [3000, 100, 1])
 def test_the_exponent_that_fits_is_found(rng, exponent, each):
