@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from benchmarks.common import features
 from benchmarks.plasticity.stream import load_raw
 from keras_cbpnet.models.backbone import Backbone
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_backbone_s_features(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_CBPNET_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)

@@ -113,6 +113,7 @@ sys.exit(cli.run(main))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "streams",
     ["2>&-", "1>&-", "<&- 1>&- 2>&-", "| true", "2>&1 >/dev/null | true", "| head -n 1", "2>/dev/full >/dev/null"],

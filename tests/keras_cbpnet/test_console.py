@@ -83,6 +83,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, line, capsys, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["--help", "train --help", "convert --help", "pretrain --help", "trian"])
 def test_nothing_heavy_is_imported_before_it_is_needed(arguments):
     code = (

@@ -145,6 +145,7 @@ def test_the_choices_have_the_prompts_of_the_run(run):
     np.testing.assert_array_equal(found["fixed"].general, model.prompts.general)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"prompts": False}, {"method": "ncm"}, {"prompt_selection": "fixed"}])
 def test_what_does_not_select_is_not_compared(changes, stream):
     model = build_model(stream.config(**{"prompts": True, **changes}), 4)

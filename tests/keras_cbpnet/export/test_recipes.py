@@ -65,6 +65,7 @@ def test_auto_is_what_the_target_runs():
     assert "auto, int8 and hybrid for --target linux, int8 for --target micro; " in recipes_help()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weights", "kind"),
     [
@@ -82,6 +83,7 @@ def test_a_file_is_what_the_flags_say(name, weights, kind, images):
     verify.check_weights({"backbone.tflite": file}, {"backbone.tflite": name})
 
 
+@pytest.mark.slow
 def test_a_new_recipe_is_one_line(monkeypatch, images):
     monkeypatch.setitem(RECIPES, "halved", Recipe("a test's own", quantized_weights=True, quantized_activations=False))
     assert "; halved, a test's own" in recipes_help()

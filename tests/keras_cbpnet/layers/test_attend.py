@@ -96,6 +96,7 @@ def test_few_keys_and_unquantized_layers_have_no_parts():
         assert found == (names if backbone.embedding.tokens > MANY else set())
 
 
+@pytest.mark.slow
 def test_a_saved_model_keeps_its_parts(tmp_path):
     config = {"image_size": 48, "width": 8, "heads": 2, "depth": 1, "mlp_width": 8}  # 145 tokens
     backbone = Backbone(config, quantized=True)
@@ -110,6 +111,7 @@ def test_a_saved_model_keeps_its_parts(tmp_path):
     np.testing.assert_array_equal(np.asarray(again.features(images)), wanted)
 
 
+@pytest.mark.slow
 def test_a_loaded_model_rounds_the_parts_too(tmp_path):
     model = PromptedClassifier(
         {"image_size": 48, "width": 8, "heads": 2, "depth": 1, "mlp_width": 8}, NoPrompts(), quantized=True
@@ -180,6 +182,7 @@ def test_the_file_is_finer_than_the_converters(files, runtime):
     assert after < 0.7 * before
 
 
+@pytest.mark.slow
 def test_the_file_holds_a_softmax_of_16_bits_beside_that_of_8(files):
     given, shipped, _, _ = files
     before, after = Model(given), Model(shipped)

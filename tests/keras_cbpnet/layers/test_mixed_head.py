@@ -50,6 +50,7 @@ def test_a_graph_computes_the_same(rng):
     np.testing.assert_allclose(in_graph, head(feature), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_it_is_the_same(rng, tmp_path):
     head, feature, _ = head_of(rng)
     inputs = keras.Input((D,))
@@ -91,6 +92,7 @@ def test_views_make_another_camera_known(rng):
     assert heads[1] > heads[0] + 0.2
 
 
+@pytest.mark.slow
 def test_labels_that_change_their_meaning_are_followed(rng):
     head, feature, label = head_of(rng, rebinds=True)
     for _ in range(4):

@@ -200,6 +200,7 @@ def test_what_a_rule_keeps_survives_saving(name, tmp_path):
         np.testing.assert_allclose(again.state[tensor], value, rtol=0, atol=1e-6, err_msg=tensor)
 
 
+@pytest.mark.slow
 def test_the_first_weights_are_those_before_the_first_step():
     head = make_head("l2_init")
     first = np.array(head.state["w1"])
@@ -208,6 +209,7 @@ def test_the_first_weights_are_those_before_the_first_step():
     assert np.abs(head.state["w1"] - first).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_begin_task_is_the_rules_own_but_not_before_the_first_task():
     head = make_head("shrink_perturb")
     before = state(head)
@@ -223,6 +225,7 @@ def test_begin_task_is_the_rules_own_but_not_before_the_first_task():
     np.testing.assert_array_equal(head.state["v_w1"], before["v_w1"])
 
 
+@pytest.mark.slow
 def test_restart_optimizer_forgets_moments_and_steps_alone():
     head = make_head("adalin")
     head.learn_many(*batches(), np.float32([1, 1, 1, 0]))

@@ -60,6 +60,7 @@ def test_backbone_equals_numpy(backbone, images):
     np.testing.assert_allclose(backbone(backbone.preprocess(images)), expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_prefixes_reach_their_blocks(backbone, images):
     rng = np.random.default_rng(0)
     prefixes = {i: tuple(rng.normal(size=(B, L, 16)).astype(np.float32) for _ in range(2)) for i in (0, 2, 4)}
@@ -142,6 +143,7 @@ def test_an_unknown_key_is_refused():
 # Weights --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantized", [False, True])
 def test_weights_go_through_a_file_in_half_precision(quantized, backbone, images, tmp_path):
     path = tmp_path / "weights.npz"

@@ -231,6 +231,7 @@ def test_names_of_no_scheme_are_refused(tmp_path):
 # Position embeddings --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["timm", "Hugging Face, vit.", "Google"])
 def test_a_preset_of_another_image_size(scheme, tiny_preset, checkpoint, images, tmp_path):
     path = write(tmp_path / "weights.npz", SCHEMES[scheme](checkpoint))
@@ -241,6 +242,7 @@ def test_a_preset_of_another_image_size(scheme, tiny_preset, checkpoint, images,
     np.testing.assert_allclose(model(larger), plain_vit.forward(changed, larger, HEADS), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_shipped_preset_of_another_image_size():
     model = Backbone.from_preset("vit_nano_32", image_size=64)
     assert model.embedding.tokens == 65

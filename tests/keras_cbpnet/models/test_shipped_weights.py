@@ -50,6 +50,7 @@ def test_weights_do_not_change_silently(name):
     np.testing.assert_allclose(found["feature"], pinned["feature"], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pin_weights.SHIPPED)
 def test_sizes_are_within_the_limits(name):
     from benchmarks.parameters import count

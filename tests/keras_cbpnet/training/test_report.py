@@ -113,6 +113,7 @@ def test_same_run_same_bytes_and_no_leftovers(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
+@pytest.mark.slow
 def test_plasticity_may_come_as_lists(tmp_path):
     columns = {name: [row[name] for row in PLASTICITY] for name in PLASTICITY[0]}
     one = page(tmp_path / "one.html", {**summarize(MATRIX), "plasticity": PLASTICITY})
@@ -120,6 +121,7 @@ def test_plasticity_may_come_as_lists(tmp_path):
     assert one == two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nothing", [None, [], [{"dead_unit_share": None}, {"dead_unit_share": float("nan")}]])
 def test_no_plasticity_figure_without_a_number(tmp_path, nothing):
     text = page(tmp_path / "report.html", {**summarize(MATRIX), "plasticity": nothing})
@@ -137,6 +139,7 @@ def test_class_incremental_streams_of_any_length(tmp_path, tasks, numbers, marke
     assert markers(text) == marked + (2 if marked else 0)  # two lines, and two in the legend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tasks", "first", "last"), [(1, 1, 1), (30, 20, 30), (1000, 20, 100)])
 def test_drifting_streams(tmp_path, tasks, first, last):
     metrics = summarize_drifting(np.linspace(0.9, 0.7, tasks))
