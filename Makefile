@@ -11,9 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTHON ?= python3.11
 MIN_FREE_GB ?= 5
-# Files in order. One of those that need a trained run and its bundle goes first: nobody waits for them at the end.
+# Files in order (tests/conftest.py), so that the long ones are not the last.
 PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
-FIRST := tests/pipeline/test_bundle.py
 PY := .venv/bin/python
 EXTRAS := train,device,device-legacy,micro,mqtt,serve,video,dev
 
@@ -92,10 +91,10 @@ format: $(STAMP)
 
 test: $(STAMP)
 	$(LINT)
-	$(PY) -m pytest $(PYTEST_FLAGS) -m "not slow" $(FIRST) tests
+	$(PY) -m pytest $(PYTEST_FLAGS) -m "not slow" tests
 
 test-all: $(STAMP)
-	TEST_RUNTIMES=1 $(PY) -m pytest $(PYTEST_FLAGS) --nbmake notebooks $(FIRST) tests
+	TEST_RUNTIMES=1 $(PY) -m pytest $(PYTEST_FLAGS) --nbmake notebooks tests
 
 # Environments and the emulated system are made once, under build/; what cannot be had is skipped with the reason.
 test-runtimes: $(STAMP)
