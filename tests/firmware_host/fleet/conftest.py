@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from firmware_host import Device
 from firmware_host.fleet.delta import Delta
 from firmware_host.fleet.merge import Base
 from firmware_host.fleet.own import Own
@@ -82,3 +83,24 @@ def damaged(delta: Delta, **changes) -> Delta:
     from dataclasses import replace
 
     return replace(delta, **changes)
+
+
+@pytest.fixture
+def banked(make, tmp_path):
+    return make.write_bundle(tmp_path / "banked", bank=True, slots=6)
+
+
+@pytest.fixture
+def device(banked, tmp_path, make):
+    """device(name, taught, seed): a device with a state of its own, which was taught some images of each name."""
+    opened = []
+
+    def device(name, taught=None, seed=5):
+        opened.append(Device.open(banked, tmp_path / name, runtime="numpy"))
+        for label, n in (taught or {}).items():
+            opened[-1].learn(*make.images([label], n, seed), epochs=1)
+        return opened[-1]
+
+    yield device
+    for one in opened:
+        one.close()

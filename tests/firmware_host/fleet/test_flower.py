@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tomllib
 from helpers.paths import ROOT
 from runtimes.environments import UnavailableError, made_once, pythons, run
 
@@ -22,33 +23,24 @@ from keras_cbpnet.fleet import flower
 ANSWER_S = 240
 
 
-@pytest.fixture
-def bundle(make, tmp_path):
-    return make.write_bundle(tmp_path / "banked", bank=True, slots=6)
-
-
 def pyproject(path):
-    if sys.version_info < (3, 11):
-        pytest.skip("tomllib needs Python 3.11")
-    import tomllib
-
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_folder_names_both_apps_and_the_bundle(bundle, tmp_path, capsys):
-    assert cli.run(main, ["fleet", "app", str(tmp_path / 'a "quoted" app'), str(bundle)]) == 0
+def test_the_folder_names_both_apps_and_the_bundle(banked, tmp_path, capsys):
+    assert cli.run(main, ["fleet", "app", str(tmp_path / 'a "quoted" app'), str(banked)]) == 0
     found = pyproject(tmp_path / 'a "quoted" app' / "pyproject.toml")["tool"]["flwr"]["app"]
     assert found["components"] == {
         "serverapp": "keras_cbpnet.fleet.server:app",
         "clientapp": "firmware_host.fleet.flower:app",
     }
-    assert found["config"]["bundle"] == str(bundle)
+    assert found["config"]["bundle"] == str(banked)
     assert found["config"]["folder"] == str(tmp_path / 'a "quoted" app.deltas')
     assert "flower flwr run" in capsys.readouterr().out
 
 
-def test_the_extra_installs_what_the_folder_wants(bundle, tmp_path):
-    file = flower.write_app(tmp_path / "app", bundle)
+def test_the_extra_installs_what_the_folder_wants(banked, tmp_path):
+    file = flower.write_app(tmp_path / "app", banked)
     wanted = pyproject(file)["tool"]["flwr"]["app"]["flwr-version-target"]
     [extra] = [
         each
@@ -156,14 +148,14 @@ def listening(port):
 
 
 @pytest.mark.slow
-def test_two_supernodes_share_over_the_loopback(bundle, tmp_path, make, program):
+def test_two_supernodes_share_over_the_loopback(banked, tmp_path, make, program):
     taught = ({"blue": 8}, {"white": 7})
     for number, lessons in enumerate(taught):
-        with Device.open(bundle, tmp_path / f"state-{number}", runtime="numpy") as device:
+        with Device.open(banked, tmp_path / f"state-{number}", runtime="numpy") as device:
             for label, n in lessons.items():
                 device.learn(*make.images([label], n, number), epochs=1)
             device.save()
-    flower.write_app(tmp_path / "app", bundle)
+    flower.write_app(tmp_path / "app", banked)
     port, *own = free_ports(3)
     link = program(
         "superlink", "--insecure", "--host", "127.0.0.1", "--port", port, "--disable-runtime-dependency-installation"
@@ -173,7 +165,7 @@ def test_two_supernodes_share_over_the_loopback(bundle, tmp_path, make, program)
     )
     until(lambda: listening(port), link, tmp_path / "superlink.log")
     for number in range(2):
-        config = f'bundle="{bundle}" state="{tmp_path / f"state-{number}"}" runtime="numpy"'
+        config = f'bundle="{banked}" state="{tmp_path / f"state-{number}"}" runtime="numpy"'
         place = ("--superlink", f"127.0.0.1:{port}", "--port", own[number])
         program("supernode", "--insecure", *place, "--node-config", config, log=f"supernode-{number}.log")
     settings = f"rounds=1 nodes=2 timeout-s={ANSWER_S}.0"
@@ -183,6 +175,6 @@ def test_two_supernodes_share_over_the_loopback(bundle, tmp_path, make, program)
     assert "2 of 2 nodes took over what 2 devices were taught, 2 of them something new" in log.read_text()
     assert len(list((tmp_path / "app.deltas" / "fleet").glob("*.delta"))) == 2
     for number in range(2):
-        with Device.open(bundle, tmp_path / f"state-{number}", runtime="numpy") as device:
+        with Device.open(banked, tmp_path / f"state-{number}", runtime="numpy") as device:
             assert device.classes == ("red", "green", "blue", "white")
             assert device.evaluate(*make.images(["blue", "white"], 10, 9))["accuracy"] > 0.9

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from firmware_host import Device
 from firmware_host.fleet.delta import Delta
 from firmware_host.fleet.node import answer
 from firmware_host.fleet.peers import Peers
@@ -19,29 +18,8 @@ TAUGHT = ({"blue": 8, "red": 6}, {"white": 7, "blue": 6}, {"blue": 5})
 
 
 @pytest.fixture
-def bundle(make, tmp_path):
-    return make.write_bundle(tmp_path / "banked", bank=True, slots=6)
-
-
-@pytest.fixture
-def hub(bundle):
-    return Hub.of_bundle(bundle)
-
-
-@pytest.fixture
-def device(bundle, tmp_path, make):
-    """device(name, taught, seed): a device with a state of its own, which was taught some images of each name."""
-    opened = []
-
-    def device(name, taught=None, seed=5):
-        opened.append(Device.open(bundle, tmp_path / name, runtime="numpy"))
-        for label, n in (taught or {}).items():
-            opened[-1].learn(*make.images([label], n, seed), epochs=1)
-        return opened[-1]
-
-    yield device
-    for one in opened:
-        one.close()
+def hub(banked):
+    return Hub.of_bundle(banked)
 
 
 @pytest.fixture
@@ -120,10 +98,10 @@ def test_a_device_that_was_killed_goes_on(hub, three, device):
     assert hub.refused == []
 
 
-def test_a_server_that_was_started_again_holds_what_it_held(bundle, three, tmp_path):
-    hub = Hub.of_bundle(bundle, tmp_path / "server")
+def test_a_server_that_was_started_again_holds_what_it_held(banked, three, tmp_path):
+    hub = Hub.of_bundle(banked, tmp_path / "server")
     round_of(hub, parts_of(three))
-    later = Hub.of_bundle(bundle, tmp_path / "server")
+    later = Hub.of_bundle(banked, tmp_path / "server")
     assert later.deltas.keys() == hub.deltas.keys()
     assert round_of(later, parts_of(three)[:1]) == [""]  # the others are gone, what they taught is not
 

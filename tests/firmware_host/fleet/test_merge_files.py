@@ -12,11 +12,6 @@ from firmware_host.state import read_file, snapshot_for
 
 
 @pytest.fixture
-def banked(make, tmp_path):
-    return make.write_bundle(tmp_path / "banked", bank=True, slots=6)
-
-
-@pytest.fixture
 def exported(banked, tmp_path, make):
     """exported(name, taught, seed): the exported state of a device that was taught some images of each name."""
 

@@ -7,27 +7,6 @@ from firmware_host import Device
 from firmware_host.bundle import DeviceError
 
 
-@pytest.fixture
-def banked(make, tmp_path):
-    return make.write_bundle(tmp_path / "banked", bank=True, slots=6)
-
-
-@pytest.fixture
-def device(banked, tmp_path, make):
-    """device(name, taught, seed): a device with a state of its own, which was taught some images of each name."""
-    opened = []
-
-    def device(name, taught=None, seed=5):
-        opened.append(Device.open(banked, tmp_path / name, runtime="numpy"))
-        for label, n in (taught or {}).items():
-            opened[-1].learn(*make.images([label], n, seed), epochs=1)
-        return opened[-1]
-
-    yield device
-    for one in opened:
-        one.close()
-
-
 def exchanged(*sharings, more=()):
     """Let each take over what the others tell; return what they told."""
     for sharing in sharings:
