@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import random
 
 import numpy as np
 import pytest
@@ -14,6 +15,12 @@ FIRST = "test_bundle.py"  # of tests/pipeline: makes the run and the bundle that
 def pytest_collection_modifyitems(items):
     """Put `FIRST` before all others, so that no second process waits for what it makes."""
     items.sort(key=lambda item: (item.path.parent.name, item.path.name) != ("pipeline", FIRST))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Seed what Keras draws the seeds of its initializers from: before the fixtures, whatever ran earlier."""
+    random.seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

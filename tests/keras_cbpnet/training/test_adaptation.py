@@ -11,15 +11,14 @@ from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.training.adaptation import Adapted, adapt_backbone
 from keras_cbpnet.training.adaptation_settings import Adaptation, parse_adaptation
 
-SMALL = Adaptation(experts=2, rank=4, epochs=20, rate=1e-2, batch=16)
+SMALL = Adaptation(experts=2, rank=4, epochs=60, rate=1e-2, batch=16)
 
 
 @pytest.fixture(scope="module")
 def task(coloured_images):
-    x, y = coloured_images(64, range(4))
+    x, y = coloured_images(32, range(2))  # of two colours, and striped across each other
     y = y.astype(np.int64)
-    names = [f"class {i}" for i in range(4)]
-    return make_stream("class", Dataset(x, y, x, y, names), 2, 0)[0]
+    return make_stream("class", Dataset(x, y, x, y, ["rows", "columns"]), 1, 0)[0]
 
 
 def built(config):
@@ -54,7 +53,7 @@ def test_the_first_task_is_learned(tiny_backbone, task):
         moved = np.abs(np.array(getattr(block, name).kernel) - kernel).max()
         assert (moved == 0) if name == "contract" else (moved > 1e-3), name
     assert "warning: the first task has 2 classes and at least 16 images of each" in lines[0]
-    assert float(lines[1].partition("loss ")[2]) < 0.5  # chance: 0.69
+    assert float(lines[1].partition("loss ")[2]) < 0.2  # chance: 0.69
 
 
 def test_settings():
