@@ -28,12 +28,13 @@ from PIL import Image
 from benchmarks.common import results
 from benchmarks.common.stages import ROOT
 from benchmarks.common.tables import markdown
+from benchmarks.common.turns import busy_cores
 from firmware_host.bundle import read_bundle
 from keras_cbpnet import cli
 
 VGA, LARGE = (480, 640), (3000, 4000)  # (H, W) in pixels
 LARGE_TO = 224
-QUIET = 0.5  # load of the machine, up to which the clock counts
+QUIET = 0.5  # cores that others use, up to which the clock counts
 COMMANDS = ("predict", "evaluate", "learn")
 ASKED = {  # the ratio that is asked for, by what is compared and measured
     **{f"{command}, wall": 0.55 for command in COMMANDS},
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table, write the results."""
     given = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(given)
-    commit, load = results.commit(ROOT), os.getloadavg()[0]
+    commit, busy = results.commit(ROOT), busy_cores()
     with tempfile.TemporaryDirectory() as folder:
         cases = prepare(args, Path(folder))
         took: dict[str, list[list[float]]] = {name: [] for name in cases}
@@ -108,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "images": args.images,
         "rounds": args.rounds,
         "jobs": args.jobs,
-        "load": round(load, 2),
+        "busy_cores": busy,
         "seconds": {name: {"wall": [a for a, _ in each], "cpu": [b for _, b in each]} for name, each in took.items()},
     }
     if args.json:
@@ -178,7 +179,7 @@ def ratios(record: Mapping[str, Any]) -> dict[str, list[float]]:
     return {
         f"{name}, {unit}": [a / b for a, b in zip(seconds[now][unit], seconds[before][unit])]
         for name, (now, before) in pairs.items()
-        for unit in ("cpu", *(["wall"] if record["load"] <= QUIET else []))
+        for unit in ("cpu", *(["wall"] if record["busy_cores"] <= QUIET else []))
         if before in seconds
     }
 
@@ -191,7 +192,7 @@ def render(record: Mapping[str, Any]) -> str:
         said = "-" if asked is None else f"{asked} ({'reached' if middle <= asked else 'not reached'})"
         rows.append([name, f"{middle:.2f}", f"{min(found):.2f} to {max(found):.2f}", said])
     busy = (
-        "" if record["load"] <= QUIET else f" The machine was busy (load {record['load']}): the clock does not count."
+        "" if record["busy_cores"] <= QUIET else f" Others used {record['busy_cores']} cores: the clock does not count."
     )
     return (
         f"{record['images']} VGA JPEGs, {record['jobs']} jobs on {record['machine']['cores']} cores, "

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.common import results
 from benchmarks.common.stages import ROOT, shown
+from benchmarks.common.turns import busy_cores
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(given)
     if not re.fullmatch(r"[a-z0-9_]+", args.name):
         raise UserError(f"--name {args.name}: use small letters, digits and _")
-    load = round(os.getloadavg()[0], 2)
+    busy = busy_cores()
     words = ["bench", shown(args.bundle), "--runtime", args.runtime, "--repeat", str(args.repeat), "--json"]
     command = [sys.executable, "-m", "firmware_host", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError((done.stderr.strip().splitlines() or ["bench failed"])[-1].removeprefix("error: "))
     made = results.provenance("benchmarks.reference", given, results.commit(ROOT))
     file = results.output_file(str(args.folder / f"{args.name}.json"))
-    results.write(file, {**made, "load": load, **json.loads(done.stdout)})
+    results.write(file, {**made, "busy_cores": busy, **json.loads(done.stdout)})
     print(f"written: {shown(file)}")
     return 0
 

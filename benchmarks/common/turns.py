@@ -6,9 +6,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import psutil
+
 from benchmarks.common.worker import Worker
 
-__all__ = ["Spread", "alternate", "ratio", "spread"]
+__all__ = ["Spread", "alternate", "busy_cores", "ratio", "spread"]
+
+LOOK = 2.0  # seconds
 
 
 class Spread(NamedTuple):
@@ -17,6 +21,14 @@ class Spread(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def busy_cores() -> float:
+    """Return how many cores are in use while this process waits some seconds.
+
+    Not the system's load: that still counts, for a minute, what was measured just before.
+    """
+    return float(round(psutil.cpu_percent(LOOK) / 100 * psutil.cpu_count(), 2))
 
 
 def alternate(workers: Mapping[str, Worker], rounds: int, calls: Mapping[str, int]) -> dict[str, list[float]]:

@@ -7,14 +7,13 @@ Every number is a ratio of things that take turns, each in a process of its own 
 unless it says by the clock: median and quartiles of the turns. What it is compared with, PyTorch and ONNX Runtime, is
 installed into an environment apart (--peers); what cannot be had leaves its rows with the reason, and a row that fails
 leaves the others. --only measures some rows or areas again, the others stay in the file. About 25 minutes on two cores
-that have nothing else to do; the machine's load is part of the result.
+that have nothing else to do; the cores that others use are part of the result.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 from benchmarks.common import results
 from benchmarks.common.stages import ROOT, shown
+from benchmarks.common.turns import busy_cores
 from benchmarks.speed import growth, host, kernels, others
 from benchmarks.speed.bench import Area, Bench, MissingError
 from benchmarks.speed.rows import Found, Row, record_of, render, single
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record: dict[str, Any] = {
         **results.provenance("benchmarks.speed", given, commit),
         "board": board(),
-        "load": round(os.getloadavg()[0], 2),
+        "busy_cores": busy_cores(),
         "rows": {},
         "growth": {},
     }

@@ -61,7 +61,7 @@ def reading(bench: Bench) -> dict[str, Found]:
         if key in measured:
             found[name] = Found(spread(measured[key]))
         elif key.endswith("wall"):
-            found[name] = Found(None, f"the machine was busy (load {record['load']})")
+            found[name] = Found(None, f"others used {record['busy_cores']} cores")
         else:
             found[name] = Found(None, missing)
     return found
