@@ -103,6 +103,16 @@ def flash_loss(way: str, other: str) -> Callable[[dict[str, Any]], float]:
     return lambda record: 100.0 * (float(record["ways"][other]["lda"]) - float(record["ways"][way]["lda"]))
 
 
+def branched(other: str) -> Callable[[dict[str, Any]], float]:
+    """Return what takes the points of LDA that branches of the stem gain over `other` from a result of reparam."""
+
+    def value(record: dict[str, Any]) -> float:
+        pairs = zip(record["rows"]["branches"], record["rows"][other], strict=True)
+        return 100.0 * statistics.fmean(a["lda"] - b["lda"] for a, b in pairs)
+
+    return value
+
+
 def smaller(method: str) -> Callable[[dict[str, Any]], float]:
     """Return what takes the points that three blocks gain over five from a result of benchmarks.smaller."""
     return lambda record: 100.0 * (record["forms"]["3"][method]["mean"] - record["forms"]["5"][method]["mean"])
@@ -122,6 +132,8 @@ FOSTER = "class_incremental_foster.json"
 ADAPTED, ADAPTED_PHOTOS = "class_incremental_adapted_wiar.json", "class_incremental_adapted_cifar100.json"
 FLASH, SPARSE = "flash_cifar100.json", "sparsity.json"
 EAST = ("EAST, cyclic", "RigL")
+POWER = ("Powerpropagation, 4", "pruned at the end")
+REPARAM = "reparam_micro.json"
 PARTS = (
     Part(
         "Depth on demand",
@@ -217,7 +229,19 @@ PARTS = (
         "masks and schedules in `keras_cbpnet.sparsity`, for research",
         "The cyclic part alone; no backbone was pretrained with it, and blocks do not share weights.",
     ),
-    Part("Powerpropagation", "Powerpropagation, arXiv 2110.00296", "weights that bear pruning without training again"),
+    Part(
+        "Powerpropagation",
+        "Powerpropagation, arXiv 2110.00296",
+        "weights that bear pruning without training again",
+        "python -m benchmarks.sparsity --data digits,wiar:wiar_images_32.npz",
+        (
+            Gate("digits, 10 % of the weights, points above plain", SPARSE, kept("digits", "10 %", *POWER), 15.0),
+            Gate("WiAR, the same", SPARSE, kept("wiar", "10 %", *POWER), 15.0),
+            Gate("digits, all weights, points from plain", SPARSE, kept("digits", "all", *POWER), -1.5),
+            Gate("WiAR, the same", SPARSE, kept("wiar", "all", *POWER), -1.5),
+        ),
+        "`keras_cbpnet.sparsity.powerprop`, for research",
+    ),
     Part(
         "IEE",
         "Enhanced saliency, arXiv 2502.03658",
@@ -230,8 +254,13 @@ PARTS = (
         "OREPA",
         "OREPA, arXiv 2204.00826",
         "a better stem for the same merged convolution, when one pretrains",
-        remark="Its gate, 0.5 points of LDA at equal epochs and at equal time, is measured for one seed of three "
-        "alone: [benchmarks/NOTES.md](../benchmarks/NOTES.md), entry 96.",
+        "python -m keras_cbpnet.pretrain --preset vit_micro_32 --data npz:cifar100.npz --reparam orepa ...",
+        (
+            Gate("vit_micro_32, equal epochs, points of LDA", REPARAM, branched("plain"), least=0.5),
+            Gate("vit_micro_32, equal time, points of LDA", REPARAM, branched("plain, equal time"), least=0.5),
+        ),
+        "an option, `--reparam orepa`; the default trains one kernel",
+        "Three seeds; the same file after training.",
     ),
     Part(
         "Extrapolation",

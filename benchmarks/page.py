@@ -27,6 +27,7 @@ from benchmarks import (
     photos,
     reading,
     recipes,
+    reparam,
     sensor,
     serve,
     smaller,
@@ -218,6 +219,13 @@ The first encoder blocks alone (`--depth`), features whitened by a transform of 
         alone(sparsity.render),
         words="""\
 Zeros take less room in a file, see below, and save no time: TensorFlow Lite multiplies by them.""",
+    ),
+    Section(
+        "reparam_*.json",
+        "A stem trained in branches",
+        alone(reparam.render),
+        words="""\
+Pretraining from random weights by labels, features of CIFAR-100, top-1 in %; processor time of the whole command.""",
     ),
     Section("flash_*.json", "Fewer bytes of flash on a microcontroller", alone(flash.render)),
     Section("unattended_*.json", "Learning unattended", alone(unattended.render)),

@@ -22,13 +22,15 @@ from benchmarks.common.stages import ROOT, shown
 from benchmarks.common.tables import markdown
 from keras_cbpnet import cli
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.sparsity import powerprop
 from keras_cbpnet.sparsity.budgets import Mask, densities, masks, swapped
 from keras_cbpnet.sparsity.schedule import Moment, find_schedule
 
 # Dimensions: N windows, d inputs, B of a batch, K classes.
 
 Array = NDArray[np.floating[Any]]
-HIDDEN, BATCH, RATE, MOMENTUM, CLIP = (300, 100), 64, 0.05, 0.9, 1.0
+HIDDEN, BATCH, CLIP = (300, 100), 64, 1.0
+RATE, MOMENTUM, PLAIN_RATE = 0.05, 0.9, 0.1  # the last without momentum
 
 
 class Data(NamedTuple):
@@ -101,11 +103,15 @@ def by_gradients(score: Callable[[Array, Array, Array], Array]) -> Callable[...,
 
 
 class Row(NamedTuple):
-    """One way to a sparse network: where its mask begins, its schedule, and whether what is out begins at zero."""
+    """One way to a sparse network: where its mask begins, its schedule, and whether what is out begins at zero.
+
+    With `alpha` the parameters are those of Powerpropagation, and SGD has no momentum; 1 are the weights themselves.
+    """
 
     begin: Callable[..., list[Mask]]
     schedule: str = "oneshot"
     empty: bool = True
+    alpha: float | None = None
 
 
 ROWS = {
@@ -118,6 +124,8 @@ ROWS = {
     "GMP": Row(all_of_them, "gmp"),
     "RigL": Row(by_chance, "rigl"),
     "EAST, cyclic": Row(by_chance, "east"),
+    "pruned at the end": Row(all_of_them, "afterwards", alpha=1.0),
+    **{f"Powerpropagation, {alpha}": Row(all_of_them, "afterwards", alpha=alpha) for alpha in (2, 4)},
     "IEE": Row(by_chance, "iee", empty=False),
     "IEE, zero start": Row(by_chance, "iee"),
 }
@@ -126,12 +134,15 @@ ROWS = {
 def train(data: Data, row: Row, density: float, steps: int, every: int, seed: int) -> float:
     """Train a network and return its accuracy on the test part, 0..1.
 
-    SGD with momentum, its rate falling along a cosine, gradients clipped to norm 1. Moments of what does not train are
-    held; what leaves the mask begins at zero again, unless the row says that it keeps its value.
+    SGD with momentum (see `Row`), its rate falling along a cosine, gradients clipped to norm 1. Moments of what does
+    not train are held; what leaves the mask begins at zero again, unless the row says that it keeps its value.
     """
     rng = np.random.default_rng(seed)
     net = Net((data.x.shape[1], *HIDDEN, int(data.y.max()) + 1), rng)
     mask = row.begin(net, data, density, rng)
+    alpha = row.alpha or 1.0
+    first, momentum = (RATE, MOMENTUM) if row.alpha is None else (PLAIN_RATE, 0.0)
+    net.kernels = [powerprop.started(kernel, alpha) for kernel in net.kernels]
     at = find_schedule(row.schedule, density, every)
     shapes = [kernel.shape for kernel in net.kernels]
     if row.empty:
@@ -142,22 +153,23 @@ def train(data: Data, row: Row, density: float, steps: int, every: int, seed: in
         x, y = next(batches)
         moment = at(step, steps)
         if moment.changes:
-            kernels = [kernel * m for kernel, m in zip(net.kernels, mask, strict=True)]
+            kernels = [powerprop.weights(kernel * m, alpha) for kernel, m in zip(net.kernels, mask, strict=True)]
             grown = net.gradients(x, y, kernels)[0] if moment.grows == "gradient" else net.kernels
             mask = _changed(net, mask, grown, densities(shapes, moment.density), moment)
             if row.empty and moment.grows == "gradient":
                 net.kernels = [kernel * m for kernel, m in zip(net.kernels, mask, strict=True)]
         explores = moment.trains == "others"
         kernels = [kernel * (m | explores) for kernel, m in zip(net.kernels, mask, strict=True)]
-        slopes, offsets = net.gradients(x, y, kernels)
-        slopes = [slope * (m ^ explores) for slope, m in zip(slopes, mask, strict=True)]
+        slopes, offsets = net.gradients(x, y, [powerprop.weights(kernel, alpha) for kernel in kernels])
+        moved = zip(slopes, mask, net.kernels, strict=True)
+        slopes = [slope * (m ^ explores) * powerprop.slope(kernel, alpha) for slope, m, kernel in moved]
         norm = math.sqrt(sum(float(np.sum(np.square(each))) for each in (*slopes, *offsets)))
-        rate = RATE * 0.5 * (1 + math.cos(math.pi * step / steps)) * min(1.0, CLIP / max(norm, 1e-12))
+        rate = first * 0.5 * (1 + math.cos(math.pi * step / steps)) * min(1.0, CLIP / max(norm, 1e-12))
         moving = [*(m ^ explores for m in mask), *(True for _ in offsets)]
         for value, slope, v, moves in zip((*net.kernels, *net.biases), (*slopes, *offsets), speed, moving, strict=True):
-            v[...] = np.where(moves, MOMENTUM * v - rate * slope, v)
+            v[...] = np.where(moves, momentum * v - rate * slope, v)
             value += v * moves
-    final = [kernel * m for kernel, m in zip(net.kernels, mask, strict=True)]
+    final = [powerprop.weights(kernel * m, alpha) for kernel, m in zip(net.kernels, mask, strict=True)]
     return float(np.mean(net.forward(data.x_test, final)[-1].argmax(axis=1) == data.y_test))
 
 
@@ -213,7 +225,7 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python -m benchmarks.sparsity", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--data", default="digits", metavar="D,D,...", help="digits, wiar:FILE")
-    add("--keep", default="0.05,0.01", metavar="P,P,...", help="shares of the weights that stay")
+    add("--keep", default="0.1,0.05,0.01", metavar="P,P,...", help="shares of the weights that stay")
     add("--seeds", type=cli.seed_list, default=[0, 1, 2], metavar="S,S,...", help="weights, masks and order")
     add("--steps", type=int, default=900, help="of each training")
     add("--every", type=int, default=30, help="steps between two changes of a mask")
@@ -232,9 +244,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         data = read(spec)
         rows = found.setdefault(spec.partition(":")[0], {})
         for name, row in ROWS.items():
-            for density in kept[:1] if name == "dense" else kept:
+            whole = name == "dense" or row.schedule == "afterwards"  # the accuracy before anything is pruned, too
+            for density in [1.0] * whole + kept * (name != "dense"):
                 accuracy = [train(data, row, density, args.steps, args.every, seed) for seed in args.seeds]
-                column = "all" if name == "dense" else f"{100 * density:g} %"
+                column = "all" if density == 1 else f"{100 * density:g} %"
                 rows.setdefault(name, {})[column] = {"accuracy": accuracy, "mean": statistics.fmean(accuracy)}
             print(f"{spec}, {name}: {rows[name]}", file=sys.stderr, flush=True)
     settings = {"seeds": args.seeds, "steps": args.steps, "every": args.every}
@@ -248,13 +261,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def render(record: dict[str, Any]) -> str:
     """Return the table of a result: a row a way, a column each for a data set and a share that is kept."""
-    columns = [(data, share) for data, rows in record["data"].items() for share in rows["random ERK"]]
+    columns = [(data, share) for data, rows in record["data"].items() for share in ("all", *rows["random ERK"])]
     table = [["", *(f"{data}, {share}" for data, share in columns)]]
     for name in next(iter(record["data"].values())):
         cells = []
         for data, share in columns:
             row = record["data"][data][name]
-            cell = row.get(share, row.get("all"))
+            if (cell := row.get(share)) is None:
+                cells.append("-")
+                continue
             deviation = f" ± {100 * statistics.stdev(cell['accuracy']):.1f}" if len(cell["accuracy"]) > 1 else ""
             cells.append(f"{100 * cell['mean']:.1f}{deviation}")
         table.append([name, *cells])

@@ -94,6 +94,12 @@ def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
         help=f"smaller backbone made of --start, in the form {FORM}: of every MLP that share of hidden units, of the "
         f"blocks the first N; scores: {', '.join(SCORES)}",
     )
+    parser.add_argument(
+        "--reparam",
+        choices=("orepa",),
+        help="train every 3x3 kernel of the stem as a sum of branches, which are one kernel again before int8 (OREPA, "
+        "arXiv 2204.00826)",
+    )
     parser.add_argument("--teacher", metavar="PRESET", help="backbone to learn from; its outputs are computed once")
     parser.add_argument("--teacher-weights", type=path_argument, help="weights file of the teacher")
     parser.add_argument(
@@ -169,6 +175,10 @@ def check(args: argparse.Namespace) -> None:
         check_weights(preset, args.start)
     if args.shrink and not args.start:
         raise UserError(f"--shrink {args.shrink} needs --start, the weights that are made smaller")
+    if args.reparam and (args.start or args.inherit):
+        raise UserError(f"--reparam {args.reparam} begins with random weights; leave --start and --inherit out")
+    if args.reparam and not preset.backbone.stem:
+        raise UserError(f"--reparam {args.reparam} is for a stem of convolutions, which {preset.name} does not have")
     whole = sizes(preset, args.start).depth
     if args.shrink and (kept := parse(args.shrink).depth):
         if kept > whole:

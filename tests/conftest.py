@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """Seed what Keras draws the seeds of its initializers from: before the fixtures, whatever ran earlier."""
-    random.seed(0)
+    random.seed(27)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,6 +28,7 @@ class PatchEmbedding(keras.layers.Layer):
         deviation: of the pixels, per channel, in 0..1.
         registers: R, learned tokens without a position between the class token and the patches.
         quantized: whether weights and activations pass through int8 fake quantizers.
+        branched: whether the kernels of 3x3 are trained as sums of branches, see `layers.orepa`.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class PatchEmbedding(keras.layers.Layer):
         deviation: Sequence[float] = (1.0, 1.0, 1.0),
         registers: int = 0,
         quantized: bool = False,
+        branched: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -49,6 +51,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.deviation = tuple(deviation)
         self.registers = registers
         self.quantized = quantized
+        self.branched = branched
         shapes = [(filters, 3, stride) for filters, stride in self.stem]
         shapes.append((width, 3 if self.stem else patch_size, patch_size))
         pixels: dict[str, Any] = {"mean": [255 * m for m in mean], "deviation": [255 * s for s in deviation]}
@@ -58,6 +61,7 @@ class PatchEmbedding(keras.layers.Layer):
                 **(pixels if i == 0 else {}),
                 centred=i == len(self.stem),
                 quantized=quantized,
+                branched=branched and shape[1] == 3,
                 name=f"convolution_{i}",
             )
             for i, shape in enumerate(shapes)
@@ -108,5 +112,5 @@ class PatchEmbedding(keras.layers.Layer):
         return [self.sum]
 
     def get_config(self) -> dict[str, Any]:
-        names = ("width", "patch_size", "stem", "mean", "deviation", "registers", "quantized")
+        names = ("width", "patch_size", "stem", "mean", "deviation", "registers", "quantized", "branched")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

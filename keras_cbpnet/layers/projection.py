@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_cbpnet.layers.fake_quant import optional
+from keras_cbpnet.layers.orepa import OREPA
 
 
 def without_mean(x: Any) -> Any:
@@ -82,6 +83,7 @@ class Convolution(keras.layers.Layer):
         centred: whether the mean over the filters is taken from kernel and bias, so that every pixel of the result has
             mean 0.
         quantized: whether the folded kernel passes through a per-channel int8 fake quantizer.
+        branched: whether the kernel is one branch of several during training, see `layers.orepa`.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Convolution(keras.layers.Layer):
         deviation: Sequence[float] = (),
         centred: bool = False,
         quantized: bool = False,
+        branched: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -104,15 +107,24 @@ class Convolution(keras.layers.Layer):
         self.centred = centred
         self.quantized = quantized
         self.quantizer = optional(quantized, "channel", name="kernel_quantizer")
+        self.branches = OREPA(name="branches") if branched else None
 
     def build(self, input_shape: Any) -> None:
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="he_normal")
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
         self.quantizer.build(shape)
+        if self.branches is not None:
+            self.branches.build(shape)
+            self.branches.start(self.kernel)
+
+    def effective_kernel(self) -> Any:
+        """Return the kernel [k, k, i, o] that is convolved with, all branches together, before anything is folded."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        return kernel if self.branches is None else self.branches(kernel)
 
     def call(self, inputs: Any) -> Any:
-        kernel, bias = ops.convert_to_tensor(self.kernel), ops.convert_to_tensor(self.bias)
+        kernel, bias = self.effective_kernel(), ops.convert_to_tensor(self.bias)
         if self.deviation:
             kernel = kernel / ops.reshape(ops.convert_to_tensor(self.deviation, "float32"), (1, 1, -1, 1))
         if any(self.mean):
@@ -124,4 +136,8 @@ class Convolution(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         names = ("filters", "kernel_size", "strides", "mean", "deviation", "centred", "quantized")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {
+            **super().get_config(),
+            "branched": self.branches is not None,
+            **{name: getattr(self, name) for name in names},
+        }

@@ -43,19 +43,24 @@ class Backbone(keras.Model):
     Args:
         config: sizes; a `BackboneConfig` or its dictionary.
         quantized: whether every weight and activation passes through an int8 fake quantizer.
+        branched: whether the stem is trained in several branches, see `layers.orepa`; `merge` makes it a plain one.
     """
 
     def __init__(
-        self, config: BackboneConfig | Mapping[str, Any] | None = None, quantized: bool = False, **kwargs: Any
+        self,
+        config: BackboneConfig | Mapping[str, Any] | None = None,
+        quantized: bool = False,
+        branched: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(config, BackboneConfig):
             config = BackboneConfig.from_dict(config or {})
         self.config = c = config
-        self.quantized = quantized
+        self.quantized, self.branched = quantized, branched
         self.pixels = FakeQuantize(name="pixels") if quantized else keras.layers.Identity(name="pixels")
         self.embedding = PatchEmbedding(
-            c.width, c.patch_size, c.stem, c.mean, c.deviation, c.registers, quantized=quantized, name="embedding"
+            c.width, c.patch_size, c.stem, c.mean, c.deviation, c.registers, quantized, branched, name="embedding"
         )
         self.blocks = [
             EncoderBlock(c.width, c.heads, c.mlp_width, c.activation, quantized=quantized, name=f"block_{i}")
@@ -239,7 +244,8 @@ class Backbone(keras.Model):
         return truncated(backbone, depth, stored_whitening(preset, weights, depth))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "config": self.config.to_dict(), "quantized": self.quantized}
+        own = {"config": self.config.to_dict(), "quantized": self.quantized, "branched": self.branched}
+        return {**super().get_config(), **own}
 
 
 def truncated(backbone: Backbone, depth: int, whitening: Transform | None = None) -> Backbone:

@@ -44,6 +44,19 @@ def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None
         variable.assign(np.asarray(values[name]))  # an array of this process, wherever the weights of `source` lie
 
 
+def merge(branched: keras.Model, plain: keras.Model) -> None:
+    """Give `plain` the weights of `branched`, of each stem kernel all branches together; see `layers.orepa`.
+
+    Args:
+        branched: a backbone, or a model around one in `backbone`.
+        plain: the same without branches.
+    """
+    copy_weights(branched, plain)
+    stems = [getattr(model, "backbone", model).embedding.convolutions for model in (branched, plain)]
+    for source, target in zip(*stems, strict=True):
+        target.kernel.assign(source.effective_kernel())
+
+
 def save_weights(
     backbone: keras.Model,
     path: str | os.PathLike[str],

@@ -18,7 +18,7 @@ from keras_cbpnet.locks import locked
 from keras_cbpnet.models.backbone import Backbone
 from keras_cbpnet.models.calibration import calibrate
 from keras_cbpnet.models.sizes import sizes
-from keras_cbpnet.models.weights import copy_weights, load_preset_weights, save_weights
+from keras_cbpnet.models.weights import copy_weights, load_preset_weights, merge, save_weights
 from keras_cbpnet.presets import get_preset
 from keras_cbpnet.pretraining.augmentation import AugmentedImages
 from keras_cbpnet.pretraining.distillation import Pupil, early_whitening, teacher_tokens, whiten
@@ -114,15 +114,19 @@ def follow(
         pupil.build()
         return pupil
 
-    pupil, shared = pupil_of(backbone), None
+    branched = bool(args.reparam)
+    pupil, shared = pupil_of(Backbone(config, branched=True, name="backbone") if branched else backbone), None
     if workers.shared:
         with workers.sharing():
-            shared = pupil_of(Backbone(config, name="backbone"))
+            shared = pupil_of(Backbone(config, branched=branched, name="backbone"))
     if (args.start or args.inherit) and args.epochs + args.qat_epochs:
         pupil.fit_outputs(*batches.plain(some[:OUTPUT_IMAGES]))
     course = Course(args, data, batches, work, log, targets.get("test"), workers)
     if args.epochs:
         course.run(pupil, "backup", 0, args.epochs, args.learning_rate, shared)
+    if branched:
+        trained, pupil = pupil, pupil_of(backbone)
+        merge(trained, pupil)
     if args.qat_epochs:
         quantized = pupil_of(Backbone(config, quantized=True, name="backbone"))
         raise_class_token(backbone, data.train[some[:CALIBRATION]])

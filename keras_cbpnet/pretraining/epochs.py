@@ -23,7 +23,7 @@ from keras_cbpnet.pretraining.room import Room
 from keras_cbpnet.pretraining.workers import Workers
 
 WARMUP = 0.1  # share of the steps
-PLAIN = ["bias", "scale", "offset", "position", "class_token", "register_tokens"]  # weights that do not decay
+PLAIN = ["bias", "scale", "offset", "position", "class_token", "register_tokens", "branch"]  # do not decay
 
 
 def say(line: str) -> None:

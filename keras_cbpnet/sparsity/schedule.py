@@ -41,6 +41,11 @@ def oneshot(density: float, every: int) -> Schedule:
     return lambda step, steps: Moment(density)
 
 
+def afterwards(density: float, every: int) -> Schedule:
+    """All weights train, and at the last step the largest are kept: pruning without training again."""
+    return lambda step, steps: Moment(density, changes=True) if step == steps - 1 else Moment(1.0)
+
+
 def gmp(density: float, every: int) -> Schedule:
     """Gradual magnitude pruning (Zhu and Gupta, arXiv 1710.01878): from all to `density` by a cubic, in 3/4 of it."""
 
@@ -100,7 +105,7 @@ def iee(density: float, every: int) -> Schedule:
 
 
 SCHEDULES: Mapping[str, Callable[[float, int], Schedule]] = {
-    "oneshot": oneshot, "gmp": gmp, "rigl": rigl, "east": east, "iee": iee,
+    "oneshot": oneshot, "afterwards": afterwards, "gmp": gmp, "rigl": rigl, "east": east, "iee": iee,
 }  # fmt: skip
 
 

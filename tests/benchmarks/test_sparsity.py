@@ -56,7 +56,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert set(record["data"]["digits"]) == set(sparsity.ROWS)
     shown = capsys.readouterr().out
     assert "digits, 50 %" in shown
-    assert shown.count("±") == len(sparsity.ROWS)
+    assert shown.count("±") == len(sparsity.ROWS) + sum(row.schedule == "afterwards" for row in sparsity.ROWS.values())
 
 
 def test_unknown_data_is_one_line():

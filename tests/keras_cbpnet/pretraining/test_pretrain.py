@@ -128,11 +128,29 @@ def test_a_student_begins_as_its_teacher_and_learns_from_views(arguments, tmp_pa
     monkeypatch.setitem(presets.PRESETS, "student", lambda: Preset("student", narrow))
     output = tmp_path / "weights.npz"
     views = ["--inherit", "--label-weight", "0", "--views", "48", "--mosaics", "0.5", "--qat-epochs", "0"]
-    assert main([*arguments, *views, "--ema", "0", "--output", str(output)]) == 0
+    assert main([*arguments, *views, "--ema", "0", "--epochs", "8", "--output", str(output)]) == 0
     records = json.loads(output.with_suffix(".json").read_text())["epochs"]
-    assert records[-1]["agreement"] > 0.5  # an untrained student explains nothing
+    assert records[-1]["loss"] < 0.5 * records[0]["loss"]
+    assert records[-1]["agreement"] > 0  # a share of the variance: an untrained student explains nothing
     assert "accuracy" not in records[-1]
     assert len(np.load(tmp_path / "weights.work" / "teacher.npy")) == 48
+
+
+@pytest.mark.slow
+def test_branches_of_the_stem_are_merged(arguments, images, tmp_path):
+    from keras_cbpnet.models.backbone import Backbone
+    from keras_cbpnet.models.weights import load_weights
+    from keras_cbpnet.pretrain import main
+
+    output = tmp_path / "weights.npz"
+    assert main([*arguments, "--output", str(output), "--reparam", "orepa", "--qat-epochs", "1"]) == 0
+    backbone = Backbone(STUDENT)
+    backbone.build()
+    load_weights(backbone, output)  # whose file holds one kernel a convolution
+    features = np.asarray(backbone.features(read(images)["x_train"]))
+    assert np.isfinite(features).all()
+    records = json.loads(output.with_suffix(".json").read_text())["epochs"]
+    assert records[-1]["agreement"] == pytest.approx(records[-2]["agreement"], abs=0.5)  # merged, it goes on from there
 
 
 def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
@@ -161,6 +179,10 @@ def test_the_teachers_outputs_are_averaged_patches(arguments, images, tmp_path):
         (["--batch", "65"], "--batch 65 is more than the 64 training images"),
         (["--accumulate", "0"], "--accumulate must be at least 1, got 0"),
         (["--accumulate", "3"], "--accumulate must divide --batch 16, got 3"),
+        (
+            ["--reparam", "orepa", "--inherit"],
+            "--reparam orepa begins with random weights; leave --start and --inherit",
+        ),
         (["--cutmix", "-1"], "--cutmix must be a number from 0 on, got -1.0"),
         (["--ema", "1"], "--ema must be in 0..1, got 1.0"),
         (["--output", "weights.h5"], "--output weights.h5 must end in .npz"),

@@ -40,6 +40,13 @@ def test_swaps_fall_by_a_cosine_to_nothing():
     assert not any(moment.changes for moment in moments[675:])
 
 
+def test_afterwards_is_at_the_last_step():
+    moments = course("afterwards")
+    assert all(moment.density == 1 and not moment.changes for moment in moments[:-1])
+    assert moments[-1].density == KEEP
+    assert moments[-1].changes
+
+
 def test_two_waves_and_then_swaps():
     moments = course("east")
     found = np.array([moment.density for moment in moments])
@@ -62,7 +69,7 @@ def test_members_and_others_take_turns():
 @pytest.mark.parametrize(
     ("name", "density", "every", "message"),
     [
-        ("slow", 0.1, 30, "unknown schedule 'slow'; choose one of oneshot, gmp"),
+        ("slow", 0.1, 30, "unknown schedule 'slow'; choose one of oneshot, afterwards, gmp"),
         ("gmp", 0.0, 30, "density is 0"),
         ("gmp", 0.1, 0, "cannot change every 0 steps"),
     ],
