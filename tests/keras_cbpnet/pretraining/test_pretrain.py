@@ -130,7 +130,8 @@ def test_a_student_begins_as_its_teacher_and_learns_from_views(arguments, tmp_pa
     views = ["--inherit", "--label-weight", "0", "--views", "48", "--mosaics", "0.5", "--qat-epochs", "0"]
     assert main([*arguments, *views, "--ema", "0", "--epochs", "8", "--output", str(output)]) == 0
     records = json.loads(output.with_suffix(".json").read_text())["epochs"]
-    assert records[-1]["loss"] < 0.5 * records[0]["loss"]
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses[-1] < 0.5 * losses[0]
     assert records[-1]["agreement"] > 0  # a share of the variance: an untrained student explains nothing
     assert "accuracy" not in records[-1]
     assert len(np.load(tmp_path / "weights.work" / "teacher.npy")) == 48
