@@ -90,6 +90,9 @@ def test_what_is_drawn_is_finite_balanced_and_of_classes_seen(taught, rows, seed
 @QUIET
 def test_slots_are_dealt_out_evenly(slots, rows, seed):
     dealt = evenly(np.random.default_rng(seed), np.array(slots), rows).tolist()
+    rng = np.random.default_rng(seed)
+    rounds = [rng.permutation(slots).tolist() for _ in range(-(-rows // len(slots)))]
+    assert dealt == [slot for each in rounds for slot in each][:rows]  # whatever the call, the same numbers
     counts = [dealt.count(slot) for slot in slots]
     assert len(dealt) == sum(counts) == rows
     assert max(counts) - min(counts) <= 1
