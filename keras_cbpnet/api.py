@@ -28,6 +28,7 @@ from keras_cbpnet.models.sizes import whitened
 from keras_cbpnet.presets import default_preset, get_preset
 from keras_cbpnet.training.check import check
 from keras_cbpnet.training.inputs import read_inputs
+from keras_cbpnet.training.workers import find_place
 
 if TYPE_CHECKING:
     from keras_cbpnet.models.prompted_classifier import PromptedClassifier
@@ -110,7 +111,7 @@ def train(
         output: run folder to write; a run of the same settings that was stopped there goes on.
         seeds: of several runs, each in a folder of `output`, instead of `seed`.
         bundle: bundle folder that the finished run is converted into, as `convert` does it by default, in this process;
-            None: none.
+            None: none. Of several workers (see `training.workers`), worker 0 does it.
         jobs: runs of `seeds` at a time, through joblib; -1: as many as there are cores.
         tensorboard: whether events for TensorBoard are written into the run folder.
         progress: called with a line at every step.
@@ -136,17 +137,20 @@ def train(
         raise UserError(f"jobs are of several seeds, got {jobs} and no seeds; give both, or neither")
     if jobs == 0 or jobs < -1:
         raise UserError(f"jobs must be a number from 1 on, or -1 for one a core, got {jobs}")
+    place = find_place(config)
     if seeds is not None:
+        if place.count > 1:
+            raise UserError("workers of TF_CONFIG share the batches of one run, not of several seeds; leave one out")
         from keras_cbpnet.training.sweep import train_seeds
 
         summary = train_seeds(config, seeds, folder, say, tensorboard, jobs)
         return Run(folder, config, summary, [load_run(folder / f"seed-{seed}") for seed in seeds])
-    inputs = read_inputs(config, folder, say)
+    inputs = read_inputs(config, folder, say, follows=place.index > 0)
     use_keras("tensorflow")
     from keras_cbpnet.training import trainer
 
-    run = Run(folder, config, trainer.train_on(inputs, folder, say, tensorboard))
-    if made is not None:
+    run = Run(folder, config, trainer.train_on(inputs, folder, say, tensorboard and not place.index, place))
+    if made is not None and not place.index:
         convert(run, made, progress=say)
     return run
 

@@ -21,6 +21,7 @@ from keras_cbpnet.export.report import read_report, summary
 from keras_cbpnet.lazy import callable_module
 from keras_cbpnet.presets import PRESETS, default_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
+from keras_cbpnet.training.workers import find_place
 
 DEFAULT_OUTPUT = Path("runs/run")
 BESIDE = ("jobs", "output", "seeds", "tensorboard", "bundle")  # options that are no settings of a run
@@ -155,9 +156,13 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     output = given.setdefault("output", DEFAULT_OUTPUT)
     config, _ = plan({name: value for name, value in given.items() if name not in BESIDE})
     seeds, bundle = given.get("seeds"), given.get("bundle")
+    place = find_place(config)
     with cli.progress_lines(total=len(seeds or [0]) * lines(config)) as progress:
         run = train(**given, progress=progress)
     metrics = run.metrics
+    if place.index:
+        print(f"{output}: worker {place.index} of {place.count} is done; worker 0 has written it")
+        return 0
     report = {} if bundle is None else read_report(bundle)
     if in_json:
         made = {} if bundle is None else {"bundle": {"output": str(bundle), **report}}

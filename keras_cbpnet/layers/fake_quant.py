@@ -15,6 +15,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_cbpnet.layers.shared_batch import largest
+
 KINDS = ("activation", "weight", "channel")
 GATE_FLOOR = -8.0  # x * sigmoid(x) is above -0.003 below it, so no int8 step need go to what lies there
 GELU_FLOOR = -3.5  # the same of the exact GELU, above -0.001
@@ -79,7 +81,8 @@ class FakeQuantize(keras.layers.Layer):
             high.assign(ops.maximum(high, most) if activation else most)
             return inputs
         if training and activation:
-            for bound, seen in zip((low, high), self._extent(x), strict=True):
+            least, greatest = self._extent(x)
+            for bound, seen in ((low, -largest(-least)), (high, largest(greatest))):
                 bound.assign(bound - (bound - seen) * (1.0 - DECAY))
         return keras.quantizers.fake_quant_with_min_max_vars(
             x, low, high, num_bits=8, narrow_range=not activation, axis=-1 if self.kind == "channel" else None

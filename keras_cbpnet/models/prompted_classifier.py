@@ -16,6 +16,7 @@ from keras_cbpnet.layers import interfaces
 from keras_cbpnet.layers.cbp_head import CBPHead
 from keras_cbpnet.layers.fake_quant import get_mode, set_mode
 from keras_cbpnet.layers.prompts import Prompts
+from keras_cbpnet.layers.shared_batch import joined, mean_share, part, total
 from keras_cbpnet.models.backbone import Backbone
 
 # Dimensions: B images, H x W pixels, N tokens, D feature size, C class slots.
@@ -148,23 +149,23 @@ class PromptedClassifier(keras.Model):
         """
         x, label, _ = keras.utils.unpack_x_y_sample_weight(data)
         x = x if isinstance(x, dict) else {"images": x}
-        images, label = x["images"], ops.cast(label, "int32")
+        label = ops.cast(label, "int32")
         with tf.GradientTape() as tape:
-            tokens = self.backbone.embed(images, training=True)
+            tokens = self.backbone.embed(part(x["images"]), training=True)
             with tape.stop_recording():
-                query = x["query"] if "query" in x else self._query(tokens, training=True)
+                query = part(x["query"]) if "query" in x else self._query(tokens, training=True)
             feature, _, match = self.prompts.encode(self.backbone, tokens, query, self.prompts.newest, training=True)
 
-            rows, rows_label = tf.stop_gradient(feature), label
+            rows, rows_label = joined(tf.stop_gradient(feature)), label
             if "replay_feature" in x:
                 rows = ops.concatenate([rows, x["replay_feature"]], axis=0)
                 rows_label = ops.concatenate([rows_label, ops.cast(x["replay_label"], "int32")], axis=0)
             result = self.learn_features(rows, rows_label)
-            slope = tf.stop_gradient(result["feature_gradient"][: ops.shape(label)[0]])
+            slope = part(tf.stop_gradient(result["feature_gradient"][: ops.shape(label)[0]]))
             # Its gradient by the prompts is that of the head's loss: the chain rule through the feature.
-            surrogate = ops.sum(feature * slope) - self.key_weight * ops.mean(match)
+            surrogate = ops.sum(feature * slope) - self.key_weight * mean_share() * ops.mean(match)
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(surrogate, [v.value for v in variables]), variables)
+        self.optimizer.apply(total(tape.gradient(surrogate, [v.value for v in variables])), variables)
         return self._track(result["loss"], result["accuracy"], ops.cast(result["replaced"] >= 0, "float32"))
 
     def learn_features(self, feature: Any, label: Any) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Inputs(NamedTuple):
     record: dict[str, Any]
 
 
-def read_inputs(config: TrainConfig, output: Path, progress: Callable[[str], None] = lambda line: None) -> Inputs:
+def read_inputs(
+    config: TrainConfig, output: Path, progress: Callable[[str], None] = lambda line: None, follows: bool = False
+) -> Inputs:
     """Return what a run needs; refuse first what is wrong with its configuration, its folder and its data.
 
     Nothing is written, and no image is decoded before configuration and folder have been found usable.
@@ -48,12 +50,13 @@ def read_inputs(config: TrainConfig, output: Path, progress: Callable[[str], Non
         config: of the run.
         output: its folder, which need not be there yet.
         progress: takes lines about the data.
+        follows: whether another worker of the same training writes the folder.
 
     Raises:
         UserError: the configuration, the data or the folder are not usable.
     """
     weights = check(config)
-    check_folder(output, config)
+    check_folder(output, config, follows)
     if config.weights and weights is not None:
         read_arrays(weights)  # whether it fits is known once the model is built
     data, other = open_data(config, output)

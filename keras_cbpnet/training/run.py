@@ -33,13 +33,15 @@ PAUSE = 10.0  # seconds between two checkpoints, at least
 IN_USE = "{} is in use by another training; wait until that has ended, or choose another --output"
 
 
-def check_folder(path: Path, config: TrainConfig) -> None:
+def check_folder(path: Path, config: TrainConfig, follows: bool = False) -> None:
     """Refuse a folder that a run of `config` can neither begin nor go on in; nothing is written.
+
+    Where this process `follows`, another worker of the same training may use it.
 
     Raises:
         UserError: it is in use, or it holds a finished run, a run of another configuration, or something else.
     """
-    if in_use(path):
+    if in_use(path) and not follows:
         raise UserError(IN_USE.format(path))
     if (path / "config.json").exists():
         if not is_run_of(path, config):

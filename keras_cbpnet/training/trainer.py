@@ -33,6 +33,7 @@ from keras_cbpnet.training.inputs import Inputs, read_inputs
 from keras_cbpnet.training.report import write_report
 from keras_cbpnet.training.run import Run, writing
 from keras_cbpnet.training.whitening import whiten_by_data, whiten_by_task
+from keras_cbpnet.training.workers import ALONE, Follower, Place, meet, together
 
 COMPILE_FROM = 4000  # steps of the head in a run, from which compiling them pays
 Progress = Callable[[str], None]
@@ -57,24 +58,36 @@ def train(config: TrainConfig, output: Path, progress: Progress = lambda line: N
     return train_on(read_inputs(config, output, progress), output, progress, board)
 
 
-def train_on(inputs: Inputs, output: Path, progress: Progress = lambda line: None, board: bool = False) -> Row:
+def train_on(
+    inputs: Inputs, output: Path, progress: Progress = lambda line: None, board: bool = False, place: Place = ALONE
+) -> Row:
     """Train as `train` does, on what `read_inputs` has read and found usable.
 
+    Args:
+        inputs: what the run needs.
+        output: the run folder.
+        progress: called with a line after every epoch and task.
+        board: whether to write events for TensorBoard.
+        place: of this process among those that share the batches of prompts.
+
     Raises:
-        UserError: the weights do not fit, the folder has come into use meanwhile, or the training diverged.
+        UserError: the weights do not fit, the folder has come into use meanwhile, the training diverged, or a worker
+            was lost.
     """
     use_keras("tensorflow")
-    keras.utils.set_random_seed(folded(inputs.config.seed))
-    model = new_model(inputs)
-    with Run(output, inputs.config) as run:
-        run.keep(inputs.record, progress)
-        return learn_tasks(inputs, model, run, progress, board)
+    with together(place):
+        keras.utils.set_random_seed(folded(inputs.config.seed))
+        model = new_model(inputs)
+        with (Follower if place.index else Run)(output, inputs.config) as run:
+            run.keep(inputs.record, progress)
+            return learn_tasks(inputs, model, run, progress, board)
 
 
 def learn_tasks(inputs: Inputs, model: PromptedClassifier, run: Run, progress: Progress, board: bool) -> Row:
     """Train on the tasks that `run` has not finished, and finish it; arguments and result as of `train_on`."""
     config, data, other, tasks, *_ = inputs
     restored = run.restore(model)
+    meet()  # before worker 0 writes the next checkpoint
     if restored:
         set_mode(model, "on")
     else:
