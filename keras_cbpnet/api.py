@@ -139,18 +139,18 @@ def train(
         raise UserError(f"jobs must be a number from 1 on, or -1 for one a core, got {jobs}")
     place = find_place(config)
     if seeds is not None:
-        if place.count > 1:
+        if place.size > 1:
             raise UserError("workers of TF_CONFIG share the batches of one run, not of several seeds; leave one out")
         from keras_cbpnet.training.sweep import train_seeds
 
         summary = train_seeds(config, seeds, folder, say, tensorboard, jobs)
         return Run(folder, config, summary, [load_run(folder / f"seed-{seed}") for seed in seeds])
-    inputs = read_inputs(config, folder, say, follows=place.index > 0)
+    inputs = read_inputs(config, folder, say, follows=place.rank > 0)
     use_keras("tensorflow")
     from keras_cbpnet.training import trainer
 
-    run = Run(folder, config, trainer.train_on(inputs, folder, say, tensorboard and not place.index, place))
-    if made is not None and not place.index:
+    run = Run(folder, config, trainer.train_on(inputs, folder, say, tensorboard and not place.rank, place))
+    if made is not None and not place.rank:
         convert(run, made, progress=say)
     return run
 

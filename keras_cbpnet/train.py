@@ -160,8 +160,8 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     with cli.progress_lines(total=len(seeds or [0]) * lines(config)) as progress:
         run = train(**given, progress=progress)
     metrics = run.metrics
-    if place.index:
-        print(f"{output}: worker {place.index} of {place.count} is done; worker 0 has written it")
+    if place.rank:
+        print(f"{output}: worker {place.rank} of {place.size} is done; worker 0 has written it")
         return 0
     report = {} if bundle is None else read_report(bundle)
     if in_json:

@@ -78,7 +78,7 @@ def train_on(
     with together(place):
         keras.utils.set_random_seed(folded(inputs.config.seed))
         model = new_model(inputs)
-        with (Follower if place.index else Run)(output, inputs.config) as run:
+        with (Follower if place.rank else Run)(output, inputs.config) as run:
             run.keep(inputs.record, progress)
             return learn_tasks(inputs, model, run, progress, board)
 

@@ -32,12 +32,12 @@ class Place(NamedTuple):
     """Which of how many workers this process is.
 
     Attributes:
-        index: worker 0 writes the run folder.
-        count: 1: there are no others.
+        rank: worker 0 writes the run folder.
+        size: 1: there are no others.
     """
 
-    index: int
-    count: int
+    rank: int
+    size: int
 
 
 ALONE = Place(0, 1)
@@ -56,7 +56,7 @@ def find_place(config: TrainConfig) -> Place:
         described = json.loads(text)
         count, task = len(described["cluster"]["worker"]), described["task"]
         place = Place(int(task["index"]), count)
-        right = task["type"] == "worker" and 0 <= place.index < count
+        right = task["type"] == "worker" and 0 <= place.rank < count
     except (ValueError, TypeError, KeyError):
         right = False
     if not right:
@@ -64,12 +64,12 @@ def find_place(config: TrainConfig) -> Place:
             f'{VARIABLE} is {text[:80]!r}; give {{"cluster": {{"worker": ["HOST:PORT", ...]}}, "task": '
             '{"type": "worker", "index": N}} with N from 0 on, or unset it'
         )
-    if place.count == 1:
+    if place.size == 1:
         return ALONE
     images = config.batch - config.batch // 2 if config.replay == "statistics" else config.batch
-    if images % place.count:
+    if images % place.size:
         raise UserError(
-            f"--batch {config.batch} has {images} images a step, which {place.count} workers of {VARIABLE} cannot "
+            f"--batch {config.batch} has {images} images a step, which {place.size} workers of {VARIABLE} cannot "
             "share evenly; give another --batch"
         )
     return place
@@ -89,7 +89,7 @@ def together(place: Place) -> Iterator[None]:
     Raises:
         UserError: the others did not come, or one was lost.
     """
-    if place.count == 1:
+    if place.size == 1:
         yield
         return
     import tensorflow as tf
@@ -106,7 +106,7 @@ def together(place: Place) -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         said = " ".join(str(error).split())[:120]
         raise UserError(
-            f"another worker of {VARIABLE} was lost ({said}); start all {place.count} again with the same command: "
+            f"another worker of {VARIABLE} was lost ({said}); start all {place.size} again with the same command: "
             "they go on from the last checkpoint"
         ) from None
 
