@@ -145,7 +145,7 @@ def train(
 
         summary = train_seeds(config, seeds, folder, say, tensorboard, jobs)
         return Run(folder, config, summary, [load_run(folder / f"seed-{seed}") for seed in seeds])
-    inputs = read_inputs(config, folder, say, follows=place.rank > 0)
+    inputs = read_inputs(config, folder, say, place.rank > 0)
     use_keras("tensorflow")
     from keras_cbpnet.training import trainer
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from firmware_host.bundle import ClassStatistics
 from keras_cbpnet.config import TrainConfig
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.layers.shared_batch import among, total
 from keras_cbpnet.training.run import Run, check_folder
 
 if TYPE_CHECKING:  # looked at without Keras
@@ -79,6 +78,8 @@ def meet() -> None:
     """Wait until every worker is here."""
     import tensorflow as tf
 
+    from keras_cbpnet.layers.shared_batch import total
+
     total([tf.ones(())])
 
 
@@ -93,6 +94,8 @@ def together(place: Place) -> Iterator[None]:
         yield
         return
     import tensorflow as tf
+
+    from keras_cbpnet.layers.shared_batch import among
 
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()  # the servers, and who looks after the others

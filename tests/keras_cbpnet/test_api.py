@@ -21,7 +21,7 @@ def asked(monkeypatch, tmp_path):
     """What the trainer was asked for by each call, instead of a training."""
     calls = []
 
-    def train(config, output, progress, board):
+    def train(config, output, progress, board, place):
         progress("task 1/1: accuracy 1.000")
         calls.append((config, output, board))
         return {"average_accuracy": 1.0, "forgetting": 0.0, "classes": ["a", "b"]}

