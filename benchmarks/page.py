@@ -201,7 +201,7 @@ beside other work, and before answers were sent without waiting for an acknowled
 Made by `make bench`. Ratios of things that take turns, each in a process of its own with one thread, in processor time
 unless it says by the clock: below 1 is faster than what it is compared with. Of the curves of growth the exponent is
 that between the two largest sizes: 1 is as fast as the size, 0 not at all. `cbpnet bench BUNDLE --compare FILE`
-compares a board with one of [benchmarks/reference](../benchmarks/reference).""",
+compares a board with a file that `python -m benchmarks.reference` made.""",
     ),
     Section("boards.json", "Which backbone for which board", alone(boards.render)),
     Section("backbone_*.json", "Frozen backbones on CIFAR-100", alone(backbones.render)),
