@@ -156,7 +156,9 @@ def table(values: NDArray[np.int8], bits: int) -> tuple[bytes, bytes]:
         raise ValueError(f"{len(levels)} values do not fit {bits} bits: round them first")
     shifts = np.arange(bits - 1, -1, -1)
     packed = np.packbits(((index[:, None] >> shifts) & 1).astype(np.uint8)).tobytes()
-    header = bytes([LUT, VERSION, 0, 0, VERSION, WHOLE_TENSOR | bits, len(levels)]).ljust(16, b"\0")
+    # The byte after the bits is the distance between the tables of two channels. TFLMs that do not know WHOLE_TENSOR
+    # take a tensor with a scale a channel, such as a convolution's, for one with a table a channel: with 0, the same.
+    header = bytes([LUT, VERSION, 0, 0, VERSION, WHOLE_TENSOR | bits]).ljust(16, b"\0")
     return packed, header + levels.tobytes()
 
 

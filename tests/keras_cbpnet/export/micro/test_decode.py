@@ -20,8 +20,11 @@ D = 32
 needs_tflm = pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is missing")
 
 
-def dense(weights, shared=True):
-    """A file of two dense layers with int8 `weights` [D, D], the same ones twice, or the second time other ones."""
+def dense(weights, shared=True, scales=1):
+    """A file of two dense layers with int8 `weights` [D, D], the same ones twice, or the second time other ones.
+
+    The weights have one scale, or one for each of their D rows.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     model = Model.__new__(Model)
@@ -44,7 +47,8 @@ def dense(weights, shared=True):
     for tensor in graph.tensors:
         scale = {"w": 0.01, "b": 0.0005}.get(tensor.name.decode()[0], 0.05)
         tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [0]
+        count = 1 if scale == 0.05 else scales
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [scale] * count, [0] * count
     graph.outputs = [last]
     return model.pack()
 
@@ -96,7 +100,7 @@ def test_few_values_stay():
 def test_a_table():
     packed, header = decode.table(np.array([7, -1, 7, 0, -1], np.int8), 4)
     assert packed == bytes([0x20, 0x21, 0x00])  # -1, 0, 7 are 0, 1, 2; the first in the high bits
-    assert header == bytes([0, 1, 0, 0, 1, 0xF4, 3]) + bytes(9) + np.array([-1, 0, 7], np.int8).tobytes()
+    assert header == bytes([0, 1, 0, 0, 1, 0xF4]) + bytes(10) + np.array([-1, 0, 7], np.int8).tobytes()
     with pytest.raises(ValueError, match="5 values do not fit 2 bits"):
         decode.table(np.arange(5, dtype=np.int8), 2)
 
@@ -109,7 +113,12 @@ def test_a_table_is_what_tflms_own_tool_writes():
     method = spec.LookUpTableCompression(index_bitwidth=4, mode=spec.PerTensor())
     tensor = model_editor.Tensor(shape=values.shape, dtype=9, data=values)  # INT8
     theirs = lut.LutCompressor().compress(tensor, method)
-    assert decode.table(values, 4) == (theirs.encoded_data, theirs.ancillary_data)
+    packed, header = decode.table(values, 4)
+    assert packed == theirs.encoded_data
+    stride = 6  # one byte, which matters where each channel has a table
+    assert (
+        header[:stride] + header[stride + 1 :] == theirs.ancillary_data[:stride] + theirs.ancillary_data[stride + 1 :]
+    )
 
 
 def test_without_zeros():
@@ -119,13 +128,14 @@ def test_without_zeros():
 
 
 @needs_tflm
+@pytest.mark.parametrize("scales", [1, D])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("text", ["lut:4", pytest.param("lut:2", marks=pytest.mark.slow), "prune"])
-def test_the_same_numbers_under_tflm(text, shared, tmp_path):
+def test_the_same_numbers_under_tflm(text, shared, scales, tmp_path):
     rng = np.random.default_rng(1)
     weights = (rng.integers(-127, 128, (D, D)) * (rng.random((D, D)) < 0.25)).astype(np.int8)
     compression = parse_compression(text)
-    plain = decode.rounded(dense(weights, shared), compression)
+    plain = decode.rounded(dense(weights, shared, scales), compression)
     small = decode.compress(plain, compression)
     assert len(small) < len(plain) - 200
     kinds = [row["op"] for row in op_table(small)]
