@@ -45,7 +45,8 @@ class Camera(NamedTuple):
         """Return uint8 [N, H, W, 3] of images uint8 [N, h, w, 3]; noise follows from `seed` and the camera's name."""
         rng = np.random.default_rng((seed, zlib.crc32(self.name.encode())))
         taken = np.empty((len(images), *size, 3), np.uint8)
-        for index, image in enumerate(images):
+        for index in range(len(images)):
+            [image] = images[index : index + 1]  # a folder's images are read by rows
             picture = np.asarray(Image.fromarray(image).resize(size[::-1], self.kernel))
             for effect in self.effects:
                 picture = effect(picture, rng)

@@ -76,3 +76,16 @@ def test_nothing_is_shared_with_the_views_of_training():
     modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     modules += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
     assert not [module for module in modules if module.startswith(("keras_cbpnet", "firmware_host", "benchmarks"))]
+
+
+def test_a_folder_of_photos_is_seen_as_its_pixels_are(images, tmp_path):
+    from PIL import Image
+
+    from keras_cbpnet.data.images import ImageFiles
+
+    files = [tmp_path / f"{index}.png" for index in range(len(images))]
+    for file, image in zip(files, images, strict=True):
+        Image.fromarray(image).save(file)
+    stored = ImageFiles(files, images.shape[1:3])
+    camera = CAMERAS[HOST]
+    np.testing.assert_array_equal(camera(stored, SIZE, 1), camera(stored[:], SIZE, 1))
