@@ -73,9 +73,14 @@ class Run:
         path: the folder; made if missing.
         config: of this training.
 
+    Attributes:
+        writes: whether this process writes the folder.
+
     Raises:
         UserError: as `check_folder`.
     """
+
+    writes = True
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         check_folder(path, config)

@@ -119,8 +119,10 @@ def learn_tasks(inputs: Inputs, model: PromptedClassifier, run: Run, progress: P
     events.on_train_end()
 
     metrics = results(model, tasks, features, config, done)
-    with writing(run.path):
-        write_report(run.path / "report.html", {"name": run.path.name, **config.to_dict()}, metrics, done["history"])
+    if run.writes:
+        with writing(run.path):
+            settings = {"name": run.path.name, **config.to_dict()}
+            write_report(run.path / "report.html", settings, metrics, done["history"])
     run.finish(model, statistics, metrics, done["history"])
     return metrics
 

@@ -125,6 +125,8 @@ class Follower(Run):
         UserError: as `check_folder`, but the folder may be in use.
     """
 
+    writes = False
+
     def __init__(self, path: Path, config: TrainConfig) -> None:
         check_folder(path, config, follows=True)
         self.path = path
