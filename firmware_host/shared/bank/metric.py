@@ -126,13 +126,14 @@ class Metric:
     def _scores(self, feature: Array, count: Array, slots: Array, near: int) -> tuple[Array, Array]:
         q = (feature @ self.whitener).astype(np.float32)  # (N, d)
         every, r, d = self.basis.shape
-        along = (q @ self.basis.reshape(every * r, d).T).reshape(len(q), every, r)
-        along -= self.along
-        along *= along
         squared = (q * q) @ self.precision.T - 2.0 * q @ self.weighted.T + self.length  # (N, K)
         young = np.exp(-count / SETTLED) * (count > 0)  # (K,)
         prior = -CROWD * young * np.log(1.0 + young.sum() - young)
-        squared += np.einsum("nkr,kr->nk", along, self.gain)
+        if r:
+            along = (q @ self.basis.reshape(every * r, d).T).reshape(len(q), every, r)
+            along -= self.along
+            along *= along
+            squared += np.einsum("nkr,kr->nk", along, self.gain)
         z: Array = (prior - 0.5 * (squared + self.determinant))[:, slots]
         density: Array = z.max(axis=1)
         few = min(near, len(slots))

@@ -51,6 +51,7 @@ def learned(block="prototype", classes=7, each=20, directions=3, weight=0.3, off
     features = (rng.normal(0, 0.7, (images, D)) * scale + mean + moved).astype(np.float32)
     engine = case.numpy_head(state)
     block_says = np.concatenate([engine.infer((row - moved)[None])[1] for row in features])
+    assert np.isfinite(mixture.bank.logits(features - moved)).all()
     judged = mixture.probabilities(block_says, features - moved)[:, : len(names)]
     return Learned(bundle, names, state, mixture, moved, None, judged), features
 
