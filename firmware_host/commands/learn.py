@@ -29,7 +29,7 @@ from firmware_host.images.features import read_features
 from firmware_host.images.labelled import STANDARD_INPUT, LabelledImages, read_data
 from firmware_host.images.sources import good_images, has_end
 from firmware_host.inbox import Lesson, Reading, lesson_key, lessons_in, move_aside
-from firmware_host.learning.camera_state import MOVED, UNCLEAR
+from firmware_host.learning.camera_state import ASSUMED, MOVED, UNCLEAR
 from firmware_host.learning.consolidation import WAYS
 from firmware_host.process_memory import peak_memory_mb
 from firmware_host.shared.arguments import command_line, data_argument, folder_argument, name_argument, path_argument
@@ -42,6 +42,7 @@ __all__ = ["COMMANDS"]
 ADVICE = {
     MOVED: "images of known classes look other than the host's: this camera may be the cause",
     UNCLEAR: "the new classes lie far from all known ones: this camera may be the cause, and not the classes",
+    ASSUMED: "the new classes lie far from all known ones: taken for this camera's doing, as far as they stay apart",
 }
 
 

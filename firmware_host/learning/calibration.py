@@ -21,12 +21,13 @@ import numpy as np
 
 from firmware_host.engines.protocol import Array
 
-__all__ = ["FALSE_ALARMS", "Offset", "Reference", "left_open"]
+__all__ = ["FALSE_ALARMS", "Offset", "Reference", "away", "left_open"]
 
 FALSE_ALARMS = 0.01  # share of sets of images from the same camera whose offset is found to be there
 ALARM = 2.326  # quantile of the standard normal distribution that this share lies above
 WORTH = 0.2  # least size of an offset that is worth a word; below, accuracy hardly changes
 FAR = 1.5  # distances of new classes to the nearest known, in the largest between known ones, that no class explains
+SEVERAL, TOGETHER = 3, 1.7  # new classes whose mean tells, and how far it lies off that no class explains; see `away`
 SHRINKAGE = 0.05  # of the covariance to its diagonal's mean
 LEFT_OPEN = 0.33  # share of the variance between the classes' shifts; more of it costs new classes too much
 OF_EACH = 0.7  # of what a camera does to all classes, squared: what it does to one and not to another, as a rule
@@ -101,6 +102,7 @@ class Reference:
     def unlike_any(self, feature: Array, label: Array) -> bool:
         """Return whether new classes lie so far from all known ones that another camera explains it better.
 
+        Each does, or several together do: their mean lies further off that of the known ones than chance puts it.
         Lessons of such classes alone cannot tell a class from a camera.
 
         Args:
@@ -109,14 +111,14 @@ class Reference:
         """
         if len(self.mean) < 2:
             return False
-        known = self.white(self.mean)  # (K, d)
+        known, feature = self.white(self.mean), self.white(np.asarray(feature, np.float64))  # (K, d), (N, d)
+        names, count = np.unique(label, return_counts=True)
+        new = np.array([feature[label == name].mean(axis=0) for name in names])  # (k, d)
+        chance = known.shape[1] / count  # what a mean of so few images is off by, squared
         largest = max(float(np.sum((known - each) ** 2, axis=1).max()) for each in known)
-        nearest = []
-        for name in np.unique(label):
-            mine = self.white(np.asarray(feature, np.float64)[label == name])
-            chance = mine.shape[1] / len(mine)  # what a mean of so few images is off by, squared
-            nearest.append(max(0.0, float(np.sum((known - mine.mean(axis=0)) ** 2, axis=1).min()) - chance))
-        return bool(np.mean(np.sqrt(nearest)) > FAR * np.sqrt(largest))
+        nearest = np.array([np.sum((known - each) ** 2, axis=1).min() for each in new]) - chance
+        each_far = float(np.mean(np.sqrt(np.maximum(nearest, 0.0)))) > FAR * np.sqrt(largest)
+        return each_far or (len(new) >= SEVERAL and away(known, new, count) > TOGETHER)
 
     def white(self, feature: Array) -> Array:
         """Return features or differences of them, [..., d], where the covariance within a class is the identity."""
@@ -154,6 +156,28 @@ class Reference:
         shift = each.mean(axis=0)
         freedom = each.shape[1] * len(each) * (len(each) - 1)
         return shift, float(np.sum((each - shift) ** 2)) / freedom
+
+
+def away(known: Array, new: Array, count: Array) -> float:
+    """Return how far the mean of new classes lies off that of known ones, squared; about 1 is chance.
+
+    Classes that are less far apart than the known ones are of one kind, which lies off as a single class would.
+
+    Args:
+        known: [K, d], means of classes where the covariance within one is the identity.
+        new: [k, d], likewise.
+        count: [k], images that each of `new` is of.
+    """
+    uncertain = float(np.mean(known.shape[1] / count))  # of a mean of so few images, squared
+    usual, among = _spread(known), max(0.0, _spread(new) - uncertain)
+    chance = max(0.0, usual - among) + (among + uncertain) / len(new) + usual / len(known)
+    squared = float(np.sum((new.mean(axis=0) - known.mean(axis=0)) ** 2))
+    return squared / max(chance, 1e-12)
+
+
+def _spread(mean: Array) -> float:
+    """Return the variance of class means [n, d], summed over directions; 0 of one class."""
+    return float(np.sum((mean - mean.mean(axis=0)) ** 2)) / max(len(mean) - 1, 1)
 
 
 def left_open(away: Array, label: Array, count: Array) -> float:

@@ -15,10 +15,11 @@ from firmware_host.bundle import ClassStatistics
 from firmware_host.engines.protocol import Array
 from firmware_host.learning.calibration import Reference
 
-__all__ = ["MOVED", "UNCLEAR", "CameraState", "lesson_through"]
+__all__ = ["ASSUMED", "MOVED", "UNCLEAR", "CameraState", "lesson_through"]
 
 MOVED = "moved"  # the lesson's images of known classes lie off those classes
 UNCLEAR = "unclear"  # a lesson of new classes alone, too far from all known ones for classes of the same camera
+ASSUMED = "assumed"  # the same, and an offset was taken for it; see far_lesson.py
 
 
 class CameraState:
@@ -68,6 +69,13 @@ class CameraState:
         """Return the slots of `of_host` and what they look like; raises ValueError where that is not known."""
         host = self.of_host(statistics)
         return host, Reference(statistics.mean[host], statistics.covariance())
+
+    def is_far(self, statistics: ClassStatistics, feature: Array, label: Array) -> bool:
+        """Return whether new classes, features [n, d] of the slots `label` [n], lie too far from all of `of_host`."""
+        try:
+            return self.reference(statistics)[1].unlike_any(feature, label)
+        except ValueError:  # there is nothing to tell by
+            return False
 
     def of_host(self, statistics: ClassStatistics) -> Array:
         """Return the slots of classes that most images of came from the host, ascending."""

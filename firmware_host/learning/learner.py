@@ -18,6 +18,7 @@ from firmware_host.engines.protocol import Array, Head, TrainResult
 from firmware_host.learning.batches import Rows, drawn
 from firmware_host.learning.consolidation import WAYS, consolidate
 from firmware_host.learning.doubt import believed
+from firmware_host.learning.far_lesson import look_at
 from firmware_host.learning.guard import Guard
 from firmware_host.learning.replay import Replay
 
@@ -136,8 +137,10 @@ def learn(
     on_sound: Callable[[int, int], None],
 ) -> LearnResult:
     """Take labelled images in, features [N, d] as the backbone stores them and slots [N], then train on them."""
-    feature = working.dequantize(raw)
     working.unmask(np.unique(label))
+    if len(label) > 1:
+        working.said = look_at(working, raw, label)
+    feature = working.dequantize(raw)
     working.observe(feature, label, settings.batch)
     working.keep(raw, label, settings.buffer)
     if settings.consolidate is not None:

@@ -14,6 +14,7 @@ from firmware_host.bundle import ClassStatistics
 from firmware_host.engines.protocol import Array
 from firmware_host.learning.batches import Rows, fresh_weights
 from firmware_host.learning.doubt import PATIENCE, doubts
+from firmware_host.learning.far_lesson import look_back
 from firmware_host.learning.guard import Guard
 from firmware_host.learning.learner import LearnSettings
 from firmware_host.learning.working_state import WorkingState
@@ -73,6 +74,7 @@ def teach(working: WorkingState, raw: Array, value: Array, slot: int, settings: 
     working.observe(value[None], np.array([slot], np.int32), settings.batch)
     if believe:
         working.pending = _with(working.pending, raw, slot, settings.real_rows)
+        look_back(working)
     if working.pending is None or not working.trains:
         return Lesson(0, 0, float("nan"))
     feature, label = working.dequantize(working.pending[0]), working.pending[1]  # (p, d), (p,)

@@ -14,7 +14,7 @@ from firmware_host.bundle import Bundle, ClassStatistics, DeviceError
 from firmware_host.engines.protocol import Array, Head
 from firmware_host.fleet.own import Own
 from firmware_host.learning import learner
-from firmware_host.learning.camera_state import CameraState, lesson_through
+from firmware_host.learning.camera_state import CameraState
 from firmware_host.learning.following import Following
 from firmware_host.learning.replay import Replay
 from firmware_host.shared.bank import Mixture
@@ -162,8 +162,6 @@ class WorkingState:
 
     def observe(self, feature: Array, label: Array, batch: int) -> None:
         """Take each real image once, features [n, d] and slots [n], into class means, statistics and the bank."""
-        if len(label) > 1:
-            self.said = lesson_through(self.camera, self.statistics, feature, label)
         self.camera.took(label)
         if self.own is not None:
             for slot in np.unique(label):

@@ -59,6 +59,10 @@ class Mixture:
         """Return copies of all tensors by name."""
         return {name: value.copy() for name, value in self._arrays.items()}
 
+    def copy(self) -> Mixture:
+        """Return one that knows the same and goes its own way, in which no label changes its meaning."""
+        return Mixture(self.arrays(), self._mean, self._scale, self.start, False)
+
     @property
     def weight(self) -> float:
         """The block's share, 0..1."""
@@ -113,7 +117,7 @@ class Mixture:
 
         found = []
         for held in range(PARTS if len(label) < MANY else 1):
-            other = Mixture(self.arrays(), self._mean, self._scale, self.start, False)
+            other = self.copy()
             teach(other.bank, part != held)
             found.append(other.watch(block[part == held], feature[part == held], label[part == held]))
         teach(self.bank, np.ones(len(label), bool))

@@ -10,8 +10,8 @@ from PIL import Image
 from firmware_host import Device
 from firmware_host.bundle import DeviceError
 from firmware_host.cli import main
-from firmware_host.learning import following
-from firmware_host.learning.camera_state import MOVED
+from firmware_host.learning import calibration, far_lesson, following
+from firmware_host.learning.camera_state import ASSUMED, MOVED
 
 OLD = ("red", "green")
 
@@ -183,6 +183,27 @@ def test_learn_gives_one_line_of_advice(call, make, bundle, photos):
     call("calibrate", bundle, photos)
     code, out, _ = call("learn", bundle, photos, "--epochs", 1, "--json")
     assert json.loads(out)["camera"] is None
+
+
+def test_learn_says_that_it_took_new_classes_for_a_camera(call, make, tmp_path, monkeypatch):
+    """The other colours upside down; this backbone has no images that lie further off than its classes do."""
+    monkeypatch.setattr(calibration, "FAR", 0.3)
+    monkeypatch.setattr(far_lesson, "away", lambda *means: 4.0)
+    bundle, root = make.write_bundle(tmp_path / "banked", bank=True), tmp_path / "new"
+    for index, (image, label) in enumerate(zip(*make.images(("blue", "white"), 6))):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - image).save(root / label / f"{index}.png")
+    code, out, _ = call("learn", bundle, root, "--epochs", 1, "--json")
+    assert (code, json.loads(out)["camera"]) == (0, ASSUMED)
+    assert call("state", bundle, "undo")[0] == 0
+    code, out, _ = call("learn", bundle, root, "--epochs", 1)
+    [line] = [line for line in out.splitlines() if "camera" in line]
+    assert "the new classes lie far from all known ones: taken for this camera's doing, as far as they stay" in line
+    assert line.endswith(f"python -m firmware_host calibrate {bundle} IMAGES")
+    with Device.open(bundle, runtime="numpy") as device:
+        assert device.camera.offset.any()
+        device.camera.reset()
+        assert not device.camera.offset.any()
 
 
 @pytest.mark.parametrize(
