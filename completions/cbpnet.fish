@@ -153,6 +153,7 @@ complete -c cbpnet -n '_shtab_cbpnet_using learn' -l save-every -x -d 'training 
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l epochs -x -d 'passes over the images (default: 20)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l learning-rate -x -d 'Adam'"'"'s step size (default: the bundle'"'"'s)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l consolidate -xka "foster" -d 'in place of training steps, learn new classes by a second block and compress both into one (residual heads); without DATA: all classes taught to the device, from their statistics'
+complete -c cbpnet -n '_shtab_cbpnet_using learn' -l no-follow-camera -d 'take the camera for the one that is calibrated, whatever the images show (default: False)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l jobs -x -d 'threads that read image files ahead, in their order; 1: each file is read when it is its turn (default: as many as cores may be used, at most 4)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn' -l max-memory -x -d 'memory limit of the whole process, MiB; an image that would not fit is refused before it is decoded (default: 512)'
 complete -c cbpnet -n '_shtab_cbpnet_using learn; and test $_shtab_cbpnet_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle folder that tflite/convert.py wrote'

@@ -22,6 +22,7 @@ __all__ = [
     "Command",
     "Output",
     "add_camera",
+    "add_following",
     "add_jobs",
     "add_judging",
     "add_max_memory",
@@ -136,6 +137,11 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         default=UNKNOWN_RATE,
         help="share of images of known classes that may be called unknown, 0 to 1; 0: none is (default: %(default)s)",
     )
+    add_following(parser)
+
+
+def add_following(parser: argparse.ArgumentParser) -> None:
+    """Add --no-follow-camera."""
     parser.add_argument(
         "--no-follow-camera",
         action="store_true",

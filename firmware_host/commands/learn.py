@@ -16,6 +16,7 @@ from firmware_host.commands.common import (
     DATA_HELP,
     Command,
     Output,
+    add_following,
     add_jobs,
     add_max_memory,
     add_source,
@@ -57,7 +58,7 @@ def _learn(args: argparse.Namespace) -> Iterator[Output]:
         data = _images_to_learn(args)
         lessons = [Lesson(_name(index, image), image, label) for index, (image, label) in enumerate(zip(*data[:2]))]
     with open_device(args) as device:
-        before = device.classes
+        before, device.camera.follows = device.classes, not args.no_follow_camera
         if args.label is not None:
             _confirm_new(args, device)
         reading = None if args.set_aside is None else Reading(device.state_folder)
@@ -289,6 +290,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="in place of training steps, learn new classes by a second block and compress both into one (residual "
         "heads); without DATA: all classes taught to the device, from their statistics",
     )
+    add_following(parser)
     add_jobs(parser)
     add_max_memory(parser)
 
