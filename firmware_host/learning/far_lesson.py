@@ -26,11 +26,12 @@ from firmware_host.shared.bank import Bank, Mixture
 if TYPE_CHECKING:
     from firmware_host.learning.working_state import WorkingState
 
-__all__ = ["look_at", "look_back", "take_for_camera"]
+__all__ = ["look_at", "look_back", "open_as_borne", "take_for_camera"]
 
 # Found with digits through simulated cameras; see benchmarks/NOTES.md.
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of the offset, the first that the new classes bear
 OPEN = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)  # left open in the means of old classes, in variances within a class
+LEAST_OPEN = 0.001
 LOST = 0.1  # share of the images held out that the new classes may lose by it
 MOST = 32  # images of a class that are judged
 LOOKS = (8, 16)  # images taught one at a time, after which there are enough to look back at
@@ -49,10 +50,14 @@ class _Half(NamedTuple):
 def look_at(working: WorkingState, raw: Array, label: Array) -> Optional[str]:
     """Return what a lesson, features [N, d] as stored of the slots `label` [N], says of the camera.
 
-    See `lesson_through`. Where it is unclear, the camera is moved as far as the lesson bears it: `ASSUMED`.
+    See `lesson_through`. Where it is unclear, the camera is moved as far as the lesson bears it: `ASSUMED`. A camera
+    that is known to differ leaves open what the lesson bears.
     """
-    plain = working.plain(raw)
+    plain, new = working.plain(raw), bool(np.all(working.statistics.count[label] == 0))
     said = lesson_through(working.camera, working.statistics, plain - working.camera.offset, label)
+    if new and working.mixture is not None and working.camera.apart:
+        open_as_borne(working, plain, label)
+        return said
     return ASSUMED if said == UNCLEAR and _may_move(working) and take_for_camera(working, plain, label) else said
 
 
@@ -92,9 +97,7 @@ def take_for_camera(working: WorkingState, plain: Array, label: Array) -> bool:
     Returns:
         Whether it was moved: not where no class has two images, or the new classes bear none of it.
     """
-    names, count = np.unique(label, return_counts=True)
-    judged = np.concatenate([np.flatnonzero(label == name)[:MOST] for name in names[count > 1]] or [names[:0]])
-    before, apart = working.camera.offset.copy(), working.camera.apart
+    before, apart, judged = working.camera.offset.copy(), working.camera.apart, _judged(label)
     step = _offset(working, plain - before, label)
     if not len(judged) or not step.any():
         return False
@@ -105,16 +108,45 @@ def take_for_camera(working: WorkingState, plain: Array, label: Array) -> bool:
         working.move_camera(offset, apart)
         halves = _halves(working, feature - offset, slots)
         if _right(working, halves, apart) >= least:
-            break
-    else:
-        working.move_camera(before, apart)
-        return False
+            working.move_camera(offset, _widest(working, halves, least))
+            return True
+    working.move_camera(before, apart)
+    return False
+
+
+def open_as_borne(working: WorkingState, plain: Array, label: Array) -> None:
+    """Leave as much open in the means of old classes as a lesson of new ones bears.
+
+    It tells more than the few images of a calibration, which also leave something open; never nothing: it also tells
+    that this camera is known.
+
+    Args:
+        working: of a camera that is calibrated and differs from the host's; changed in place.
+        plain: as in `take_for_camera`.
+        label: likewise.
+    """
+    judged = _judged(label)
+    if not len(judged):
+        return
+    halves = _halves(working, plain[judged] - working.camera.offset, label[judged])
+    apart = _widest(working, halves, _right(working, halves, 0.0) - LOST)
+    working.move_camera(working.camera.offset, max(apart, LEAST_OPEN))
+
+
+def _judged(label: Array) -> Array:
+    """Return which images of a lesson can be judged by others of their class, [n]."""
+    names, count = np.unique(label, return_counts=True)
+    return np.concatenate([np.flatnonzero(label == name)[:MOST] for name in names[count > 1]] or [names[:0]])
+
+
+def _widest(working: WorkingState, halves: list[_Half], least: float) -> float:
+    """Return what may be left open so that no smaller share than `least` of the held-out images is right."""
+    apart = 0.0
     for wider in OPEN:
-        if wider > apart and _right(working, halves, wider) < least:
+        if _right(working, halves, wider) < least:
             break
-        apart = max(apart, wider)
-    working.move_camera(offset, apart)
-    return True
+        apart = wider
+    return apart
 
 
 def _offset(working: WorkingState, feature: Array, label: Array) -> Array:

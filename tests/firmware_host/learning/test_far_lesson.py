@@ -111,12 +111,17 @@ def test_where_nothing_may_be_taken_it_is_said_all_the_same(why):
     assert untouched(world)
 
 
-def test_a_calibrated_camera_is_believed():
+@pytest.mark.parametrize("far", [False, True])
+def test_a_calibrated_camera_is_believed_and_what_it_leaves_open_is_weighed(far):
+    """The offset stays; how much old classes are widened, the new ones say better than the few images before."""
     world = World(0)
-    world.move_camera(np.zeros(WIDTH), 0.05)
-    assert look_at(world, *lesson(world, 3, 9)) == UNCLEAR
-    assert world.camera.apart == 0.05
-    assert not world.camera.offset.any()
+    calibrated = world.shift[:KNOWN].mean(axis=0) * (not far)
+    for apart in (0.0001, 30.0):
+        world.move_camera(calibrated, apart)
+        feature, label = lesson(world, 3, 9)
+        assert look_at(world, feature, label) == (UNCLEAR if far else None)
+        assert 0 < world.camera.apart != apart
+        np.testing.assert_array_equal(world.camera.offset, calibrated.astype(np.float32))
 
 
 def test_no_more_is_taken_than_new_classes_bear():
