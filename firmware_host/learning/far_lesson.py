@@ -70,8 +70,10 @@ def look_back(working: WorkingState) -> None:
         return
     raw, label = working.pending
     names, count = np.unique(label, return_counts=True)
-    statistics, plain = working.statistics, working.plain(raw)
-    if not np.array_equal(statistics.count[names], count) or not working.camera.is_far(statistics, plain, label):
+    statistics, camera, plain = working.statistics, working.camera, working.plain(raw)
+    if not np.array_equal(statistics.count[names], count):
+        return
+    if not camera.is_far(statistics, plain - camera.offset, label):
         return
     if take_for_camera(working, plain, label):
         working.said = ASSUMED

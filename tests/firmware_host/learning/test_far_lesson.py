@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from firmware_host.bundle import ClassStatistics
+from firmware_host.learning import far_lesson
 from firmware_host.learning.calibration import away
 from firmware_host.learning.camera_state import ASSUMED, MOVED, UNCLEAR, CameraState
 from firmware_host.learning.far_lesson import LOOKS, LOST, look_at, look_back
@@ -148,6 +149,16 @@ def test_images_that_come_one_at_a_time_are_looked_back_at(order):
         assert (world.said is None) == untouched(world)
         assert world.said is None or len(world.pending[1]) >= LOOKS[0]
     assert world.said == ASSUMED
+
+
+def test_an_offset_that_predictions_found_is_counted_when_looking_back(monkeypatch):
+    monkeypatch.setattr(far_lesson, "take_for_camera", lambda *lesson: pytest.fail("these classes do not lie far off"))
+    world = World(1)
+    world.move_camera(world.shift.mean(axis=0), 0.0)
+    world.pending = lesson(world, 2, 8)
+    world.learn(*world.pending)
+    look_back(world)
+    assert world.said is None
 
 
 def test_nothing_is_looked_back_at_where_images_are_missing():
