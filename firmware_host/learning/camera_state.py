@@ -60,9 +60,12 @@ class CameraState:
         share: Array = np.clip(self.images / np.maximum(statistics.count, 1.0), 0.0, 1.0)
         return share
 
-    def left_open(self, statistics: ClassStatistics) -> Array:
-        """Return [C], what the camera leaves open in each class's mean: of the share that others took, squared."""
-        open_: Array = self.apart * (1.0 - self.share(statistics)) ** 2
+    def left_open(self, statistics: ClassStatistics, apart: float | None = None) -> Array:
+        """Return [C], what the camera leaves open in each class's mean: of the share that others took, squared.
+
+        apart: what it leaves open at all; None: what it does.
+        """
+        open_: Array = (self.apart if apart is None else apart) * (1.0 - self.share(statistics)) ** 2
         return open_
 
     def reference(self, statistics: ClassStatistics) -> tuple[Array, Reference]:

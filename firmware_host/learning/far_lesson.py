@@ -31,7 +31,7 @@ __all__ = ["look_at", "look_back", "open_as_borne", "take_for_camera"]
 # Found with digits through simulated cameras; see benchmarks/NOTES.md.
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of the offset, the first that the new classes bear
 OPEN = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)  # left open in the means of old classes, in variances within a class
-LEAST_OPEN = 0.001
+LEAST_OPEN = 0.001  # never nothing: it tells that this camera is known
 LOST = 0.1  # share of the images held out that the new classes may lose by it
 MOST = 32  # images of a class that are judged
 LOOKS = (8, 16)  # images taught one at a time, after which there are enough to look back at
@@ -55,7 +55,7 @@ def look_at(working: WorkingState, raw: Array, label: Array) -> Optional[str]:
     """
     plain, new = working.plain(raw), bool(np.all(working.statistics.count[label] == 0))
     said = lesson_through(working.camera, working.statistics, plain - working.camera.offset, label)
-    if new and working.mixture is not None and working.camera.apart:
+    if new and working.follows and working.mixture is not None and working.camera.apart:
         open_as_borne(working, plain, label)
         return said
     return ASSUMED if said == UNCLEAR and _may_move(working) and take_for_camera(working, plain, label) else said
@@ -119,8 +119,7 @@ def take_for_camera(working: WorkingState, plain: Array, label: Array) -> bool:
 def open_as_borne(working: WorkingState, plain: Array, label: Array) -> None:
     """Leave as much open in the means of old classes as a lesson of new ones bears.
 
-    It tells more than the few images of a calibration, which also leave something open; never nothing: it also tells
-    that this camera is known.
+    It tells more than the few images of a calibration, which also leave something open.
 
     Args:
         working: of a camera that is calibrated and differs from the host's; changed in place.
@@ -131,8 +130,7 @@ def open_as_borne(working: WorkingState, plain: Array, label: Array) -> None:
     if not len(judged):
         return
     halves = _halves(working, plain[judged] - working.camera.offset, label[judged])
-    apart = _widest(working, halves, _right(working, halves, 0.0) - LOST)
-    working.move_camera(working.camera.offset, max(apart, LEAST_OPEN))
+    working.move_camera(working.camera.offset, _widest(working, halves, _right(working, halves, 0.0) - LOST))
 
 
 def _judged(label: Array) -> Array:
@@ -143,7 +141,7 @@ def _judged(label: Array) -> Array:
 
 def _widest(working: WorkingState, halves: list[_Half], least: float) -> float:
     """Return what may be left open so that no smaller share than `least` of the held-out images is right."""
-    apart = 0.0
+    apart = LEAST_OPEN
     for wider in OPEN:
         if _right(working, halves, wider) < least:
             break
@@ -187,7 +185,7 @@ def _right(working: WorkingState, halves: list[_Half], apart: float) -> float:
     """Return the share of held-out images that are right where `apart` is left open in the means of old classes."""
     right = 0
     for bank, feature, label in halves:
-        variance = apart * (1.0 - working.camera.share(working.statistics)) ** 2  # (C,)
+        variance = working.camera.left_open(working.statistics, apart)  # (C,)
         variance[label] = 0.0
         bank.leave_open(variance)
         right += int(np.sum(bank.logits(feature).argmax(axis=1) == label))

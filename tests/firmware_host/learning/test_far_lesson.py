@@ -125,6 +125,25 @@ def test_a_calibrated_camera_is_believed_and_what_it_leaves_open_is_weighed(far)
         np.testing.assert_array_equal(world.camera.offset, calibrated.astype(np.float32))
 
 
+def test_a_camera_that_is_not_followed_stays_as_it_was_calibrated():
+    world = World(0)
+    world.follows = False
+    world.move_camera(world.shift[:KNOWN].mean(axis=0), 30.0)
+    assert look_at(world, *lesson(world, 3, 9)) is None
+    assert world.camera.apart == 30.0
+
+
+def test_a_second_lesson_leaves_the_offset_that_the_first_was_taken_for():
+    world = World(0)
+    feature, label = lesson(world, 2, 9)
+    assert look_at(world, feature, label) == ASSUMED
+    world.learn(feature, label)
+    before = world.camera.offset.copy()
+    label = np.repeat([KNOWN + 2, KNOWN + 3], 9)
+    look_at(world, world.images(label, camera=True), label)
+    np.testing.assert_array_equal(world.camera.offset, before)
+
+
 def test_no_more_is_taken_than_new_classes_bear():
     """Classes that lie far off by themselves, side by side: their own images would go to the old ones."""
     world = World(0)
