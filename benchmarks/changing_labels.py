@@ -72,7 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         found: dict[str, list[float]] = {row: [] for row in ROWS}
         misbound: list[float] = []
         for seed in args.seeds:
-            rows = list(learned(data, name, seed, args.tasks))
+            rows = []
+            for each in learned(data, name, seed, args.tasks):
+                rows.append(each)
+                if len(rows) % 50 == 0:
+                    recent = ", ".join(
+                        f"{row} {100 * statistics.fmean(x[row] for x in rows[-50:]):.2f}" for row in ROWS
+                    )
+                    runs.say(f"{name}, seed {seed}, task {len(rows):,} of {args.tasks:,}: {recent}")
             for row in ROWS:
                 found[row].append(statistics.fmean(each[row] for each in rows[-args.last :]))
             share, wrong = (statistics.fmean(each[key] for each in rows[-args.last :]) for key in ("share", "wrong"))

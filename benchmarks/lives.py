@@ -168,6 +168,7 @@ def live(data: Features, rule: str, seed: int, args: argparse.Namespace) -> list
                 head.learn_many(*batches.epoch(), mask)
         guess = np.asarray(head(test)).argmax(axis=1)
         found.append(float(np.mean([np.mean(guess[y_test == c] == c) for c in range(classes)])))
+        runs.say(f"{rule}, seed {seed}, life {life + 1} of {args.lives}: {100 * found[-1]:.2f} %")
         log_gain += args.drift * rng.normal(size=width)
         offset += args.drift * rng.normal(size=width)
     return found
