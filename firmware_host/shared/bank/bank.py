@@ -30,7 +30,7 @@ TRIAL = 6  # images of a doubted label before it is settled
 SAME = -0.9  # mean loss of them up to which it means what it did
 LADDER = (32.0, 48.0)  # images at which a slot is compared with those that have no label
 ALIKE, APART = 1.35, 1.5  # of means of one thing: squared distance in that by chance, and beyond it, in variances
-ALIKE_ALONE, ALONE = 1.5, 1.5  # the first where the next slot is so many times further
+ALIKE_ALONE, APART_ALONE, ALONE = 1.5, 3.0, 2.0  # both where the next slot is so many times further
 NONE = -1e9
 
 
@@ -224,11 +224,12 @@ class Bank:
         self.tried[c] += (told.sum(), len(told))
         if self.tried[c, 1] < TRIAL:
             return
-        slot, self.trial[c] = int(self.trial[c]) - 1, 0
-        if self.tried[c, 0] / self.tried[c, 1] > SAME:
+        slot, old, self.trial[c] = int(self.trial[c]) - 1, int(self.binding[c]) - 1, 0
+        squared, expected = self._apart(slot, np.array([old]))
+        if self.tried[c, 0] / self.tried[c, 1] > SAME or squared[0] > ALIKE * expected[0]:
             self.binding[c] = slot + 1
         else:
-            self._merge(slot, int(self.binding[c]) - 1)
+            self._merge(slot, old)
 
     def _recognise(self, c: int) -> None:
         """Bind a label to an old slot if its slot's mean is as near to that one's as two means of one thing are."""
@@ -236,18 +237,23 @@ class Bank:
         old = idle[self.sums.count[idle] >= SETTLED]
         if not len(old):
             return
+        squared, expected = self._apart(slot, old)
+        ratio, beyond = squared / expected, squared - expected
+        nearest, second = np.argmin(ratio), np.partition(ratio, 1)[1] if len(old) > 1 else np.inf
+        alone = second > ALONE * ratio[nearest]
+        alike, apart = (ALIKE_ALONE, APART_ALONE) if alone else (ALIKE, APART)
+        if ratio[nearest] < alike and beyond[nearest] < apart:
+            self._merge(slot, int(old[nearest]))
+            self.binding[c] = old[nearest] + 1
+
+    def _apart(self, slot: int, others: Array) -> tuple[Array, Array]:
+        """Return squared distances of a slot's mean to other slots', in variances, and what chance makes of them."""
         d = len(self._mean)
         covariance = self.sums.scatter.astype(np.float64) / max(float(self.sums.total), 1.0)
         covariance += SHRINKAGE * np.trace(covariance) / d * np.eye(d)
-        apart = (self.sums.mean[old] - self.sums.mean[slot]).astype(np.float64)
-        expected = d * (1.0 / self.sums.count[slot] + 1.0 / self.sums.count[old])
-        squared = np.sum(apart * np.linalg.solve(covariance, apart.T).T, axis=1)
-        ratio = squared / expected
-        nearest, second = np.argmin(ratio), np.partition(ratio, 1)[1] if len(old) > 1 else np.inf
-        alone = ratio[nearest] < ALIKE_ALONE and second > ALONE * ratio[nearest]
-        if (ratio[nearest] < ALIKE and squared[nearest] - expected[nearest] < APART) or alone:
-            self._merge(slot, int(old[nearest]))
-            self.binding[c] = old[nearest] + 1
+        apart = (self.sums.mean[others] - self.sums.mean[slot]).astype(np.float64)
+        expected = d * (1.0 / self.sums.count[slot] + 1.0 / self.sums.count[others])
+        return np.sum(apart * np.linalg.solve(covariance, apart.T).T, axis=1), expected
 
     def _merge(self, slot: int, into: int) -> None:
         self.sums.merge(slot, into)

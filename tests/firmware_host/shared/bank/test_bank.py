@@ -125,32 +125,62 @@ def test_images_like_nothing_known_cast_doubt_on_labels_whatever_they_are_neares
     assert doubts[0.0] == 0 < doubts[8.0]
 
 
-def test_what_returns_is_recognised(rng):
-    feature, label, centres = gaussians(rng, 6, 60)
-    bank = taught(bank_of(labels=6, slots=16), feature, label, rng=rng)
-    old = bank.binding.copy()
-    other, other_label, _ = gaussians(rng, 6, 60, centres=rng.normal(size=centres.shape) * 3.0)
-    taught(bank, other, other_label, rng=rng)
-    back, back_label, _ = gaussians(rng, 6, 60, centres=centres)
-    taught(bank, back, back_label, rng=rng)
-    assert right(bank, back, back_label) > 0.95
-    assert np.mean(bank.binding == old) >= 0.5  # the old slots, with what they knew
-    assert bank.sums.count[bank.binding - 1].min() > 60
+def test_what_returns_is_recognised():
+    """In every stream in which both changes were noticed; of twelve features chance parts one mean in six."""
+    found = []
+    for seed in (0, 6, 11, 12):
+        rng = np.random.default_rng(seed)
+        feature, label, centres = gaussians(rng, 6, 60)
+        bank = taught(bank_of(labels=6, slots=16), feature, label, rng=rng)
+        old = bank.binding.copy()
+        other, other_label, _ = gaussians(rng, 6, 60, centres=rng.normal(size=centres.shape) * 3.0)
+        taught(bank, other, other_label, rng=rng)
+        assert (bank.binding != old).all()
+        back, back_label, _ = gaussians(rng, 6, 60, centres=centres)
+        taught(bank, back, back_label, rng=rng)
+        assert right(bank, back, back_label) > 0.95
+        found.append(np.mean((bank.binding == old) & (bank.sums.count[bank.binding - 1] > 100)))  # with what they knew
+    assert np.mean(found) >= 0.6
 
 
-@pytest.mark.parametrize(("apart", "known", "same"), [(0.0, 50, True), (2.5, 50, False), (1.2, 400, True)])
-def test_a_class_like_a_known_one_is_not_taken_for_it(rng, apart, known, same):
-    """Of many features, means of 48 and 50 images are so far apart by chance that a class beside hardly adds to it."""
-    width, images = 192, 48
+def beside(apart, known, images, second):
+    """Return a bank whose slot 0 has `images`, as far from slot 1 as chance and `apart` variances; slot 2 further."""
+    width = 192
     bank = Bank(empty_bank(1, 4, width, R), np.zeros(width), np.ones(width))
     bank.sums.scatter[:], bank.sums.total[()] = 1e4 * np.eye(width), 1e4
     bank.sums.count[:3] = images, known, known
     chance = width * (1.0 / images + 1.0 / known)
     bank.sums.mean[0, 2:] = np.sqrt(chance / (width - 2))
-    bank.sums.mean[1, 0], bank.sums.mean[2, 1] = np.sqrt(apart), np.sqrt(4.0)
+    bank.sums.mean[1, 0], bank.sums.mean[2, 1] = np.sqrt(apart), np.sqrt(second)
+    return bank
+
+
+@pytest.mark.parametrize(
+    ("apart", "known", "second", "same"),
+    [
+        (0.0, 50, 4.0, True),
+        (2.5, 50, 4.0, False),
+        (1.2, 400, 4.0, True),
+        (2.5, 50, 50.0, True),  # nothing else is near
+        (3.5, 50, 50.0, False),  # nothing else was seen yet that is nearer
+        (2.5, 50, 8.0, False),
+    ],
+)
+def test_a_class_like_a_known_one_is_not_taken_for_it(apart, known, second, same):
+    """Of many features, means of 48 and 50 images are so far apart by chance that a class beside hardly adds to it."""
+    bank = beside(apart, known, 48, second)
     bank.binding[0] = 1
     bank._recognise(0)
     assert (bank.binding[0] == 2) == same
+
+
+@pytest.mark.parametrize(("apart", "same"), [(0.0, True), (20.0, False)])
+def test_a_doubted_label_keeps_its_slot_only_where_its_images_are_as_near_as_they_would_be(apart, same):
+    """Beside few other labels all images of another class may be nearest to the old slot: right by their losses."""
+    bank = beside(apart, 200, 6, 4.0)
+    bank.binding[0], bank.trial[0], bank.tried[0] = 2, 1, (-4.0, 4.0)
+    bank._settle(0, np.full(2, -1.0))
+    assert (bank.binding[0], bank.trial[0]) == (2 if same else 1, 0)
 
 
 @pytest.mark.slow
