@@ -24,7 +24,7 @@ RATE = 0.2  # of the weights
 START = 0.05  # weight of the block where nothing has been judged yet
 FEW = 3.0  # images from which a class tells how novel its next ones are
 PARTS, MANY = 5, 2000  # parts of images that are held out, and the images from which one part is enough
-BESIDE_VIEWS = 4.0  # views that an image counts for where other views of it are learned too
+BESIDE_VIEWS = 8.0  # views that an image counts for where other views of it are learned too
 WORST = 1e-3  # probability below which a loss counts no more
 
 
