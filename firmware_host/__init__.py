@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from firmware_host.shared.lazy import finder
 
 if TYPE_CHECKING:
     from firmware_host.bundle import Bundle, BundleError, DeviceError, read_bundle
@@ -11,14 +12,15 @@ if TYPE_CHECKING:
     from firmware_host.device import Device, Prediction
 
 __all__ = ["Bundle", "BundleError", "Device", "DeviceClassifier", "DeviceError", "Prediction", "read_bundle"]
-MODULES = {"Device": "device", "DeviceClassifier": "classifier", "Prediction": "device"}  # the others are in bundle
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs NumPy only when it is asked for, so that the command line can say that NumPy is missing."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{MODULES.get(name, 'bundle')}"), name)
+# What needs NumPy is imported when it is asked for, so that the command line can say that NumPy is missing.
+__getattr__ = finder(
+    __name__,
+    {
+        "firmware_host.bundle": ("Bundle", "BundleError", "DeviceError", "read_bundle"),
+        "firmware_host.classifier": ("DeviceClassifier",),
+        "firmware_host.device": ("Device", "Prediction"),
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from firmware_host.shared.lazy import finder
 from firmware_host.shared.version import __version__
 
 if TYPE_CHECKING:
@@ -55,14 +56,12 @@ PLACES = {  # the module of each name; `train` and `convert` are modules that ca
 }
 
 
+_find = finder(__name__, PLACES)
+
+
 def __getattr__(name: str) -> Any:
     """Import what has a name here when it is asked for."""
-    if name in ("train", "convert"):
-        return importlib.import_module(f"{__name__}.{name}")
-    for module, names in PLACES.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}") if name in ("train", "convert") else _find(name)
 
 
 def __dir__() -> list[str]:

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from firmware_host.bundle.contract import OPTIMIZERS
 from firmware_host.shared.arguments import command_line, folder_argument, path_argument
 from keras_cbpnet import cli
-from keras_cbpnet.api import TARGETS, convert
+from keras_cbpnet.api import TARGETS
 from keras_cbpnet.conversion import convert_recipes
 from keras_cbpnet.export.micro.packages import PACKAGES
 from keras_cbpnet.export.recipes import AUTO, RECIPES, recipes_help
 from keras_cbpnet.export.report import micro_line, read_report, report_lines, summary
 from keras_cbpnet.lazy import callable_module
 
-callable_module(__name__, convert)
+callable_module(__name__, "keras_cbpnet.api")
 
 
 def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:

@@ -29,15 +29,23 @@ ops: Any = _Module("keras.ops")
 tf: Any = _Module("tensorflow")
 
 
-def callable_module(name: str, function: Callable[..., Any]) -> None:
-    """Make the module `name` callable as `function`.
+def callable_module(name: str, module: str) -> None:
+    """Make the module `name` callable as the function that the other module has by the last part of that name.
 
     For a command's module that is called as the function of the same name: once the module is imported, the package's
-    attribute of that name is the module, whatever it was before.
+    attribute of that name is the module, whatever it was before. The other module is imported when it is called.
     """
 
+    def function() -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name.rpartition(".")[2])
+        return found
+
     class CallableModule(ModuleType):
-        __call__ = staticmethod(function)
-        __signature__ = inspect.signature(function)
+        def __call__(self, *args: Any, **settings: Any) -> Any:
+            return function()(*args, **settings)
+
+        @property
+        def __signature__(self) -> inspect.Signature:
+            return inspect.signature(function())
 
     sys.modules[name].__class__ = CallableModule

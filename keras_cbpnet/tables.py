@@ -1,7 +1,7 @@
 """Every list of names that a user chooses from, once: what a name stands for is imported when it is asked for.
 
-So `--help`, choices and errors need neither Keras nor TensorFlow. To add one: write its file, add its line here. Data
-sources are in `data.sources`, presets in `presets`, forms of the head's block in `firmware_host.bundle`.
+So `--help`, choices and errors need neither Keras nor TensorFlow. To add one: write its file, add its line here.
+Presets are in `presets`, forms of the head's block in `firmware_host.bundle`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_cbpnet.errors import UserError
 
-__all__ = ["METHODS", "RULES", "SELECTIONS", "STREAMS", "Table"]
+__all__ = ["METHODS", "NAMED_SOURCES", "PATH_SOURCES", "RULES", "SELECTIONS", "STREAMS", "Table"]
 
 
 class Table(Mapping[str, Any]):
@@ -99,5 +99,25 @@ SELECTIONS = Table(  # `--prompt-selection`: layers of DualPrompt's prompts
     {
         "key": "keras_cbpnet.layers.prompts:Prompts",
         "fixed": "keras_cbpnet.layers.fixed_prompt:FixedPrompt",
+    },
+)
+NAMED_SOURCES = Table(  # `--dataset NAME`: functions of image size and seed that give a data.dataset.Dataset
+    "data set",
+    {
+        "digits": "keras_cbpnet.data.digits:load_digits",
+        "cifar100": "keras_cbpnet.data.cifar100:load_cifar100",
+        "imagenet_r": "keras_cbpnet.data.imagenet_r:load_imagenet_r",
+        "cub200": "keras_cbpnet.data.cub200:load_cub200",
+        "core50": "keras_cbpnet.data.core50:load_core50",
+    },
+)
+PATH_SOURCES = Table(  # `--dataset KIND:PATH`: functions of path and image size, likewise
+    "kind of data set",
+    {
+        "folder": "keras_cbpnet.data.folder:load_folder",
+        "domains": "keras_cbpnet.data.domains:load_domains",
+        "npz": "keras_cbpnet.data.npz:load_npz",
+        "csi": "keras_cbpnet.data.recordings:load_csi",
+        "series": "keras_cbpnet.data.recordings:load_series",
     },
 )

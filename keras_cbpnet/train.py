@@ -9,23 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from firmware_host.bundle import BLOCKS
+from firmware_host.bundle.contract import BLOCKS
 from firmware_host.shared.arguments import command_line, data_argument, folder_argument, seed_argument
 from keras_cbpnet import cli
-from keras_cbpnet.api import plan, train
 from keras_cbpnet.boards import AUTO, BOARDS
 from keras_cbpnet.config import TrainConfig
-from keras_cbpnet.data.sources import source_names
-from keras_cbpnet.export.check import refusal
-from keras_cbpnet.export.report import read_report, summary
+from keras_cbpnet.data.sources import find_source, source_names
 from keras_cbpnet.lazy import callable_module
 from keras_cbpnet.presets import PRESETS, default_preset
 from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS
-from keras_cbpnet.training.workers import find_place
 
 DEFAULT_OUTPUT = Path("runs/run")
 BESIDE = ("jobs", "output", "seeds", "tensorboard", "bundle")  # options that are no settings of a run
-callable_module(__name__, train)
+callable_module(__name__, "keras_cbpnet.api")
 
 
 def build_parser(names: Mapping[str, str] = cli.MODULES) -> cli.ArgumentParser:
@@ -154,6 +150,12 @@ def main(argv: Sequence[str] | None = None, names: Mapping[str, str] = cli.MODUL
     given = vars(parser.parse_args(argv))
     in_json = given.pop("json", False)
     output = given.setdefault("output", DEFAULT_OUTPUT)
+    find_source(given.get("dataset", TrainConfig().dataset))  # a wrong name is refused before NumPy is imported
+    from keras_cbpnet.api import plan, train
+    from keras_cbpnet.export.check import refusal
+    from keras_cbpnet.export.report import read_report, summary
+    from keras_cbpnet.training.workers import find_place
+
     config, _ = plan({name: value for name, value in given.items() if name not in BESIDE})
     seeds, bundle = given.get("seeds"), given.get("bundle")
     place = find_place(config)

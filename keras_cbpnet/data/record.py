@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from keras_cbpnet.data.dataset import Dataset
-from keras_cbpnet.data.sources import PATH_SOURCES, open_dataset
+from keras_cbpnet.data.sources import open_dataset
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.tables import PATH_SOURCES
 
 __all__ = ["RECORD", "WHITENING", "check_data", "data_of_run", "open_data_of_run", "record_of"]
 

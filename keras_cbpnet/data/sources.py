@@ -1,30 +1,19 @@
 """Data sources by name: what `--dataset` accepts."""
 
-# N images, H height, W width
-
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from keras_cbpnet.data.cifar100 import load_cifar100
-from keras_cbpnet.data.core50 import load_core50
-from keras_cbpnet.data.cub200 import load_cub200
-from keras_cbpnet.data.dataset import Dataset, stratified_split
-from keras_cbpnet.data.domains import load_domains
-from keras_cbpnet.data.folder import load_folder
-from keras_cbpnet.data.imagenet_r import load_imagenet_r
-from keras_cbpnet.data.npz import load_npz
-from keras_cbpnet.data.preprocessing import ImageSize, height_and_width
-from keras_cbpnet.data.recordings import load_csi, load_series
 from keras_cbpnet.errors import UserError
+from keras_cbpnet.tables import NAMED_SOURCES, PATH_SOURCES
+
+if TYPE_CHECKING:
+    from keras_cbpnet.data.dataset import Dataset
+    from keras_cbpnet.data.preprocessing import ImageSize
 
 __all__ = [
-    "NAMED_SOURCES",
-    "PATH_SOURCES",
     "defaults_of",
     "find_source",
     "load_dataset",
@@ -69,9 +58,10 @@ def find_source(spec: str) -> Callable[[ImageSize, int], Dataset]:
     """
     kind, colon, path = spec.partition(":")
     if colon and kind in PATH_SOURCES:
-        return lambda image_size, seed: PATH_SOURCES[kind](path, image_size)
+        return lambda image_size, seed: PATH_SOURCES[kind](path, image_size)  # type: ignore[no-any-return]
     if spec in NAMED_SOURCES:
-        return NAMED_SOURCES[spec]
+        found: Callable[[ImageSize, int], Dataset] = NAMED_SOURCES[spec]
+        return found
     meant = "folder" if os.path.isdir(spec) else "npz" if spec.lower().endswith(".npz") else ""
     if meant:
         raise UserError(f"unknown data set '{spec}'; give {meant}:{spec} if that is what you mean")
@@ -93,34 +83,6 @@ def defaults_of(spec: str) -> dict[str, Any]:
     return dict(DEFAULTS.get(spec.partition(":")[0], {}))
 
 
-def load_digits(image_size: ImageSize, seed: int = 0) -> Dataset:
-    """Load scikit-learn's 1,797 handwritten digits (8x8, 17 grey levels; Alpaydin & Kaynak, UCI 1998), split 80/20."""
-    from sklearn import datasets
-
-    bunch = datasets.load_digits()
-    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8)
-    images = np.repeat(grey[..., None], 3, axis=3)
-    labels = bunch.target.astype(np.int64)
-    names = tuple(str(name) for name in bunch.target_names)
-    train, test = stratified_split(labels, names)
-    size = height_and_width(image_size)
-    return Dataset(images[train], labels[train], images[test], labels[test], names, image_size=size)
-
-
-NAMED_SOURCES: dict[str, Callable[[ImageSize, int], Dataset]] = {
-    "digits": load_digits,
-    "cifar100": load_cifar100,
-    "imagenet_r": load_imagenet_r,
-    "cub200": load_cub200,
-    "core50": load_core50,
-}
-PATH_SOURCES: dict[str, Callable[[str, ImageSize], Dataset]] = {
-    "folder": load_folder,
-    "domains": load_domains,
-    "npz": load_npz,
-    "csi": load_csi,
-    "series": load_series,
-}
 NO_CAMERA = {"views": 0}  # of other cameras
 DEFAULTS: dict[str, dict[str, Any]] = {"csi": NO_CAMERA, "series": NO_CAMERA}
 PHOTOGRAPHS = {"folder", "domains", "imagenet_r", "cub200", "core50"}

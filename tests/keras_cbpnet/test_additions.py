@@ -14,9 +14,8 @@ import pytest
 from helpers.paths import ROOT
 
 from keras_cbpnet import cli
-from keras_cbpnet.data.sources import PATH_SOURCES
 from keras_cbpnet.export.recipes import RECIPES, Recipe
-from keras_cbpnet.tables import METHODS, RULES
+from keras_cbpnet.tables import METHODS, PATH_SOURCES, RULES
 from keras_cbpnet.train import build_parser, main
 
 pytestmark = pytest.mark.slow  # each builds or trains networks
@@ -120,7 +119,7 @@ def test_a_method(added, trained, stream, monkeypatch, capsys):
 
 def test_a_data_source_and_a_recipe(added, trained, stream, monkeypatch, capsys):
     added("grey_source", SOURCE)
-    monkeypatch.setitem(PATH_SOURCES, "greys", importlib.import_module("grey_source").load_greys)
+    monkeypatch.setitem(PATH_SOURCES.places, "greys", "grey_source:load_greys")
     run, metrics = trained(dataset="greys:4", method="ncm")
     assert sorted(metrics["classes"]) == ["grey 0", "grey 1", "grey 2", "grey 3"]
     assert "greys:PATH" in help_of("dataset")

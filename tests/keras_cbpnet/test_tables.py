@@ -11,7 +11,7 @@ from helpers.paths import ROOT
 from firmware_host.bundle import BLOCKS
 from keras_cbpnet.data.sources import source_names
 from keras_cbpnet.errors import UserError
-from keras_cbpnet.tables import METHODS, RULES, SELECTIONS, STREAMS, Table
+from keras_cbpnet.tables import METHODS, NAMED_SOURCES, PATH_SOURCES, RULES, SELECTIONS, STREAMS, Table
 from keras_cbpnet.train import build_parser
 
 COMMAND = """
@@ -26,12 +26,27 @@ print(json.dumps([code, sorted({"keras", "tensorflow"} & set(sys.modules))]))
 """
 
 
-@pytest.mark.parametrize("table", [METHODS, RULES, SELECTIONS, STREAMS], ids=lambda table: table.kind)
+@pytest.mark.parametrize(
+    "table", [METHODS, RULES, SELECTIONS, STREAMS, NAMED_SOURCES, PATH_SOURCES], ids=lambda table: table.kind
+)
 def test_every_name_stands_for_something_of_its_own(table):
     found = list(table.values())
     assert len(set(found)) == len(found) == len(table) > 1
     with pytest.raises(UserError, match=f"unknown {table.kind} 'other'; choose one of {', '.join(table)}$"):
         table.find("other")
+
+
+@pytest.mark.parametrize("words", [["--dataset", "nope"], ["--help"]], ids=" ".join)
+def test_a_wrong_name_of_a_data_set_and_help_need_not_even_numpy(words):
+    said = subprocess.run(
+        [sys.executable, "-c", COMMAND.replace('"keras"', '"numpy", "keras"'), *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert json.loads(said.stdout.splitlines()[-1]) == [0 if words == ["--help"] else 2, []]
 
 
 def test_names_are_read_without_importing_what_they_stand_for():
