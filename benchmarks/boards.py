@@ -59,7 +59,7 @@ class Subject(NamedTuple):
     def config(self, shots: int, **changes: Any) -> TrainConfig:
         """Return the configuration of a run on `shots` training photos of each class."""
         size = get_preset(self.name).backbone.image_size
-        dataset = runs.subset(f"folder:{self.photos}", shots, TESTED, self.folder, size)
+        dataset = runs.subset(f"folder:{self.photos}", (shots, TESTED), self.folder, size)
         return TrainConfig(preset=self.name, weights=str(self.weights or ""), dataset=dataset, **changes)
 
 

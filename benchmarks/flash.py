@@ -181,12 +181,7 @@ def render(record: Mapping[str, Any]) -> str:
         cells += [f"{100 * found['zeros']:.0f}", f"{found['arena'] / 1024:.1f}"]
         cells += [f"{100 * found[name]:.1f}" for name in ("lda", "ncm", "old_means")]
         table.append([way, *cells, "the same" if found["same_under_tflm"] else "other numbers"])
-    images = (
-        "all images"
-        if not record["per_class"]
-        else "{} training and {} test images a class".format(*record["per_class"])
-    )
-    return f"{record['preset']}, {record['data']}, {images}\n\n{markdown(table)}"
+    return f"{record['preset']}, {record['data']}, {runs.images_shown(record)}\n\n{markdown(table)}"
 
 
 if __name__ == "__main__":

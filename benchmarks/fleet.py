@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     size = get_preset(args.preset).backbone.image_size
     check_weights(get_preset(args.preset), args.weights)
     commit = results.commit(ROOT)
-    spec = runs.subset(args.data, *args.per_class, args.work, DETAIL * size) if args.per_class else args.data
+    spec = runs.subset(args.data, args.per_class, args.work, DETAIL * size) if args.per_class else args.data
     try:
         records = [measure(seed, spec, args) for seed in args.seeds]
     except StageError as failure:

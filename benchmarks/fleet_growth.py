@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     size = get_preset(args.preset).backbone.image_size
     check_weights(get_preset(args.preset), args.weights)
     commit = results.commit(ROOT)
-    spec = runs.subset(args.data, *args.per_class, args.work, size) if args.per_class else args.data
+    spec = runs.subset(args.data, args.per_class, args.work, size) if args.per_class else args.data
     try:
         records = [one for seed in args.seeds for one in measure(seed, spec, args)]
     except StageError as failure:

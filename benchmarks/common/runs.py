@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.common import results
 from keras_cbpnet import cli
 from keras_cbpnet.config import TrainConfig, read_config
+from keras_cbpnet.errors import UserError
 from keras_cbpnet.keras_settings import use_keras
 from keras_cbpnet.presets import PRESETS, check_weights, get_preset
 
@@ -40,8 +41,8 @@ def build_parser(module: str, summary: str | None, data: str | None, seeds: Sequ
     add(
         "--per-class",
         type=image_counts,
-        metavar="N,M",
-        help="numbers N,M: the first N training and M test images of each class",
+        metavar="N,M[,C]",
+        help="numbers N,M: the first N training and M test images of each class; and C: of C classes, evenly spaced",
     )
     add("--seeds", type=cli.seed_list, default=list(seeds), metavar="S,S,...", help="class orders and weights")
     add("--jobs", type=int, default=1, metavar="N", help="runs of a row at a time; -1: one a core")
@@ -59,35 +60,47 @@ def images_of(args: argparse.Namespace) -> dict[str, Any]:
     check_weights(get_preset(args.preset), args.weights)
     dataset = args.data
     if args.per_class:
-        train, test = args.per_class
-        dataset = subset(args.data, train, test, args.work, get_preset(args.preset).backbone.image_size)
+        dataset = subset(args.data, args.per_class, args.work, get_preset(args.preset).backbone.image_size)
     return {"preset": args.preset, "weights": str(args.weights or ""), "dataset": dataset}
 
 
-def subset(spec: str, train: int, test: int, folder: Path, size: int) -> str:
-    """Return the data set of the first `train` training and `test` test images of each class of `spec`, as a file."""
+def subset(spec: str, numbers: Sequence[int], folder: Path, size: int) -> str:
+    """Return the data set of a part of the images of `spec`, as a file.
+
+    Args:
+        spec: as --dataset of the trainer.
+        numbers: the first training and the first test images of each class, and where there is a third, of so many
+            classes, evenly spaced.
+        folder: of the file.
+        size: side of the images in pixels.
+
+    Raises:
+        UserError: there are fewer classes.
+    """
     from keras_cbpnet.data import open_dataset
 
     data = open_dataset(spec, size)
-    rows = {
-        part: np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(len(data.class_names))])
-        for part, labels, count in (("train", data.y_train, train), ("test", data.y_test, test))
-    }
-    arrays: dict[str, Any] = {"class_names": np.array(data.class_names)}
-    for part, chosen in rows.items():
-        arrays[f"x_{part}"] = getattr(data, f"x_{part}")[np.sort(chosen)]
-        arrays[f"y_{part}"] = getattr(data, f"y_{part}")[np.sort(chosen)]
+    known = len(data.class_names)
+    wanted = numbers[2] if len(numbers) > 2 else known
+    if wanted > known:
+        raise UserError(f"--per-class asks for {wanted} classes; {spec} has {known}")
+    classes = np.arange(wanted) * known // wanted
+    arrays: dict[str, Any] = {"class_names": np.array(data.class_names)[classes]}
+    for part, labels, count in (("train", data.y_train, numbers[0]), ("test", data.y_test, numbers[1])):
+        rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:count] for c in classes]))
+        arrays[f"x_{part}"] = getattr(data, f"x_{part}")[rows]
+        arrays[f"y_{part}"] = np.searchsorted(classes, labels[rows])
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"data-{train}-{test}.npz"
+    file = folder / f"data-{'-'.join(map(str, numbers))}.npz"
     np.savez(file, **arrays)
     return f"npz:{file}"
 
 
 def image_counts(text: str) -> list[int]:
-    """Return the two numbers in `text`, such as `20,10`: training and test images of a class."""
+    """Return the numbers in `text`, such as `20,10` or `20,10,12`: training and test images of a class, and classes."""
     counts = text.split(",")
-    if len(counts) != 2 or not all(count.isdecimal() and int(count) > 0 for count in counts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers from 1 on, such as 20,10")
+    if len(counts) not in (2, 3) or not all(count.isdecimal() and int(count) > 0 for count in counts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two or three numbers from 1 on, such as 20,10")
     return [int(count) for count in counts]
 
 
@@ -135,7 +148,9 @@ def run(config: TrainConfig, folder: Path) -> dict[str, Any]:
 def images_shown(record: dict[str, Any]) -> str:
     """Return which images a result is about, in words."""
     few = record.get("per_class")
-    return "all images" if not few else f"{few[0]} training and {few[1]} test images a class"
+    if not few:
+        return "all images"
+    return f"{few[0]} training and {few[1]} test images a class" + (f", {few[2]} classes" if len(few) > 2 else "")
 
 
 def cell(found: dict[str, Any]) -> str:

@@ -65,7 +65,7 @@ def test_rows_are_measured_once_and_written(tmp_path, monkeypatch, capsys):
 def test_a_part_of_the_images_is_a_data_set_of_its_own(tmp_path):
     from keras_cbpnet.data import open_dataset
 
-    spec = runs.subset("digits", 7, 3, tmp_path / "work", 32)
+    spec = runs.subset("digits", (7, 3), tmp_path / "work", 32)
     whole, part = open_dataset("digits", 32), open_dataset(spec, 32)
     assert part.class_names == whole.class_names
     for name, count in (("train", 7), ("test", 3)):
@@ -73,6 +73,17 @@ def test_a_part_of_the_images_is_a_data_set_of_its_own(tmp_path):
         assert [int(np.sum(labels == c)) for c in range(10)] == [count] * 10
         of_four = getattr(whole, f"x_{name}")[all_labels == 4][:count]
         np.testing.assert_array_equal(getattr(part, f"x_{name}")[labels == 4], of_four)
+
+
+def test_a_part_may_have_fewer_classes(tmp_path):
+    from keras_cbpnet.data import open_dataset
+
+    part, whole = open_dataset(runs.subset("digits", (7, 3, 4), tmp_path, 32), 32), open_dataset("digits", 32)
+    assert part.class_names == ("0", "2", "5", "7")
+    five = np.flatnonzero(whole.y_test == 5)[:3]
+    np.testing.assert_array_equal(part.x_test[part.y_test == 2], whole.x_test[five])
+    with pytest.raises(UserError, match="asks for 11 classes; digits has 10"):
+        runs.subset("digits", (7, 3, 11), tmp_path, 32)
 
 
 def test_an_unknown_row_is_one_line(capsys):

@@ -72,7 +72,7 @@ def test_what_was_measured_is_kept(tmp_path):
 
 def test_bad_options_are_one_line(tmp_path, capsys):
     for arguments, message in (
-        (["--per-class", "5"], "'5' is not two numbers from 1 on, such as 20,10"),
+        (["--per-class", "5"], "'5' is not two or three numbers from 1 on, such as 20,10"),
         (["--json", str(tmp_path)], f"--json: {tmp_path} is a folder; give the name of a file"),
         (["--preset", "deit_tiny_16_224", "--weights", str(tmp_path / "none.npz")], "none.npz"),
     ):
