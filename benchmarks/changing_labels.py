@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from benchmarks.common import results, runs
@@ -31,6 +32,7 @@ from keras_cbpnet.errors import UserError
 ROWS = ("mixture", "bank", "block")
 STREAMS = ("returning", "new")
 SLOTS, DIRECTIONS = 128, 16  # of the bank
+SAID = 50  # tasks after which it says where it is
 SETTINGS = ROOT / "benchmarks" / "results" / "plasticity_surprise.json"  # what tuning found for the block
 
 
@@ -43,6 +45,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--tasks", type=int, default=1000, metavar="T", help="tasks")
     add("--last", type=int, default=100, metavar="N", help="last tasks, of which the mean is taken")
     add("--seeds", type=cli.seed_list, default=[0, 1, 2], metavar="S,S,...", help="seeds of the tasks")
+    add("--jobs", type=int, default=1, metavar="N", help="seeds at a time; -1: one a core")
     known = ", ".join(STREAMS)
     add(
         "--streams",
@@ -69,31 +72,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         "streams": {},
     }
     for name in args.streams:
-        found: dict[str, list[float]] = {row: [] for row in ROWS}
-        misbound: list[float] = []
-        for seed in args.seeds:
-            rows = []
-            for each in learned(data, name, seed, args.tasks):
-                rows.append(each)
-                if len(rows) % 50 == 0:
-                    recent = ", ".join(
-                        f"{row} {100 * statistics.fmean(x[row] for x in rows[-50:]):.2f}" for row in ROWS
-                    )
-                    runs.say(f"{name}, seed {seed}, task {len(rows):,} of {args.tasks:,}: {recent}")
-            for row in ROWS:
-                found[row].append(statistics.fmean(each[row] for each in rows[-args.last :]))
-            share, wrong = (statistics.fmean(each[key] for each in rows[-args.last :]) for key in ("share", "wrong"))
-            misbound.append(wrong)
-            runs.say(f"{name}, seed {seed}: " + ", ".join(f"{row} {100 * found[row][-1]:.2f}" for row in ROWS))
-            runs.say(
-                f"  the block's share in the mixture {share:.2f}; {100 * wrong:.1f} % of labels bound to another class"
-            )
+        parts = joblib.Parallel(n_jobs=args.jobs)(
+            joblib.delayed(last_of)(data, name, seed, args.tasks, args.last) for seed in args.seeds
+        )
+        found = {row: [part[row] for part in parts] for row in ROWS}
+        misbound = [part["wrong"] for part in parts]
         record["streams"][name] = {**{row: summary(found[row]) for row in ROWS}, "wrong_bindings": summary(misbound)}
     if args.json:
         results.write(args.json, record)
         runs.say(f"written: {shown(args.json)}")
     print(render(record))
     return 0
+
+
+def last_of(data: Features, name: str, seed: int, tasks: int, last: int) -> dict[str, float]:
+    """Return the means of what `learned` yields over the last tasks of a stream, and say where it is."""
+    rows: list[dict[str, float]] = []
+
+    def mean(row: str, tasks: int) -> float:
+        return statistics.fmean(each[row] for each in rows[-tasks:])
+
+    for each in learned(data, name, seed, tasks):
+        rows.append(each)
+        if len(rows) % SAID == 0:
+            recent = ", ".join(f"{row} {100 * mean(row, SAID):.2f}" for row in ROWS)
+            runs.say(f"{name}, seed {seed}, task {len(rows):,} of {tasks:,}: {recent}")
+    found = {row: mean(row, last) for row in (*ROWS, "share", "wrong")}
+    runs.say(
+        f"{name}, seed {seed}: {', '.join(f'{row} {100 * found[row]:.2f}' for row in ROWS)}; the block's share in the "
+        f"mixture {found['share']:.2f}; {100 * found['wrong']:.1f} % of labels bound to another class"
+    )
+    return found
 
 
 def learned(data: Features, name: str, seed: int, tasks: int) -> Iterator[dict[str, float]]:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from benchmarks.common import results, runs
@@ -46,6 +47,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--lives", type=int, default=12, metavar="L", help="streams in succession")
     add("--tasks", type=int, default=10, metavar="T", help="tasks of each")
     add("--seeds", type=cli.seed_list, default=[0, 1, 2, 3, 4], metavar="S,S,...", help="seeds of orders and drifts")
+    add("--jobs", type=int, default=1, metavar="N", help="seeds at a time; -1: one a core")
     known = ", ".join(RULES)
     add(
         "--rules",
@@ -84,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rules": {},
     }
     for rule in args.rules:
-        lives = [live(data, rule, seed, args) for seed in args.seeds]  # (S, L)
+        lives = joblib.Parallel(n_jobs=args.jobs)(  # (S, L)
+            joblib.delayed(live)(data, rule, seed, args) for seed in args.seeds
+        )
         means = [statistics.fmean(each) for each in lives]
         record["rules"][rule] = {
             "lives": lives,

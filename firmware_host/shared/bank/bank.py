@@ -222,11 +222,13 @@ class Bank:
         """A doubted label's images go to a slot on trial: it becomes the label's, or joins the old one that fits."""
         told = loss[~np.isnan(loss)]
         self.tried[c] += (told.sum(), len(told))
-        if self.tried[c, 1] < TRIAL:
+        slot, old = int(self.trial[c]) - 1, int(self.binding[c]) - 1
+        # Beside an old slot too young to tell no loss is ever told; then the two slots' means alone decide.
+        if self.tried[c, 1] < TRIAL and self.sums.count[slot] < SETTLED:
             return
-        slot, old, self.trial[c] = int(self.trial[c]) - 1, int(self.binding[c]) - 1, 0
+        self.trial[c] = 0
         squared, expected = self._apart(slot, np.array([old]))
-        if self.tried[c, 0] / self.tried[c, 1] > SAME or squared[0] > ALIKE * expected[0]:
+        if self.tried[c, 0] > SAME * self.tried[c, 1] or squared[0] > ALIKE * expected[0]:
             self.binding[c] = slot + 1
         else:
             self._merge(slot, old)

@@ -183,6 +183,23 @@ def test_a_doubted_label_keeps_its_slot_only_where_its_images_are_as_near_as_the
     assert (bank.binding[0], bank.trial[0]) == (2 if same else 1, 0)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_label_that_was_doubted_while_it_was_young_is_settled_too(rng, same):
+    """Its old slot has too few images to tell any loss; the label must not stay on trial for ever."""
+    feature, label, centres = gaussians(rng, 6, 60)
+    young = label < 5
+    bank = taught(bank_of(labels=6, slots=16), feature[young], label[young], rng=rng)
+    centre = centres[5] if same else -centres[5]
+    taught(bank, feature[~young][:8], label[~young][:8])
+    bank.doubted[5], old = 1, bank.binding[5]
+    more = (centre + rng.normal(size=(40, D))).astype(np.float32)
+    taught(bank, more, np.full(40, 5))
+    assert bank.trial[5] == 0
+    assert (bank.binding[5] == old) == same
+    assert bank.sums.count[bank.binding[5] - 1] == (48 if same else 40)
+    assert right(bank, more, np.full(40, 5)) > 0.95
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wrong", [0.0, 0.2])
 def test_wrong_labels_without_a_change_rebind_nothing(rng, wrong):
