@@ -24,7 +24,7 @@ RATE = 0.2  # of the weights
 START = 0.05  # weight of the block where nothing has been judged yet
 FEW = 3.0  # images from which a class tells how novel its next ones are
 PARTS, MANY = 5, 2000  # parts of images that are held out, and the images from which one part is enough
-BESIDE_VIEWS = 8.0  # views that an image counts for where other views of it are learned too
+BESIDE_VIEWS, TWICE = 4.0, 144.0  # views that an image counts for beside its own, and images of a class at which twice
 WORST = 1e-3  # probability below which a loss counts no more
 
 
@@ -111,8 +111,9 @@ class Mixture:
             for c in np.unique(label[kept]):
                 mine, others = kept & (label == c), kept[row] & (label[row] == c)
                 # Views make a mean no surer: together with them, n images count as n.
-                share = mine.sum() / (BESIDE_VIEWS * mine.sum() + others.sum())
-                bank.learn_classes(feature[mine], label[mine], BESIDE_VIEWS * share)
+                weight = BESIDE_VIEWS * (1.0 + mine.sum() / TWICE)
+                share = mine.sum() / (weight * mine.sum() + others.sum())
+                bank.learn_classes(feature[mine], label[mine], weight * share)
                 bank.learn_classes(more[others], label[row][others], share)
 
         found = []

@@ -46,14 +46,18 @@ def test_probabilities_of_the_mixture_are_the_weighted_ones(rng):
 
 @pytest.mark.parametrize("viewed", [0, 5, 20])
 def test_images_and_their_views_count_as_many_as_the_images(rng, viewed):
-    """A mean is no surer for views of the same images; an image counts eight times beside its view."""
+    """A mean is no surer for views of the same images; each of 20 images counts for 4 (1 + 20 / 144) views."""
     feature, label, _ = gaussians(rng, 3, 20)
     row = np.flatnonzero(np.arange(len(label)) % 20 < viewed)
     views = feature[row] + np.float32(1.0)
     mixture = mixture_of()
     mixture.learn_apart(np.full((len(label), C), 1 / C, np.float32), feature, label, rng, (views, row))
     np.testing.assert_allclose(mixture.bank.sums.count[:3], 20.0, rtol=1e-6)
-    means = [np.concatenate([feature[label == c]] * 8 + [views[label[row] == c]]).mean(axis=0) for c in range(3)]
+    weight = 4.0 * (1.0 + 20.0 / 144.0)
+    means = [
+        (weight * feature[label == c].sum(axis=0) + views[label[row] == c].sum(axis=0)) / (weight * 20 + viewed)
+        for c in range(3)
+    ]
     np.testing.assert_allclose(mixture.bank.sums.mean[mixture.bank.binding[:3] - 1], means, atol=1e-5)
 
 
