@@ -92,9 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rows": {},
         "growth": {},
     }
+    told_again: dict[str, Any] = {}  # of rows that are measured again
     if args.only and args.json and args.json.exists():
         earlier = json.loads(args.json.read_text(encoding="utf-8"))
-        record = {**record, "rows": earlier["rows"], "growth": earlier["growth"]}
+        told_again = {name: record[name] for name in ("command", "commit", "busy_cores")}
+        record = {**record, **earlier}
     chosen = [(area, wanted(area, args.only)) for area in AREAS]
     chosen = [(area, rows) for area, rows in chosen if rows]
     for number, (area, rows) in enumerate(chosen):
@@ -102,7 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"[{number + 1}/{len(chosen)}] {', '.join(row.name for row in rows)} (after {minutes:.1f} min)")
         found = measured(area, bench)
         for row in rows:
-            record["rows"][row.name] = record_of(row, found.get(row.name, Found(None, "it was not measured")))
+            record["rows"][row.name] = {
+                **record_of(row, found.get(row.name, Found(None, "it was not measured"))),
+                **({"again": told_again} if told_again else {}),
+            }
             say("    " + told(row.name, record["rows"][row.name]))
         record["growth"].update(bench.growth)
         if not args.only:

@@ -59,6 +59,13 @@ def render(record: Mapping[str, Any]) -> str:
     for name, row in record["rows"].items():
         table.append([f"{row['area']}: {row['text']} (`{name}`)", _cell(row), _asked(row), _verdict(row)])
     parts = [markdown(table)]
+    again: dict[str, list[str]] = {}
+    for name, row in record["rows"].items():
+        if "again" in row:
+            again.setdefault(
+                f"commit {(row['again']['commit'] or 'unknown')[:7]}, `{row['again']['command']}`", []
+            ).append(f"`{name}`")
+    parts += [f"Measured again: {', '.join(names)}, {how}" for how, names in again.items()]
     if curves := record.get("growth"):
         parts.append(_growth(curves))
     return "\n\n".join(parts)

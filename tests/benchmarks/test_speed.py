@@ -67,9 +67,12 @@ def test_a_row_that_fails_leaves_the_others(few, capsys):
     assert render(record) in capsys.readouterr().out
 
 
-def test_some_rows_are_measured_again_and_the_others_stay(few):
-    few()
+def test_some_rows_are_measured_again_and_the_others_stay(few, capsys):
+    first = few()[0]
     record, measured = few("--only", "gone")
+    assert record["command"] == first["command"] != record["rows"]["gone"]["again"]["command"]
+    assert "again" not in record["rows"]["good"]
+    assert "Measured again: `gone`, commit " in capsys.readouterr().out
     assert measured == 1
     assert list(record["rows"]) == ["good", "told", "gone", "broken", "whole"]
     assert record["rows"]["good"]["value"] == 0.45
