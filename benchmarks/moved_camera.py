@@ -5,8 +5,9 @@
 
 The host trains on the first tasks with the images as they are, and the run becomes a bundle. Then, for every simulated
 camera (benchmarks/common/cameras.py), a fresh device is taught the last tasks' classes with that camera's images, and
-tested through it: accuracy of the old classes before and after, of the new ones and of all after. The camera `host` is
-the host's own. Runs and bundles are kept in --work and used again.
+tested through it: accuracy of the old classes before and after, of the new ones and of all after, and which share of
+these images, all of known classes, is called unknown (5 % are asked for). The camera `host` is the host's own. Runs and
+bundles are kept in --work and used again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,14 @@ from keras_cbpnet.errors import UserError
 from keras_cbpnet.presets import check_weights, get_preset
 
 DETAIL = 2  # pixels that cameras see along a side, in those of the network, where the data have so many
-MEASURED = ("old_before", "old", "new", "all")
+MEASURED = {  # and the head of its column
+    "old_before": "old classes before",
+    "old": "old classes after",
+    "new": "new classes after",
+    "all": "all after",
+    "rejected_before": "called unknown before",
+    "rejected": "called unknown after",
+}
 OPTIONS = "options.txt"  # those of the training, beside the run and the bundle
 
 # Dimensions: N images, h x w pixels as stored, H x W of the network.
@@ -211,17 +219,31 @@ def through(seen: Seen, bundle: Path, args: argparse.Namespace) -> dict[str, dic
 
 
 def taught(device: Device, seen: Seen, one_by_one: bool) -> dict[str, float]:
-    """Teach a device the lessons; return the accuracy on old classes before, and on old, new and all after."""
+    """Teach a device the lessons; return the accuracy on old classes before, and on old, new and all after.
+
+    Beside it, the share of the images that the device calls unknown, of old classes before and of all after.
+    """
     images, labels = seen.test
     rows = [row for row, label in enumerate(labels) if label in seen.old]
-    before = device.evaluate([images[row] for row in rows], [labels[row] for row in rows])
+    before, rejected_before = evaluated(device, [images[row] for row in rows], [labels[row] for row in rows])
     if one_by_one:
         for row in np.random.default_rng(0).permutation(len(seen.lessons[1])):
             device.teach(seen.lessons[0][row], seen.lessons[1][row])
     else:
         device.learn(*seen.lessons)
-    after = device.evaluate(images, labels)
-    return {"old_before": before["accuracy"], **parted(after["per_class"], labels, seen.old), "all": after["accuracy"]}
+    after, rejected = evaluated(device, images, labels)
+    parts = parted(after["per_class"], labels, seen.old)
+    shares = {"rejected_before": rejected_before, "rejected": rejected}
+    return {"old_before": before["accuracy"], **parts, "all": after["accuracy"], **shares}
+
+
+def evaluated(
+    device: Device, images: Sequence[NDArray[np.uint8]], labels: Sequence[str]
+) -> tuple[dict[str, Any], float]:
+    """Return what `Device.evaluate` does, and the share of the images that the device calls unknown."""
+    known: list[bool] = []
+    found = device.evaluate(images, labels, seen=lambda image, label, said: known.append(said.known))
+    return found, 1.0 - sum(known) / len(known)
 
 
 def parted(per_class: dict[str, float], labels: Sequence[str], old: Sequence[str]) -> dict[str, float]:
@@ -246,11 +268,13 @@ def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def render(record: dict[str, Any]) -> str:
     """Return the table of a result."""
-    rows = [["camera", "calibration", "old classes before", "old classes after", "new classes after", "all after"]]
+    first_means = next(iter(next(iter(record["mean"].values())).values()))
+    measured = [what for what in MEASURED if what in first_means]  # an older file has no shares called unknown
+    rows = [["camera", "calibration", *(MEASURED[what] for what in measured)]]
     for name, by_calibration in record["mean"].items():
         for calibration, mean in by_calibration.items():
             std = record["std"][name][calibration]
-            cells = [runs.cell({"mean": mean[what], "std": std[what]}) for what in MEASURED]
+            cells = [runs.cell({"mean": mean[what], "std": std[what]}) for what in measured]
             rows.append([name + " (held out)" * (name in record["held_out"]), calibration, *cells])
     first, seeds = record["results"][0], ", ".join(map(str, record["seeds"]))
     how = "one at a time" if record["one_by_one"] else "at once"

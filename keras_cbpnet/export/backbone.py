@@ -98,11 +98,11 @@ def convert(module: tf.Module, image_size: int, recipe: str, images: NDArray[np.
     kind = tf.float32 if flags.quantized_activations else tf.uint8
     signature = tf.TensorSpec([1, image_size, image_size, 3], kind, name="image")
     # Ranges of fake quantizers count only as constants, so every variable is frozen before the converter looks.
-    graph = tf.function(module.__call__).get_concrete_function(signature)
+    graph = tf.function(module.__call__, autograph=False).get_concrete_function(signature)
     outputs = sorted(graph.structured_outputs)  # the order in which a dictionary is flattened
     frozen = without_variables(graph)
 
-    @tf.function(input_signature=[signature])
+    @tf.function(input_signature=[signature], autograph=False)
     def serve(image: Any) -> dict[str, Any]:
         return dict(zip(outputs, frozen(image), strict=True))
 

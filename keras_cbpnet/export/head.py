@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -97,12 +98,16 @@ def convert_head(head: CBPHead) -> bytes:
     rows = [spec("feature", c.batch, d), spec("label", c.batch, dtype=tf.int32)]
     step = [spec("class_mask", c.slots), spec("learning_rate"), spec("fresh", d)]
     state = {name: spec(name, *file_shape(variable.shape)) for name, variable in module.state.items()}
+
+    def traced(method: Callable[..., Any]) -> Callable[..., Any]:
+        return tf.function(method, autograph=False).get_concrete_function
+
     signatures = {
-        "infer": tf.function(module.infer).get_concrete_function(spec("feature", 1, d)),
-        "observe": tf.function(module.observe).get_concrete_function(*rows),
-        "train": tf.function(module.train).get_concrete_function(*rows, *step),
-        "get_state": tf.function(module.get_state).get_concrete_function(),
-        "set_state": tf.function(module.set_state).get_concrete_function(**state),
+        "infer": traced(module.infer)(spec("feature", 1, d)),
+        "observe": traced(module.observe)(*rows),
+        "train": traced(module.train)(*rows, *step),
+        "get_state": traced(module.get_state)(),
+        "set_state": traced(module.set_state)(**state),
     }
     mean, scale = (value.numpy() for value in (head.feature_mean, head.feature_scale))
     constants = {"-feature_mean": -mean, "feature_scale": scale, "1 / feature_scale": 1.0 / scale}

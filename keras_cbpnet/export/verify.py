@@ -69,7 +69,7 @@ def check_head(model: bytes, head: CBPHead, runtime: str) -> float:
     twin.build((None, head.width))
     for mine, theirs in zip(twin.variables, head.variables, strict=True):
         mine.assign(theirs)
-    learn, watch = tf.function(twin.learn), tf.function(twin.observe)
+    learn, watch = (tf.function(each, autograph=False) for each in (twin.learn, twin.observe))
     shapes = {name: tuple(value.shape) for name, value in twin.state.items()}
     worst: dict[str, float] = {}
     for step, found in enumerate(run_head(model, stream, shapes, head.config.optimizer, runtime)):

@@ -68,7 +68,7 @@ class PromptedClassifier(keras.Model):
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.replaced_tracker = keras.metrics.Sum(name="replaced")
-        self.learn_step = tf.function(self.learn_features)
+        self.learn_step = tf.function(self.learn_features, autograph=False)
         self.optimizer: Any = None  # until `compile`; Keras' TensorBoard asks for it where only the head is trained
 
     def build(self, input_shape: Any = None) -> None:

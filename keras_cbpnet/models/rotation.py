@@ -96,7 +96,7 @@ def learn_rotation(places: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]
     optimizer = keras.optimizers.Adam(RATE)
     optimizer.build([angles])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step() -> None:
         with tf.GradientTape() as tape:
             skew = angles.value - tf.transpose(angles.value)

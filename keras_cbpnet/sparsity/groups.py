@@ -33,7 +33,7 @@ def mlp_units(backbone: Backbone, images: NDArray[np.uint8], labels: NDArray[np.
     classify = _classifier(backbone, images, labels)
     kernels = [block.contract.kernel for block in backbone.blocks]
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients(batch: Any, target: Any) -> tuple[list[Any], list[Any]]:
         with tf.GradientTape() as tape:
             for kernel in kernels:

@@ -53,6 +53,27 @@ def test_accuracy_is_parted_by_images():
     assert found == {"old": pytest.approx(0.5), "new": pytest.approx(0.5)}
 
 
+def test_images_called_unknown_are_counted():
+    class Told:
+        def evaluate(self, images, labels, seen):
+            for image, label in zip(images, labels):
+                seen(image, label, SimpleNamespace(known=image > 1))
+            return {"accuracy": 0.5}
+
+    assert moved_camera.evaluated(Told(), [0, 1, 2, 3, 4], ["cup"] * 5) == ({"accuracy": 0.5}, pytest.approx(0.4))
+
+
+def test_the_share_called_unknown_has_columns_where_it_was_measured():
+    told = [
+        {**each, "cameras": {"dim": {"5": {**each["cameras"]["dim"]["5"], "rejected": 0.05}}}} for each in records()
+    ]
+    about = {"data": "digits", "preset": "vit_nano_32", "per_class": None, "seeds": [10, 11], "one_by_one": True}
+    shown = moved_camera.render({**about, "held_out": [], **moved_camera.summary(told)})
+    assert "called unknown after" in shown
+    assert "called unknown before" not in shown
+    assert "5.0 ± 0.0 |" in shown
+
+
 def records():
     numbers = [
         {"old_before": 0.9, "old": 0.2, "new": 1.0, "all": 0.6},

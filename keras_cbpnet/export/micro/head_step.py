@@ -61,7 +61,7 @@ def _convert(head: CBPHead, batch: int) -> bytes:
     def spec(name: str, *shape: int, dtype: Any = tf.float32) -> tf.TensorSpec:
         return tf.TensorSpec(shape, dtype, name=name)
 
-    step = tf.function(module.step).get_concrete_function(
+    step = tf.function(module.step, autograph=False).get_concrete_function(
         spec("feature", batch, d), spec("label", batch, dtype=tf.int32), spec("class_mask", c.slots),
         spec("learning_rate"), spec("fresh", d), spec("observe"),
     )  # fmt: skip
