@@ -59,8 +59,13 @@ def load_features(path: Path) -> Features:
     return raw._replace(x_train=x_train, x_test=x_test)
 
 
-def load_raw(path: Path) -> Features:
+def load_raw(path: Path, ways: int = WAYS, shots: int = SHOTS) -> Features:
     """Return the features in `path` as they are.
+
+    Args:
+        path: the file.
+        ways: classes that it must hold at least.
+        shots: training images that each of them must have at least.
 
     Raises:
         UserError: no such file, no .npz file, an array is missing or of another shape, or the classes are too few.
@@ -85,10 +90,10 @@ def load_raw(path: Path) -> Features:
         if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
             raise UserError(f"--features {path}: x_{part} holds {x.dtype}, or values that are not finite")
     classes, counts = np.unique(arrays["y_train"], return_counts=True)
-    if len(classes) < WAYS or counts.min() < SHOTS:
+    if len(classes) < ways or counts.min() < shots:
         raise UserError(
             f"--features {path}: {len(classes)} classes of at least {counts.min() if len(counts) else 0} training "
-            f"images; a task needs {WAYS} of at least {SHOTS}"
+            f"images; {ways} of at least {shots} are needed"
         )
     if absent := sorted(set(classes.tolist()) - set(arrays["y_test"].tolist())):
         raise UserError(f"--features {path}: no test image of class {absent[0]}")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import unknown_classes
+from benchmarks.plasticity.stream import load_raw
+from keras_cbpnet.errors import UserError
 
 
 @pytest.fixture
@@ -50,6 +52,16 @@ def test_nothing_offered_is_said_as_such(monkeypatch, features):
     monkeypatch.setattr(unknown_classes, "RATES", (0.0, 0.1))
     found = unknown_classes.measure(data, 10, 40, 0)
     assert [found[name] for name in unknown_classes.OFFERS] == [0.0, 0.0, 0.0]
+
+
+def test_few_images_of_few_classes_are_enough(tmp_path, capsys):
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(4), 3)
+    arrays = {f"x_{part}": rng.normal(0, 1, (12, 6)) + 9 * np.eye(4, 6)[labels] for part in ("train", "test")}
+    np.savez(tmp_path / "few.npz", **arrays, y_train=labels, y_test=labels)
+    with pytest.raises(UserError, match="4 classes of at least 3 training images; 10 of at least 50 are needed"):
+        load_raw(tmp_path / "few.npz")
+    assert unknown_classes.main(["--features", str(tmp_path / "few.npz"), "--known", "3", "--seeds", "0"]) == 0
+    assert "3 classes known" in capsys.readouterr().out
 
 
 def test_a_calibration_error_is_the_gap_between_sure_and_right():
