@@ -21,7 +21,7 @@ import numpy as np
 
 from firmware_host.engines.protocol import Array
 
-__all__ = ["FALSE_ALARMS", "Offset", "Reference", "away", "left_open"]
+__all__ = ["FALSE_ALARMS", "Offset", "Reference", "away", "left_open", "offsets_of_others"]
 
 FALSE_ALARMS = 0.01  # share of sets of images from the same camera whose offset is found to be there
 ALARM = 2.326  # quantile of the standard normal distribution that this share lies above
@@ -31,6 +31,7 @@ SEVERAL, TOGETHER = 3, 1.7  # new classes whose mean tells, and how far it lies 
 SHRINKAGE = 0.05  # of the covariance to its diagonal's mean
 LEFT_OPEN = 0.33  # share of the variance between the classes' shifts; more of it costs new classes too much
 OF_EACH = 0.7  # of what a camera does to all classes, squared: what it does to one and not to another, as a rule
+PARTS = 10  # of images, each of which gets the offset that the others tell
 ROUNDS = 20  # of giving unlabelled images to classes; they settle after two or three
 
 
@@ -178,6 +179,23 @@ def away(known: Array, new: Array, count: Array) -> float:
 def _spread(mean: Array) -> float:
     """Return the variance of class means [n, d], summed over directions; 0 of one class."""
     return float(np.sum((mean - mean.mean(axis=0)) ** 2)) / max(len(mean) - 1, 1)
+
+
+def offsets_of_others(reference: Reference, feature: Array, found: Offset) -> Array:
+    """Return for each image the offset that images of other parts tell, [N, d]; so it had no part in it.
+
+    Args:
+        reference: the known classes.
+        feature: [N, d], of the images that told an offset.
+        found: that offset, which stands where others tell nothing.
+    """
+    part = np.arange(len(feature)) % min(PARTS, len(feature))
+    told = np.tile(found.vector, (len(feature), 1))
+    for held in np.unique(part):
+        rest = part != held
+        if rest.sum() > 1 and np.ptp(feature[rest], axis=0).any():
+            told[~rest] = reference.offset(feature[rest], found.label[rest]).vector
+    return told
 
 
 def left_open(away: Array, label: Array, count: Array) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from firmware_host.bundle import DeviceError
 from firmware_host.engines.protocol import Array
 from firmware_host.evaluation import check_lengths
-from firmware_host.learning.calibration import left_open
+from firmware_host.learning.calibration import left_open, offsets_of_others
 from firmware_host.shared.names import known_name
 
 if TYPE_CHECKING:
@@ -86,13 +86,15 @@ class Camera:
             check_lengths(images, labels)
             chosen, slots = self._known(labels, host)
         raw = self._read([images[row] for row in chosen], progress)
+        feature = working.plain(raw)
         try:
             reference = working.camera.reference(working.statistics)[1]
-            found = reference.offset(working.plain(raw), slots)
+            found = reference.offset(feature, slots)
         except ValueError as error:
             raise DeviceError(str(error)) from None
+        unseen = feature - offsets_of_others(reference, feature, found)
         # The same camera treats no class differently.
-        self._move(found.vector, self._apart(raw, host[found.label]) if found.found else 0.0)
+        self._move(found.vector, self._apart(raw, host[found.label]) if found.found else 0.0, unseen)
         return {
             "images": len(chosen),
             "classes": None if slots is None else len(np.unique(slots)),
@@ -103,12 +105,15 @@ class Camera:
 
     def reset(self) -> None:
         """Use no offset from now on; raises DeviceError when the state folder is in use."""
-        self._move(np.zeros_like(self._working.camera.offset), 0.0)
+        offset = np.zeros_like(self._working.camera.offset)
+        self._move(offset, 0.0, offset[None][:0])
 
-    def _move(self, offset: Array, apart: float) -> None:
+    def _move(self, offset: Array, apart: float, unseen: Array) -> None:
+        """Use an offset [d]; `unseen`: features [n, d] of known classes that had no part in it, none: forget them."""
         with self._lessons.change():
             self._lessons.lock()
             self._working.move_camera(offset, apart)
+            self._working.usual_through_camera(unseen)
 
     def _apart(self, raw: Array, slots: Array) -> float:
         """Return what this camera is to leave open in class means, by its images [n, d] as stored, of `slots` [n]."""

@@ -14,6 +14,7 @@ import numpy as np
 from firmware_host.bundle import ClassStatistics
 from firmware_host.engines.protocol import Array
 from firmware_host.learning.calibration import Reference
+from firmware_host.shared.bank.novelty import SAME_CAMERA
 
 __all__ = ["ASSUMED", "MOVED", "UNCLEAR", "CameraState", "lesson_through"]
 
@@ -29,16 +30,23 @@ class CameraState:
         offset: [d], taken from every feature.
         images: [C], how many of each class's images were taken by this camera and not by the host's.
         apart: what the camera leaves open in the means of the other classes; see `left_open` in calibration.py.
+        novelty: [2, 2], what it changes in how novel images of known classes are; see `Novelty.camera`.
     """
 
-    def __init__(self, offset: Array, images: Array, apart: float = 0.0) -> None:
+    def __init__(self, offset: Array, images: Array, apart: float = 0.0, novelty: Array = SAME_CAMERA) -> None:
         self.offset = np.array(offset, np.float32)
         self.images = np.array(images, np.float32)
         self.apart = float(apart)
+        self.novelty = np.array(novelty, np.float64)
 
     def arrays(self) -> dict[str, Array]:
         """Return copies by name."""
-        return {"offset": self.offset.copy(), "images": self.images.copy(), "apart": np.array(self.apart)}
+        return {
+            "offset": self.offset.copy(),
+            "images": self.images.copy(),
+            "apart": np.array(self.apart),
+            "novelty": self.novelty.copy(),
+        }
 
     @classmethod
     def restored(
@@ -46,7 +54,8 @@ class CameraState:
     ) -> CameraState:
         """Return what `arrays` says; where nothing was kept, all images of the slots `own` are this camera's."""
         if arrays is not None:
-            return cls(arrays["offset"], arrays["images"], float(arrays.get("apart", 0.0)))
+            apart, novelty = float(arrays.get("apart", 0.0)), arrays.get("novelty", SAME_CAMERA)
+            return cls(arrays["offset"], arrays["images"], apart, novelty)
         images = np.zeros(len(statistics.count))
         images[list(own)] = statistics.count[list(own)]
         return cls(np.zeros(statistics.mean.shape[1]), images)

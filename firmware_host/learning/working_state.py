@@ -106,6 +106,7 @@ class WorkingState:
             if not mixture.bank.binding[slot]:
                 mixture.bank.adopt(int(slot), self.statistics.mean[slot], float(self.statistics.count[slot]))
         mixture.bank.leave_open(self.camera.left_open(self.statistics))
+        mixture.bank.novelty.camera = self.camera.novelty.copy()
         return mixture
 
     def dequantize(self, raw: Array) -> Array:
@@ -133,6 +134,13 @@ class WorkingState:
                 bound = np.flatnonzero(table)
                 bank["mean"][table[bound] - 1] -= moved[bound] / np.array(self.bundle.head["feature_scale"])
             self.mixture = self.mixture_of(replace(self.snapshot(), bank=bank))
+
+    def usual_through_camera(self, feature: Array) -> None:
+        """Let images of known classes, features [n, d] that were not learned, tell how novel this camera makes them."""
+        if self.mixture is not None:
+            novelty = self.mixture.bank.novelty
+            self.camera.novelty = novelty.through(self.mixture.signals(self._block(feature), feature))
+            novelty.camera = self.camera.novelty.copy()
 
     def follow(self, feature: Array) -> None:
         """Take in the feature [d] of a predicted image; move the camera where the last ones show an offset."""

@@ -30,6 +30,7 @@ CLASS_AXES = {  # beside those of the head
     "camera.images": 0,
     **{f"bank.{name}": axis for name, axis in bank_axes("C").items()},
 }
+CAMERA = ("offset", "images", "apart", "novelty")  # of `CameraState`
 BANK_AXES = {f"bank.{name}": axis for name, axis in bank_axes("K").items()}
 
 
@@ -124,9 +125,11 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     mean, count, scatter = (arrays[f"statistics.{name}"] for name in ("mean", "count", "scatter"))
     kept = {name[len("buffer.") :]: value for name, value in arrays.items() if name.startswith("buffer.")}
     pending = (arrays["pending.feature"], arrays["pending.label"]) if "pending.feature" in arrays else None
-    camera = {name: arrays[f"camera.{name}"] for name in ("offset", "images", "apart") if f"camera.{name}" in arrays}
+    camera = {name: arrays[f"camera.{name}"] for name in CAMERA if f"camera.{name}" in arrays}
     if camera and (camera["offset"].shape, camera["images"].shape) != (mean.shape[1:], count.shape):
         raise ValueError("offset and images of the camera do not fit the class statistics")
+    if "novelty" in camera and camera["novelty"].shape != (2, 2):
+        raise ValueError(f"camera.novelty has shape {list(camera['novelty'].shape)}, not [2, 2]")
     groups = {name[len("unknowns.") :]: value for name, value in arrays.items() if name.startswith("unknowns.")}
     return Snapshot(
         head,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -99,7 +98,7 @@ def convert_head(head: CBPHead) -> bytes:
     step = [spec("class_mask", c.slots), spec("learning_rate"), spec("fresh", d)]
     state = {name: spec(name, *file_shape(variable.shape)) for name, variable in module.state.items()}
 
-    def traced(method: Callable[..., Any]) -> Callable[..., Any]:
+    def traced(method: Any) -> Any:
         return tf.function(method, autograph=False).get_concrete_function
 
     signatures = {

@@ -61,7 +61,9 @@ class Mixture:
 
     def copy(self) -> Mixture:
         """Return one that knows the same and goes its own way, in which no label changes its meaning."""
-        return Mixture(self.arrays(), self._mean, self._scale, self.start, False)
+        copy = Mixture(self.arrays(), self._mean, self._scale, self.start, False)
+        copy.bank.novelty.camera = self.bank.novelty.camera.copy()
+        return copy
 
     @property
     def weight(self) -> float:
@@ -79,6 +81,11 @@ class Mixture:
         bank, density = self._of_bank(feature)
         mixed = self._mixed(block, bank)
         return self._calibrated(mixed), self.bank.novelty(signals(density, mixed))
+
+    def signals(self, block: Array, feature: Array) -> Array:
+        """Return what `Novelty` judges images by, [N, 2]; arguments as of `probabilities`."""
+        bank, density = self._of_bank(feature)
+        return signals(density, self._mixed(block, bank))
 
     def white(self, feature: Array) -> Array:
         """Return features [N, d] where the covariance that all classes share is the identity."""

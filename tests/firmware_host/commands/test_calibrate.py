@@ -94,6 +94,22 @@ def test_the_offset_is_saved_and_undone_to_the_bit(make, device, bundle):
         np.testing.assert_array_equal(probabilities(again, images), after)
     device.camera.reset()
     np.testing.assert_array_equal(probabilities(device, images), before)
+    assert device._working.camera.novelty.tolist() == [[0, 0], [1, 1]]
+
+
+def test_how_novel_images_are_through_the_camera_is_measured_and_saved(make, tmp_path):
+    bundle = make.write_bundle(tmp_path / "tiny", bank=True)
+    with Device.open(bundle, runtime="numpy") as device:
+        device._working.mixture.bank.novelty.take(np.random.default_rng(0).normal(size=(30, 2)), 40.0)
+        device.camera.calibrate(*through_camera(make, OLD, 5))
+        found = device._working.camera.novelty.copy()
+        assert found.tolist() != [[0, 0], [1, 1]]
+        device.save()
+    with Device.open(bundle, runtime="numpy") as again:
+        np.testing.assert_array_equal(again._working.camera.novelty, found)
+        np.testing.assert_array_equal(again._working.mixture.bank.novelty.camera, found)
+        again.undo()
+        assert again._working.mixture.bank.novelty.camera.tolist() == [[0, 0], [1, 1]]
 
 
 def test_classes_taught_before_move_along_and_back(make, device):

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from firmware_host.learning.calibration import FALSE_ALARMS, LEFT_OPEN, OF_EACH, WORTH, Reference, left_open
+from firmware_host.learning.calibration import (
+    FALSE_ALARMS,
+    LEFT_OPEN,
+    OF_EACH,
+    WORTH,
+    Reference,
+    left_open,
+    offsets_of_others,
+)
 
 CLASSES, WIDTH, IMAGES = 6, 48, 100
 
@@ -139,6 +147,26 @@ def test_unlabelled_images_of_two_classes_from_the_same_camera_show_no_offset(wo
 def test_images_that_tell_nothing_are_refused(world, feature, label, message):
     with pytest.raises(ValueError, match=message):
         world.reference.offset(feature, label)
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_an_image_has_no_part_in_the_offset_that_it_gets(world, shots):
+    label = np.repeat(np.arange(CLASSES), shots)
+    feature = world.images(label, world.direction(1.0))
+    found = world.reference.offset(feature, label)
+    told = offsets_of_others(world.reference, feature, found)
+    assert max(far_from(each, found.vector) for each in told) < 0.5
+    feature[0] += 5.0
+    again = offsets_of_others(world.reference, feature, world.reference.offset(feature, label))
+    np.testing.assert_array_equal(again[0], told[0])
+    assert far_from(again[1], told[1]) > 0.0
+
+
+def test_of_two_images_each_gets_the_offset_of_both(world):
+    label = np.array([0, 1])
+    feature = world.images(label, 1.0)
+    found = world.reference.offset(feature, label)
+    np.testing.assert_array_equal(offsets_of_others(world.reference, feature, found), [found.vector] * 2)
 
 
 def test_unlabelled_images_of_one_class_are_refused(world):

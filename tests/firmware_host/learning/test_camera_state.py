@@ -93,3 +93,11 @@ def test_classes_of_this_camera_are_left_closed_and_the_number_is_kept(world):
     np.testing.assert_allclose(kept.left_open(statistics), camera.left_open(statistics))
     old = {name: value for name, value in camera.arrays().items() if name != "apart"}  # of a state before it was there
     assert not CameraState.restored(old, statistics, []).left_open(statistics).any()
+
+
+def test_how_novel_images_are_through_the_camera_is_kept(world):
+    statistics, _ = world
+    camera = CameraState(np.zeros(WIDTH), np.zeros(SLOTS), 0.0, [[3.0, 1.0], [2.0, 1.5]])
+    assert CameraState.restored(camera.arrays(), statistics, []).novelty.tolist() == [[3.0, 1.0], [2.0, 1.5]]
+    old = {name: value for name, value in camera.arrays().items() if name != "novelty"}
+    assert CameraState.restored(old, statistics, []).novelty.tolist() == [[0.0, 0.0], [1.0, 1.0]]

@@ -50,6 +50,43 @@ def test_images_of_other_classes_are_more_novel_than_by_either_signal_alone(rng)
     assert told(old, new) > told(-known.max(axis=1), -probability.max(axis=1))
 
 
+def test_a_camera_that_makes_all_images_more_novel_is_allowed_for(rng):
+    mixture, centres = learned(rng, 60)
+    none = np.zeros((800, C), np.float32)
+
+    def noisy(count):
+        label = np.repeat(np.arange(8), count)
+        return (centres[label] + rng.normal(size=(len(label), D)) * 1.5).astype(np.float32)
+
+    seen = noisy(100)
+    assert np.mean(mixture.judge(none, seen)[1] > 0.95) > 0.3
+    few = noisy(4)
+    mixture.bank.novelty.camera = mixture.bank.novelty.through(mixture.signals(none[: len(few)], few))
+    assert np.mean(mixture.judge(none, seen)[1] > 0.95) == pytest.approx(0.05, abs=0.04)
+    strange = judged(mixture, rng, centres * 3, np.array([8, 9]))[1]
+    assert np.mean(strange > 0.95) > 0.5
+    before = mixture.bank.novelty.usual.copy()
+    mixture.learn(none[:100], seen[:100], np.repeat(0, 100))  # which are taken in as the host would have seen them
+    assert mixture.bank.novelty.usual[1] < before[1] + np.sqrt(before[2] / before[0])
+
+
+def test_images_of_the_same_camera_change_little(rng):
+    mixture, centres = learned(rng, 60)
+    novelty, usual = mixture.bank.novelty, judged(mixture, rng, centres, np.arange(8))[1]
+    rejected = []
+    for _ in range(40):
+        label = np.arange(8)
+        feature = (centres[label] + rng.normal(size=(8, D))).astype(np.float32)
+        novelty.camera = novelty.through(mixture.signals(np.zeros((8, C), np.float32), feature))
+        rejected.append(np.mean(judged(mixture, rng, centres, np.arange(8), 40)[1] > 0.95))
+    assert np.mean(rejected) == pytest.approx(np.mean(usual > 0.95), abs=0.03)
+
+
+def test_where_nothing_was_seen_a_camera_tells_nothing():
+    mixture = Mixture(empty_bank(C, K, D, R), np.zeros(D), np.ones(D), 0.0)
+    np.testing.assert_array_equal(mixture.bank.novelty.through(np.ones((9, 2))), [[0, 0], [1, 1]])
+
+
 @pytest.mark.slow
 def test_one_at_a_time_the_rate_holds_too(rng):
     centres = rng.normal(size=(C, D)) * 0.8
