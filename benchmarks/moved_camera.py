@@ -6,8 +6,8 @@
 The host trains on the first tasks with the images as they are, and the run becomes a bundle. Then, for every simulated
 camera (benchmarks/common/cameras.py), a fresh device is taught the last tasks' classes with that camera's images, and
 tested through it: accuracy of the old classes before and after, of the new ones and of all after, and which share of
-these images, all of known classes, is called unknown (5 % are asked for). The camera `host` is the host's own. Runs and
-bundles are kept in --work and used again.
+these images, all of known classes, is called unknown (5 % are asked for), and of those of new ones before. The camera
+`host` is the host's own. Runs and bundles are kept in --work and used again.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ MEASURED = {  # and the head of its column
     "new": "new classes after",
     "all": "all after",
     "rejected_before": "called unknown before",
+    "noticed": "of new classes before",
     "rejected": "called unknown after",
 }
 OPTIONS = "options.txt"  # those of the training, beside the run and the bundle
@@ -221,11 +222,12 @@ def through(seen: Seen, bundle: Path, args: argparse.Namespace) -> dict[str, dic
 def taught(device: Device, seen: Seen, one_by_one: bool) -> dict[str, float]:
     """Teach a device the lessons; return the accuracy on old classes before, and on old, new and all after.
 
-    Beside it, the share of the images that the device calls unknown, of old classes before and of all after.
+    Beside it, the share of images that the device calls unknown: of old classes and of new ones before, of all after.
     """
     images, labels = seen.test
     rows = [row for row, label in enumerate(labels) if label in seen.old]
     before, rejected_before = evaluated(device, [images[row] for row in rows], [labels[row] for row in rows])
+    noticed = float(np.mean([not device.look(images[row]).known for row in set(range(len(labels))) - set(rows)]))
     if one_by_one:
         for row in np.random.default_rng(0).permutation(len(seen.lessons[1])):
             device.teach(seen.lessons[0][row], seen.lessons[1][row])
@@ -233,7 +235,7 @@ def taught(device: Device, seen: Seen, one_by_one: bool) -> dict[str, float]:
         device.learn(*seen.lessons)
     after, rejected = evaluated(device, images, labels)
     parts = parted(after["per_class"], labels, seen.old)
-    shares = {"rejected_before": rejected_before, "rejected": rejected}
+    shares = {"rejected_before": rejected_before, "noticed": noticed, "rejected": rejected}
     return {"old_before": before["accuracy"], **parts, "all": after["accuracy"], **shares}
 
 

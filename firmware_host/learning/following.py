@@ -42,6 +42,11 @@ class Following:
         self._features: deque[Array] = deque(maxlen=LAST)  # [d] each, no offset taken from them
         self._until = FIRST
 
+    @property
+    def features(self) -> Array:
+        """The features [N, d] of the images predicted last, no offset taken from them."""
+        return np.stack(self._features)
+
     def see(self, feature: Array, camera: CameraState, statistics: ClassStatistics) -> Optional[Array]:
         """Take in an image's feature [d], less the offset in use; return a better offset [d] where there is one."""
         self._features.append(feature + camera.offset)

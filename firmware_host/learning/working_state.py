@@ -147,6 +147,7 @@ class WorkingState:
         offset = self.following.see(feature, self.camera, self.statistics)
         if offset is not None:
             self.move_camera(offset, self.camera.apart)
+            self.usual_through_camera(self.following.features - offset)
 
     @property
     def trains(self) -> bool:

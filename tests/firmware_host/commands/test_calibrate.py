@@ -288,6 +288,16 @@ def test_predictions_alone_find_the_offset_and_evaluation_changes_nothing(make, 
 
 
 @pytest.mark.usefixtures("two_are_enough")
+def test_predictions_that_find_the_offset_also_tell_how_novel_images_are_through_the_camera(make, tmp_path):
+    with Device.open(make.write_bundle(tmp_path / "tiny", bank=True), runtime="numpy") as device:
+        device._working.mixture.bank.novelty.take(np.random.default_rng(0).normal(size=(30, 2)), 40.0)
+        device.predict_many(make.images(OLD, 40)[0])
+        assert device._working.camera.novelty.tolist() == [[0, 0], [1, 1]]
+        device.predict_many(through_camera(make, OLD, 40)[0])
+        assert device._working.camera.novelty.tolist() != [[0, 0], [1, 1]]
+
+
+@pytest.mark.usefixtures("two_are_enough")
 def test_the_same_camera_or_one_not_to_be_followed_leaves_the_device_alone(make, device):
     device.predict_many(make.images(OLD, 40)[0])
     assert not device.camera.offset.any()
