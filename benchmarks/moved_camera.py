@@ -160,9 +160,9 @@ class Seen(NamedTuple):
 
     Attributes:
         old: classes that the host knows.
-        some: training images of the old classes, for each calibration.
-        lessons: those of the new classes.
-        test: test images of all classes.
+        some: images of the old classes that the host never saw, for each calibration.
+        lessons: training images of the new classes.
+        test: test images of all classes, without those of `some`.
     """
 
     old: tuple[str, ...]
@@ -185,14 +185,19 @@ def images_of(
     """
     known, rng = np.isin(data.class_names, old), np.random.default_rng(seed)
     counts = {name: int(name.rstrip("up")) for name in calibrated}
-    orders = [rng.permutation(np.flatnonzero(data.y_train == label)) for label in np.flatnonzero(known)]
-    some = [row for order in orders for row in order[: max(counts.values())]]
+    orders = [rng.permutation(np.flatnonzero(data.y_test == label)) for label in np.flatnonzero(known)]
+    most, fewest = max(counts.values()), min(map(len, orders))
+    if most >= fewest:
+        raise UserError(
+            f"--calibrate takes {most} test images of each old class, one of which has {fewest}; take fewer"
+        )
+    some = [row for order in orders for row in order[:most]]
     taken = []
     for number, (part, labels, rows) in enumerate(
         (
-            ("train", data.y_train, np.array(some, int)),
+            ("test", data.y_test, np.array(some, int)),
             ("train", data.y_train, np.flatnonzero(~known[data.y_train])),
-            ("test", data.y_test, np.arange(len(data.y_test))),
+            ("test", data.y_test, np.setdiff1d(np.arange(len(data.y_test)), some)),
         )
     ):
         pictures = camera(data.stored(part)[rows], size, 3 * seed + number)

@@ -15,9 +15,9 @@ from keras_cbpnet.errors import UserError
 
 @pytest.fixture
 def data():
-    """Three classes, five training and two test images of each."""
+    """Three classes, five training and four test images of each."""
     rng = np.random.default_rng(0)
-    y_train, y_test = np.repeat(np.arange(3), 5), np.repeat(np.arange(3), 2)
+    y_train, y_test = np.repeat(np.arange(3), 5), np.repeat(np.arange(3), 4)
     x_train, x_test = (rng.integers(0, 256, (len(y), 8, 8, 3), dtype=np.uint8) for y in (y_train, y_test))
     return Dataset(x_train, y_train, x_test, y_test, ("cup", "jug", "pan"))
 
@@ -26,18 +26,23 @@ def test_lessons_are_of_new_classes_and_all_is_tested(data):
     seen = moved_camera.images_of(data, CAMERAS[HOST], (16, 16), ["jug"], seed=0)
     assert seen.old == ("jug",)
     assert seen.lessons[1] == ["cup"] * 5 + ["pan"] * 5
-    assert seen.test[1] == [name for name in data.class_names for _ in range(2)]
+    assert seen.test[1] == [name for name in data.class_names for _ in range(4)]
     np.testing.assert_array_equal(seen.lessons[0][5], resize_images(data.x_train[10:11], 16)[0])
     np.testing.assert_array_equal(seen.test[0], resize_images(data.x_test, 16))
 
 
-def test_images_for_calibration_are_of_old_classes(data):
+def test_images_for_calibration_are_of_old_classes_and_seen_by_no_one(data):
     seen = moved_camera.images_of(data, CAMERAS[HOST], (8, 8), ["jug", "pan"], 0, ["0", "1", "2", "2u"])
     assert [seen.some[name][1] for name in ("0", "1")] == [[], ["jug", "pan"]]
     assert seen.some["2"][1] == seen.some["2u"][1] == ["jug", "jug", "pan", "pan"]
     assert seen.some["2"][0][2] is seen.some["1"][0][1]
-    old = data.x_train[5:].reshape(10, -1).tolist()
-    assert all(image.ravel().tolist() in old for image in seen.some["2"][0])
+    old = data.x_test[4:].reshape(8, -1).tolist()
+    some = [image.ravel().tolist() for image in seen.some["2"][0]]
+    assert all(image in old for image in some)
+    assert len(seen.test[0]) == 8
+    assert not any(image.ravel().tolist() in some for image in seen.test[0])
+    with pytest.raises(UserError, match="takes 4 test images of each old class, one of which has 4; take fewer"):
+        moved_camera.images_of(data, CAMERAS[HOST], (8, 8), ["jug", "pan"], 0, ["4p"])
 
 
 def test_noise_of_lessons_is_not_that_of_tests(data):
