@@ -35,9 +35,14 @@ help:
 	@echo "make clean   remove .venv, caches and what make demo wrote"
 
 # --- installation: the stamp holds the folder's path, so that a moved checkout is installed again -------------------
+COMMA := ,
 STAMP := .venv/.installed
+DEMO_STAMP := .venv/.installed-for-demo
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 $(STAMP): FORCE
+ifneq ($(shell cat $(DEMO_STAMP) 2>/dev/null),$(CURDIR))
+$(DEMO_STAMP): FORCE
+endif
 endif
 
 setup: $(STAMP)
@@ -48,7 +53,8 @@ FIND_PYTHON = for python in "$(PYTHON)" python3.11 python3 python; do \
 	>/dev/null 2>&1 && echo "$$python" && break; done
 PY_VERSION = $(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 
-$(STAMP): pyproject.toml Makefile
+# $(1): extras, $(2): the stamp. Byte code is made on import: most of what is installed is never imported.
+define INSTALL
 	@set -e; \
 	version=$$($(PY_VERSION)) || version=none; \
 	if [ "$$version" != 3.11 ] && [ "$$version" != none ]; then \
@@ -65,10 +71,18 @@ $(STAMP): pyproject.toml Makefile
 	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --default-pip >/dev/null
 	@# pip writes INSTALLER last and takes a package without it, left by an interrupted run, for installed: forget those.
 	@find .venv/lib/python3.11/site-packages -maxdepth 1 -name '*.dist-info' ! -exec test -e '{}/INSTALLER' ';' -exec rm -rf '{}' +
-	@echo "Installing keras-cbpnet[$(EXTRAS)] into .venv (some minutes on first use, about 3 GB)"
-	@$(PY) -m pip install -qq -e ".[$(EXTRAS)]" \
+	@echo "Installing keras-cbpnet[$(1)] into .venv (some minutes on first use, about 3 GB)"
+	@$(PY) -m pip install -qq --no-compile -e ".[$(1)]" \
 		|| { echo "error: installation failed, see above; run make again to continue" >&2; exit 1; }
-	@pwd -P > $(STAMP)
+	@pwd -P > $(2)
+endef
+
+$(STAMP): pyproject.toml Makefile
+	$(call INSTALL,$(EXTRAS),$@)
+
+# What `make demo` needs alone, where nothing is installed yet.
+$(DEMO_STAMP): pyproject.toml Makefile
+	$(call INSTALL,train$(COMMA)device$(COMMA)device-legacy,$@)
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 # Two test processes on two cores: more threads in NumPy's small products would only wait for each other.
@@ -128,7 +142,7 @@ bench: $(STAMP)
 	@$(PY) -m benchmarks.speed --peers build/bench-peers --work build/bench --json benchmarks/results/speed.json $(BENCH)
 	@$(PY) -m benchmarks.page
 
-demo: $(STAMP)
+demo: $(if $(filter $(CURDIR),$(shell cat $(STAMP) 2>/dev/null)),$(STAMP),$(DEMO_STAMP))
 	@$(PY) -m benchmarks.digits --demo
 
 OUT ?= pack.tgz
