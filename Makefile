@@ -53,7 +53,7 @@ FIND_PYTHON = for python in "$(PYTHON)" python3.11 python3 python; do \
 	>/dev/null 2>&1 && echo "$$python" && break; done
 PY_VERSION = $(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 
-# $(1): extras, $(2): the stamp. Byte code is made on import: most of what is installed is never imported.
+# $(1): extras, $(2): the stamp.
 define INSTALL
 	@set -e; \
 	version=$$($(PY_VERSION)) || version=none; \
@@ -72,7 +72,7 @@ define INSTALL
 	@# pip writes INSTALLER last and takes a package without it, left by an interrupted run, for installed: forget those.
 	@find .venv/lib/python3.11/site-packages -maxdepth 1 -name '*.dist-info' ! -exec test -e '{}/INSTALLER' ';' -exec rm -rf '{}' +
 	@echo "Installing keras-cbpnet[$(1)] into .venv (some minutes on first use, about 3 GB)"
-	@$(PY) -m pip install -qq --no-compile -e ".[$(1)]" \
+	@$(PY) -m pip install -qq -e ".[$(1)]" \
 		|| { echo "error: installation failed, see above; run make again to continue" >&2; exit 1; }
 	@pwd -P > $(2)
 endef
