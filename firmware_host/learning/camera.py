@@ -105,11 +105,10 @@ class Camera:
 
     def reset(self) -> None:
         """Use no offset from now on; raises DeviceError when the state folder is in use."""
-        offset = np.zeros_like(self._working.camera.offset)
-        self._move(offset, 0.0, offset[None][:0])
+        self._move(np.zeros_like(self._working.camera.offset), 0.0, None)
 
-    def _move(self, offset: Array, apart: float, unseen: Array) -> None:
-        """Use an offset [d]; `unseen`: features [n, d] of known classes that had no part in it, none: forget them."""
+    def _move(self, offset: Array, apart: float, unseen: Array | None) -> None:
+        """Use an offset [d]; `unseen`: as of `WorkingState.usual_through_camera`, images that had no part in it."""
         with self._lessons.change():
             self._lessons.lock()
             self._working.move_camera(offset, apart)

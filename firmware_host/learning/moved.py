@@ -28,6 +28,7 @@ def forget_looks(working: WorkingState) -> None:
     spread = old.covariance()
     working.statistics = ClassStatistics(np.zeros_like(old.mean), np.zeros_like(old.count), spread, old.shrinkage)
     working.camera = CameraState(np.zeros_like(camera.offset), np.zeros_like(camera.images))
+    working.usual_through_camera(None)
     working.doubted = np.zeros_like(working.doubted)
     working.buffer = working.pending = None
     working.own = Own(np.array(working.bundle.head["feature_scale"]))

@@ -18,6 +18,7 @@ from firmware_host.learning.camera_state import CameraState
 from firmware_host.learning.following import Following
 from firmware_host.learning.replay import Replay
 from firmware_host.shared.bank import Mixture
+from firmware_host.shared.bank.novelty import SAME_CAMERA
 from firmware_host.shared.bank.unknowns import Unknowns
 from firmware_host.shared.names import distinct_names, known_name
 from firmware_host.state import Snapshot
@@ -135,11 +136,16 @@ class WorkingState:
                 bank["mean"][table[bound] - 1] -= moved[bound] / np.array(self.bundle.head["feature_scale"])
             self.mixture = self.mixture_of(replace(self.snapshot(), bank=bank))
 
-    def usual_through_camera(self, feature: Array) -> None:
-        """Let images of known classes, features [n, d] that were not learned, tell how novel this camera makes them."""
+    def usual_through_camera(self, feature: Array | None) -> None:
+        """Let images of known classes, features [n, d] that were not learned, tell how novel this camera makes them.
+
+        None: no more so than the host's.
+        """
+        self.camera.novelty = SAME_CAMERA.copy()
         if self.mixture is not None:
             novelty = self.mixture.bank.novelty
-            self.camera.novelty = novelty.through(self.mixture.signals(self._block(feature), feature))
+            if feature is not None:
+                self.camera.novelty = novelty.through(self.mixture.signals(self._block(feature), feature))
             novelty.camera = self.camera.novelty.copy()
 
     def follow(self, feature: Array) -> None:

@@ -128,8 +128,10 @@ def from_arrays(arrays: Mapping[str, Array], meta: Mapping[str, Any], bundle: Bu
     camera = {name: arrays[f"camera.{name}"] for name in CAMERA if f"camera.{name}" in arrays}
     if camera and (camera["offset"].shape, camera["images"].shape) != (mean.shape[1:], count.shape):
         raise ValueError("offset and images of the camera do not fit the class statistics")
-    if "novelty" in camera and camera["novelty"].shape != (2, 2):
-        raise ValueError(f"camera.novelty has shape {list(camera['novelty'].shape)}, not [2, 2]")
+    if "novelty" in camera:
+        novelty = camera["novelty"]
+        if novelty.shape != (2, 2) or not np.isfinite(novelty).all() or not (novelty[1] > 0).all():
+            raise ValueError("camera.novelty is not two changes of a mean and two positive ratios of deviations")
     groups = {name[len("unknowns.") :]: value for name, value in arrays.items() if name.startswith("unknowns.")}
     return Snapshot(
         head,

@@ -16,12 +16,6 @@ from firmware_host.learning.camera_state import ASSUMED, MOVED
 OLD = ("red", "green")
 
 
-def tinted(images):
-    """Return images as a camera that sees more red and blue takes them: some deviations of an image's features."""
-    more = np.array([10, -5, 8])
-    return [np.clip(image.astype(int) + more, 0, 255).astype(np.uint8) for image in images]
-
-
 @pytest.fixture(params=[False, True], ids=["block", "bank"])
 def bundle(request, make, tmp_path):
     return make.write_bundle(tmp_path / "tiny", bank=request.param)
@@ -31,11 +25,6 @@ def bundle(request, make, tmp_path):
 def device(bundle):
     with Device.open(bundle, runtime="numpy") as device:
         yield device
-
-
-def through_camera(make, names, each, seed=5):
-    images, labels = make.images(names, each, seed)
-    return tinted(images), labels
 
 
 @pytest.fixture
@@ -52,14 +41,7 @@ def call(capfd):
 @pytest.fixture
 def photos(make, tmp_path):
     """A folder of eight images through the camera of each class that the bundle came with."""
-    return save(make, tmp_path / "photos", OLD, 8)
-
-
-def save(make, root, names, each):
-    for index, (image, label) in enumerate(zip(*through_camera(make, names, each))):
-        (root / label).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(root / label / f"{index}.png")
-    return root
+    return make.folder_of_images(tmp_path / "photos", OLD, 8, tinted=True)
 
 
 def features(device, images):
@@ -73,19 +55,19 @@ def probabilities(device, images):
 def test_features_of_the_camera_come_to_lie_on_those_of_the_host(make, device):
     host, labels = make.images(OLD, 10, seed=8)
     there = features(device, host)
-    apart = np.abs(features(device, tinted(host)) - there).mean()
-    record = device.camera.calibrate(*through_camera(make, OLD, 8))
+    apart = np.abs(features(device, make.tinted(host)) - there).mean()
+    record = device.camera.calibrate(*make.through_camera(OLD, 8))
     assert record == {"images": 16, "classes": 2, "left_out": 0, "offset": record["offset"], "found": True}
     assert record["offset"] > 1
-    assert np.abs(features(device, tinted(host)) - there).mean() < 0.3 * apart
-    assert device.evaluate(tinted(host), labels)["accuracy"] == 1.0
+    assert np.abs(features(device, make.tinted(host)) - there).mean() < 0.3 * apart
+    assert device.evaluate(make.tinted(host), labels)["accuracy"] == 1.0
 
 
 def test_the_offset_is_saved_and_undone_to_the_bit(make, device, bundle):
     (red, green), _ = make.images(OLD, 1, seed=9)
     images = [np.rint(share * red + (1 - share) * green).astype(np.uint8) for share in np.linspace(0.4, 0.6, 9)]
     before = probabilities(device, images)
-    device.camera.calibrate(*through_camera(make, OLD, 3))
+    device.camera.calibrate(*make.through_camera(OLD, 3))
     after = probabilities(device, images)
     assert not np.array_equal(before, after)
     device.save()
@@ -97,27 +79,12 @@ def test_the_offset_is_saved_and_undone_to_the_bit(make, device, bundle):
     assert device._working.camera.novelty.tolist() == [[0, 0], [1, 1]]
 
 
-def test_how_novel_images_are_through_the_camera_is_measured_and_saved(make, tmp_path):
-    bundle = make.write_bundle(tmp_path / "tiny", bank=True)
-    with Device.open(bundle, runtime="numpy") as device:
-        device._working.mixture.bank.novelty.take(np.random.default_rng(0).normal(size=(30, 2)), 40.0)
-        device.camera.calibrate(*through_camera(make, OLD, 5))
-        found = device._working.camera.novelty.copy()
-        assert found.tolist() != [[0, 0], [1, 1]]
-        device.save()
-    with Device.open(bundle, runtime="numpy") as again:
-        np.testing.assert_array_equal(again._working.camera.novelty, found)
-        np.testing.assert_array_equal(again._working.mixture.bank.novelty.camera, found)
-        again.undo()
-        assert again._working.mixture.bank.novelty.camera.tolist() == [[0, 0], [1, 1]]
-
-
 def test_classes_taught_before_move_along_and_back(make, device):
-    device.learn(*through_camera(make, ["blue"], 5), epochs=1)
+    device.learn(*make.through_camera(["blue"], 5), epochs=1)
     start = device._working.snapshot()
-    device.learn(*through_camera(make, ["red"], 10), epochs=1)  # a third of its images are this camera's now
+    device.learn(*make.through_camera(["red"], 10), epochs=1)  # a third of its images are this camera's now
     mixed = device._working.snapshot()
-    device.camera.calibrate(*through_camera(make, OLD, 3))
+    device.camera.calibrate(*make.through_camera(OLD, 3))
     moved = device._working.snapshot()
     offset = device.camera.offset
     share = np.array([10 / 30, 0, 1, 0])
@@ -131,7 +98,7 @@ def test_classes_taught_before_move_along_and_back(make, device):
         np.testing.assert_allclose(
             moved.bank["mean"][places], mixed.bank["mean"][places] - share[:3, None] * offset / 0.3, atol=1e-4
         )
-    blue, labels = through_camera(make, ["blue"], 4, seed=9)
+    blue, labels = make.through_camera(["blue"], 4, seed=9)
     assert device.evaluate(blue, labels)["accuracy"] == 1.0
     device.camera.reset()
     np.testing.assert_allclose(device._working.snapshot().statistics.mean, mixed.statistics.mean, atol=1e-6)
@@ -139,20 +106,20 @@ def test_classes_taught_before_move_along_and_back(make, device):
 
 
 def test_a_class_that_is_forgotten_takes_its_count_along(make, device):
-    device.learn(*through_camera(make, ["blue", "white"], 3), epochs=1)
+    device.learn(*make.through_camera(["blue", "white"], 3), epochs=1)
     device.forget_class("blue")
     assert device._working.camera.images.tolist() == [0, 0, 3, 0]
 
 
 def test_a_state_of_before_knows_which_classes_are_this_cameras(make, device):
-    device.learn(*through_camera(make, ["red", "blue"], 4), epochs=1)
+    device.learn(*make.through_camera(["red", "blue"], 4), epochs=1)
     device._working.restore(replace(device._working.snapshot(), camera=None))
     assert device._working.camera.images.tolist() == [0, 0, 4, 0]
     assert not device.camera.offset.any()
 
 
 def test_lessons_say_that_the_camera_differs_until_it_is_calibrated(make, device):
-    lesson = through_camera(make, OLD, 8)
+    lesson = make.through_camera(OLD, 8)
     start = device._working.snapshot()
     device.learn(*make.images(OLD, 8), epochs=1)
     assert device.camera.said is None
@@ -160,8 +127,8 @@ def test_lessons_say_that_the_camera_differs_until_it_is_calibrated(make, device
     device.learn(*lesson, epochs=1)
     assert device.camera.said == MOVED
     device._working.restore(start)
-    device.camera.calibrate(*through_camera(make, OLD, 8, seed=9))
-    device.learn(*through_camera(make, OLD, 8, seed=10), epochs=1)
+    device.camera.calibrate(*make.through_camera(OLD, 8, seed=9))
+    device.learn(*make.through_camera(OLD, 8, seed=10), epochs=1)
     assert device.camera.said is None
 
 
@@ -174,7 +141,7 @@ def test_the_command_calibrates_and_resets(call, make, bundle, photos, tmp_path)
     with Device.open(bundle, runtime="numpy") as device:
         offset = device.camera.offset
         assert offset.any()
-    save(make, photos, ["white"], 3)
+    make.folder_of_images(photos, ["white"], 3, tinted=True)
     code, out, _ = call("calibrate", bundle, photos, "--json")
     record = json.loads(out)
     assert (code, record["images"], record["classes"], record["left_out"]) == (0, 16, 2, 3)
@@ -234,7 +201,7 @@ def test_learn_says_that_it_took_new_classes_for_a_camera(call, make, tmp_path, 
     ],
 )
 def test_images_that_tell_nothing_change_nothing(call, make, bundle, names, each, message, tmp_path):
-    root = save(make, tmp_path / "some", names, each)
+    root = make.folder_of_images(tmp_path / "some", names, each, tinted=True)
     before = make.tree(tmp_path)
     code, out, err = call("calibrate", bundle, root)
     assert (code, out) == (2, "")
@@ -262,9 +229,9 @@ def test_images_or_reset(call, bundle, arguments, message):
 
 
 def test_classes_taught_on_the_device_do_not_say_where_the_hosts_camera_was(make, device):
-    device.learn(*through_camera(make, ["blue"], 5), epochs=1)
+    device.learn(*make.through_camera(["blue"], 5), epochs=1)
     with pytest.raises(DeviceError, match="they are of blue: give images of red, green"):
-        device.camera.calibrate(*through_camera(make, ["blue"], 5))
+        device.camera.calibrate(*make.through_camera(["blue"], 5))
     assert not device.camera.offset.any()
 
 
@@ -276,7 +243,7 @@ def two_are_enough(monkeypatch):
 
 @pytest.mark.usefixtures("two_are_enough")
 def test_predictions_alone_find_the_offset_and_evaluation_changes_nothing(make, device, caplog):
-    images, labels = through_camera(make, OLD, 40)
+    images, labels = make.through_camera(OLD, 40)
     device.evaluate(images, labels)
     assert not device.camera.offset.any()
     device.predict_many(images[::2] + images[1::2])
@@ -288,27 +255,22 @@ def test_predictions_alone_find_the_offset_and_evaluation_changes_nothing(make, 
 
 
 @pytest.mark.usefixtures("two_are_enough")
-def test_predictions_that_find_the_offset_also_tell_how_novel_images_are_through_the_camera(make, tmp_path):
-    with Device.open(make.write_bundle(tmp_path / "tiny", bank=True), runtime="numpy") as device:
-        device._working.mixture.bank.novelty.take(np.random.default_rng(0).normal(size=(30, 2)), 40.0)
-        device.predict_many(make.images(OLD, 40)[0])
-        assert device._working.camera.novelty.tolist() == [[0, 0], [1, 1]]
-        device.predict_many(through_camera(make, OLD, 40)[0])
-        assert device._working.camera.novelty.tolist() != [[0, 0], [1, 1]]
-
-
-@pytest.mark.usefixtures("two_are_enough")
 def test_the_same_camera_or_one_not_to_be_followed_leaves_the_device_alone(make, device):
     device.predict_many(make.images(OLD, 40)[0])
     assert not device.camera.offset.any()
     device.camera.follows = False
-    device.predict_many(through_camera(make, OLD, 40)[0])
+    device.predict_many(make.through_camera(OLD, 40)[0])
     assert not device.camera.offset.any()
 
 
 @pytest.mark.usefixtures("two_are_enough")
 def test_predict_warns_of_another_camera_and_keeps_nothing(make, bundle, call, tmp_path):
-    photos = [str(path) for path in sorted(save(make, tmp_path / "many", OLD, 40).rglob("*.png"), key=lambda p: p.name)]
+    photos = [
+        str(path)
+        for path in sorted(
+            make.folder_of_images(tmp_path / "many", OLD, 40, tinted=True).rglob("*.png"), key=lambda p: p.name
+        )
+    ]
     code, _, stderr = call("predict", bundle, *photos)
     assert (code, "warning: these images come from a camera" in stderr) == (0, True)
     assert call("predict", bundle, *photos, "--no-follow-camera")[2] == ""
